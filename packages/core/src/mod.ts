@@ -1,0 +1,13 @@
+// Public face of @fleetshard/core: pure and browser-safe.
+export * from './assert-never.ts'
+export * from './clock.ts'
+export * from './ids.ts'
+export * from './model.ts'
+export * from './errors/catalogue.ts'
+export * from './errors/fleet-error.ts'
+export * from './errors/problem.ts'
+export * from './endpoint.ts'
+export * from './hash/mod.ts'
+export * from './key/mod.ts'
+export * from './ring/mod.ts'
+export * from './map/mod.ts'
