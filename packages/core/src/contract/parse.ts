@@ -1,0 +1,83 @@
+// Checks of outside values against a schema of the contract, with messages that name the field.
+// Shared by every HTTP server; uses typebox at run time, so the client does not import it.
+import type { Static, TSchema } from 'typebox'
+import { Compile } from 'typebox/compile'
+import { FleetError } from '../errors/fleet-error.ts'
+
+/** How many wrong fields one message names. */
+const namedErrorsMax = 5
+
+/** A compiled check: the value, typed, or FleetError `invalid_request`. */
+export type Parser<S extends TSchema> = (value: unknown) => Static<S>
+
+/**
+ * Compiles a schema once; the parser may then be called often.
+ * @param what how messages call the whole value: `body`, `query`
+ * @param convert true reads `"5"` as 5 and `"false"` as false where the schema wants that: for query strings
+ */
+export function compileParser<S extends TSchema>(schema: S, what: string, convert = false): Parser<S> {
+  const validator = Compile(schema)
+  return (outside) => {
+    const value = convert ? validator.Convert(outside) : outside
+    if (validator.Check(value)) return value
+    throw invalidRequest(what, validator.Errors(value))
+  }
+}
+
+interface SchemaError {
+  readonly keyword: string
+  readonly instancePath: string
+  readonly message: string
+  readonly params: object
+}
+
+function invalidRequest(what: string, errors: readonly SchemaError[]): FleetError {
+  const messages = new Set<string>()
+  const unions = errors.filter(({ keyword }) => keyword === 'anyOf').map(({ instancePath }) => instancePath)
+  for (const error of errors) {
+    if (error.keyword === 'boolean') continue // said once more, with all names, by additionalProperties
+    const within = unions.some((path) => error.instancePath.startsWith(path))
+    if (within && error.keyword !== 'anyOf' && error.keyword !== 'additionalProperties') continue
+    messages.add(messageOf(what, error))
+  }
+  const shown = [...messages].slice(0, namedErrorsMax)
+  const more = messages.size > shown.length ? ` (and ${String(messages.size - shown.length)} more)` : ''
+  return new FleetError('invalid_request', shown.join('; ') + more, {
+    hint: 'see /openapi.json for the fields and their types',
+  })
+}
+
+function messageOf(what: string, { keyword, instancePath, message, params }: SchemaError): string {
+  const field = fieldOf(what, instancePath)
+  const detail = params as Readonly<Record<string, unknown>>
+  switch (keyword) {
+    case 'additionalProperties':
+      return `${field} has unknown ${listOf('field', detail['additionalProperties'])}`
+    case 'required':
+      return `${field} lacks the required ${listOf('field', detail['requiredProperties'])}`
+    case 'enum':
+      return `${field} must be one of ${listOf('', detail['allowedValues']).trim()}`
+    case 'anyOf':
+      return `${field} has a wrong type`
+    case 'pattern':
+      return `${field} must match ${String(detail['pattern'])}`
+    default:
+      return `${field} ${message}`
+  }
+}
+
+/** `/shards/0/name` reads as `shards[0].name`. */
+function fieldOf(what: string, instancePath: string): string {
+  if (instancePath === '') return `the ${what}`
+  const parts = instancePath.slice(1).split('/')
+  return parts.reduce((path, part) => {
+    const name = part.replaceAll('~1', '/').replaceAll('~0', '~').slice(0, 80)
+    if (/^\d+$/.test(name)) return `${path}[${name}]`
+    return path === '' ? name : `${path}.${name}`
+  }, '')
+}
+
+function listOf(noun: string, names: unknown): string {
+  const list = Array.isArray(names) ? names.map((name) => JSON.stringify(String(name).slice(0, 80))) : []
+  return `${noun}${noun !== '' && list.length > 1 ? 's' : ''} ${list.slice(0, 10).join(', ')}`
+}
