@@ -1,0 +1,153 @@
+// An HTTP server of a role: fastify with the contract's routes, problem+json errors, OpenAPI and its docs.
+import helmet from '@fastify/helmet'
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import { FleetError } from '@fleetshard/core'
+import { fastify, LogController, type FastifyInstance } from 'fastify'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Logger } from '../log.ts'
+import { errorOf, rawProblem, sendProblem } from './errors.ts'
+import type { Around, Route } from './route.ts'
+import { traceIdOf } from './trace.ts'
+
+/** For the head and body of one request to arrive. */
+const receiveMsMax = 60_000
+const idleMsMax = 75_000
+
+/** What the server is made of. */
+export interface AppParts {
+  readonly log: Logger
+  readonly version: string
+  /** Name and sentence at the head of the OpenAPI document. */
+  readonly title: string
+  readonly description: string
+  readonly bodyLimitBytes: number
+  /** The setting that raises the limit, named in the error. */
+  readonly bodyLimitSetting: string
+  /** Open sockets; event streams count. */
+  readonly socketsMax: number
+  readonly routes: readonly Route[]
+  readonly around: Around
+  /** Takes a request before fastify sees it; false leaves it to fastify. For endpoints where each microsecond counts. */
+  readonly first?: (request: IncomingMessage, response: ServerResponse) => boolean
+  /** Told of every answer; `route` is the pattern, so that its values are few. */
+  onAnswer(answer: { method: string; route: string; status: number; elapsedMs: number }): void
+}
+
+/** The server, not listening yet. */
+export async function createApp(parts: AppParts): Promise<FastifyInstance> {
+  const toError = (error: unknown): FleetError => errorOf(error, parts.bodyLimitBytes, parts.bodyLimitSetting)
+  const app = fastify({
+    loggerInstance: parts.log,
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: parts.bodyLimitBytes,
+    genReqId: (request) => traceIdOf(request.headers['traceparent']),
+    forceCloseConnections: true,
+    serverFactory: (handler) =>
+      createServer(
+        { requestTimeout: receiveMsMax, keepAliveTimeout: idleMsMax, headersTimeout: receiveMsMax },
+        (request, response) => {
+          if (parts.first?.(request, response) !== true) handler(request, response)
+        },
+      ),
+    clientErrorHandler,
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: 1024, ignoreTrailingSlash: true },
+    frameworkErrors: (error, request, reply) => {
+      void sendProblem(request, reply, toError(error))
+    },
+  }) as unknown as FastifyInstance
+  app.server.maxConnections = parts.socketsMax
+  // Requests are checked by the routes themselves, with messages that name the field; answers are written by
+  // JSON.stringify, which drops nothing.
+  app.setValidatorCompiler(() => () => true)
+  app.setSerializerCompiler(() => (body) => JSON.stringify(body))
+  parseJsonBodies(app)
+  app.setErrorHandler((error, request, reply) => sendProblem(request, reply, toError(error)))
+  app.setNotFoundHandler((request, reply) =>
+    sendProblem(
+      request,
+      reply,
+      new FleetError('route_not_found', `there is no ${request.method} ${request.url.slice(0, 200)}`, {
+        hint: 'see /docs for the list of routes',
+      }),
+    ),
+  )
+  app.addHook('onResponse', async (request, reply) => {
+    parts.onAnswer({
+      method: request.method,
+      route: request.routeOptions.url ?? '(none)',
+      status: reply.statusCode,
+      elapsedMs: reply.elapsedTime,
+    })
+  })
+  await registerDocs(app, parts)
+  for (const route of parts.routes) route.register(app, parts.around)
+  await app.ready()
+  return app
+}
+
+/** Empty bodies are none; `__proto__` keys are refused by fastify's own parser. */
+function parseJsonBodies(app: FastifyInstance): void {
+  const parse = app.getDefaultJsonParser('error', 'error')
+  app.removeContentTypeParser(['application/json', 'text/plain'])
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    if (body === '') {
+      done(null, undefined)
+      return
+    }
+    void parse(request, body as string, (error, value) => {
+      if (error === null) done(null, value)
+      else {
+        const hint = 'send valid JSON with content-type application/json'
+        done(new FleetError('malformed_json', 'the body is not valid JSON', { hint, cause: error }))
+      }
+    })
+  })
+}
+
+async function registerDocs(app: FastifyInstance, { version, title, description }: AppParts): Promise<void> {
+  await app.register(helmet, {
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: {
+        defaultSrc: ["'self'"],
+        styleSrc: ["'self'", "'unsafe-inline'"],
+        imgSrc: ["'self'", 'data:'],
+        frameAncestors: ["'none'"],
+      },
+    },
+    hsts: false,
+  })
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title,
+        version,
+        description,
+      },
+    },
+  })
+  await app.register(swaggerUi, { routePrefix: '/docs', uiConfig: { docExpansion: 'list' } })
+  app.get('/openapi.json', { schema: { hide: true } }, async (_request, reply) =>
+    reply.type('application/json; charset=utf-8').send(JSON.stringify(app.swagger())),
+  )
+}
+
+function clientErrorHandler(error: Error & { readonly code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy()
+    return
+  }
+  const problem =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? rawProblem(431, 'Request Header Fields Too Large', tooLarge(), traceIdOf(undefined))
+      : rawProblem(400, 'Bad Request', notHttp(), traceIdOf(undefined))
+  socket.end(problem)
+}
+
+const tooLarge = (): FleetError =>
+  new FleetError('request_too_large', 'the headers are too large', { status: 431 })
+const notHttp = (): FleetError => new FleetError('invalid_request', 'the request is not valid HTTP')

@@ -1,0 +1,63 @@
+// Errors of handlers and of fastify as problem+json answers.
+import { FleetError, toFleetError, toProblem } from '@fleetshard/core'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+
+/** Seconds that a caller is asked to wait before a retryable change or an overloaded read is sent again. */
+export const retryAfterSeconds = 1
+
+const problemType = 'application/problem+json; charset=utf-8'
+
+/** Any thrown value as an error of the catalogue, fastify's own codes included. */
+export function errorOf(error: unknown, bodyLimit: number, bodyLimitSetting: string): FleetError {
+  if (error instanceof FleetError) return error
+  const { code, statusCode } = (typeof error === 'object' && error !== null ? error : {}) as {
+    readonly code?: unknown
+    readonly statusCode?: unknown
+  }
+  switch (code) {
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return new FleetError('unsupported_media_type', 'the body has a content type that is not understood', {
+        hint: 'send content-type: application/json',
+      })
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return new FleetError('request_too_large', `the body is larger than ${String(bodyLimit)} bytes`, {
+        hint: `send less at once, or raise ${bodyLimitSetting}`,
+        cause: error,
+      })
+    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
+      return new FleetError('invalid_request', 'the body does not have the length that content-length says')
+    default:
+  }
+  if (statusCode === 404 || statusCode === 414)
+    return new FleetError('route_not_found', 'the path is not valid')
+  if (statusCode === 400) {
+    return new FleetError(
+      'invalid_request',
+      error instanceof Error ? error.message : 'the request is not valid',
+    )
+  }
+  return toFleetError(error)
+}
+
+/** Answers with the problem body; logs what is our own fault. */
+export function sendProblem(request: FastifyRequest, reply: FastifyReply, error: FleetError): FastifyReply {
+  if (error.status >= 500 && error.code === 'internal') {
+    request.log.error({ err: error.cause ?? error, trace_id: request.id }, 'request failed')
+  }
+  if (error.retryable && (error.status === 503 || error.status === 429)) {
+    void reply.header('retry-after', String(retryAfterSeconds))
+  }
+  return reply
+    .status(error.status)
+    .type(problemType)
+    .send(JSON.stringify(toProblem(error, request.id)))
+}
+
+/** The answer to bytes that are not HTTP, ready to be written to the socket. */
+export function rawProblem(status: number, reason: string, error: FleetError, traceId: string): string {
+  const body = JSON.stringify(toProblem(error, traceId))
+  return (
+    `HTTP/1.1 ${String(status)} ${reason}\r\ncontent-type: ${problemType}\r\n` +
+    `content-length: ${String(Buffer.byteLength(body))}\r\nconnection: close\r\n\r\n${body}`
+  )
+}
