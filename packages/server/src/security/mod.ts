@@ -1,0 +1,2 @@
+// Face of security: where secrets come from.
+export * from './secrets.ts'
