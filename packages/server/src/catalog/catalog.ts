@@ -1,0 +1,36 @@
+// Makes the typed catalog of contract.ts above a store.
+import type { Clock } from '@fleetshard/core'
+import { readCluster } from './cluster.ts'
+import type { Catalog } from './contract.ts'
+import { createJobs } from './jobs.ts'
+import { createKeyspaces } from './keyspaces.ts'
+import { createAgents, createRouters } from './registry.ts'
+import { changeRouting } from './routing.ts'
+import { createSecrets } from './secrets.ts'
+import { createShards } from './shards.ts'
+import type { CatalogStore } from './store.ts'
+import { createTables } from './tables.ts'
+
+export interface CatalogDeps {
+  readonly store: CatalogStore
+  readonly clock: Clock
+  /** Makes ids: `crypto.randomUUID` in production. */
+  readonly uuid: () => string
+}
+
+/** The typed catalog above a store. */
+export function createCatalog(deps: CatalogDeps): Catalog {
+  const { store } = deps
+  return {
+    store,
+    keyspaces: createKeyspaces(store),
+    shards: createShards(store),
+    tables: createTables(store),
+    jobs: createJobs(deps),
+    routers: createRouters(store),
+    agents: createAgents(store),
+    secrets: createSecrets(store),
+    cluster: (signal) => readCluster(deps, signal),
+    changeRouting: (keyspace, plan, options = {}) => changeRouting(store, keyspace, plan, options),
+  }
+}

@@ -1,0 +1,13 @@
+// Public face of the catalog. Routers import router-port.ts instead.
+export * from './backends.ts'
+export * from './catalog.ts'
+export * from './contract.ts'
+export * from './elections.ts'
+export * from './jobs.ts'
+export { keys } from './keys.ts'
+export * from './leases.ts'
+export * from './records.ts'
+export * from './registry.ts'
+export * from './router-port.ts'
+export * from './store.ts'
+export * from './view.ts'

@@ -1,0 +1,85 @@
+// What a router may do with the catalog, and nothing else: read and watch the map, register itself and the
+// epochs it works with, read the secrets of nodes, submit a job.
+import {
+  FleetError,
+  type Epoch,
+  type JobRecord,
+  type KeyspaceName,
+  type KeyspaceSnapshot,
+  type RouterRecord,
+} from '@fleetshard/core'
+import type { Service } from '../runtime/mod.ts'
+import { createJobs } from './jobs.ts'
+import type { LeaseDeps } from './leases.ts'
+import { createRouters } from './registry.ts'
+import { readSecret } from './secrets.ts'
+import { createCatalogView, type CatalogView } from './view.ts'
+
+export { encodeSnapshot, parseSnapshot } from './records.ts'
+export type { CatalogChange, CatalogState } from './view.ts'
+
+/** The catalog as a router sees it. `run` keeps the map live and the router registered. */
+export interface RouterPort extends Service {
+  /** The live map. `view.current().keyspaces`, `view.subscribe`, `view.ageMs()`. */
+  readonly view: Pick<
+    CatalogView,
+    'current' | 'isLoaded' | 'loaded' | 'until' | 'ageMs' | 'subscribe' | 'changes'
+  >
+  /** Says that from now on this router works with that epoch; written soon, never lowered. */
+  acknowledge(keyspace: KeyspaceName, epoch: Epoch): void
+  /** True while the registration, with all acknowledgements, is known to be in the catalog. */
+  isRegistered(): boolean
+  /** Value of a node's secret (`catalog:<name>`). @throws FleetError `not_found`, `catalog_unavailable` */
+  secret(name: string, signal?: AbortSignal): Promise<string>
+  /** Hands work to the workers. @throws FleetError `already_exists`, `catalog_unavailable` */
+  submitJob(job: JobRecord, signal?: AbortSignal): Promise<void>
+}
+
+export interface RouterPortOptions {
+  readonly record: RouterRecord
+  /** The map of an earlier run, to serve from until the catalog answers. */
+  readonly seed?: readonly KeyspaceSnapshot[]
+  /** Default 10 s. */
+  readonly leaseTtlMs?: number
+  readonly probeEveryMs?: number
+}
+
+const leaseTtlMsDefault = 10_000
+
+/** Made by the composition root; the router gets only this. */
+export function createRouterPort(deps: LeaseDeps, options: RouterPortOptions): RouterPort {
+  const { seed, probeEveryMs } = options
+  const view = createCatalogView(deps, {
+    ...(seed === undefined ? {} : { seed }),
+    ...(probeEveryMs === undefined ? {} : { probeEveryMs }),
+  })
+  const ttlMs = options.leaseTtlMs ?? leaseTtlMsDefault
+  const registration = createRouters(deps.store).register(deps, options.record, ttlMs)
+  const jobs = createJobs(deps)
+  return {
+    name: 'router port',
+    view,
+    acknowledge(keyspace, epoch) {
+      const record = registration.current()
+      if ((record.ackedEpochs[keyspace] ?? -1) >= epoch) return
+      registration.set({ ...record, ackedEpochs: { ...record.ackedEpochs, [keyspace]: epoch } })
+    },
+    isRegistered: () => registration.isRegistered(),
+    async secret(name, signal) {
+      const value = await readSecret(deps.store, name, signal)
+      if (value === null) throw new FleetError('not_found', `there is no secret ${name} in the catalog`)
+      return value
+    },
+    async submitJob(job, signal) {
+      await jobs.create(job, signal === undefined ? {} : { signal })
+    },
+    async run(signal) {
+      await Promise.all([view.run(signal), registration.run(signal)])
+    },
+    drain: () => registration.drain(),
+    async [Symbol.asyncDispose]() {
+      await registration[Symbol.asyncDispose]()
+      await view[Symbol.asyncDispose]()
+    },
+  }
+}
