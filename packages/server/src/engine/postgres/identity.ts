@@ -1,0 +1,203 @@
+// Who a database belongs to: claim, release, and the epoch below which no map is served. Two shards can't share a
+// database by mistake, and a router with an old map can't write behind a change of the map.
+import { FleetError, type Epoch, type ShardId, type Term } from '@fleetshard/core'
+import type { ShardClaim, ShardIdentity } from '../shard-engine.ts'
+import { describeTarget } from './errors.ts'
+import { installSql, keepOutOfSearchPathSql } from './install.ts'
+import {
+  parseShardState,
+  routerApplicationPrefix,
+  shardStateLockKey,
+  type ShardStateRow,
+} from './shard-state.ts'
+import { inTransaction, type Session } from './session.ts'
+
+/** How long ended router connections get to be gone. */
+const terminateTimeoutMsMax = 5_000
+
+const stateColumns = 'cluster, keyspace, shard, term, epoch_min, sequence_block'
+
+/** Null for a database that was never claimed, or was released. */
+export async function readIdentity(session: Session): Promise<ShardIdentity | null> {
+  const [table] = await session.query<{ found: boolean }>(
+    "select to_regclass('fleetshard.shard_state') is not null as found",
+  )
+  if (table?.found !== true) return null
+  const [row] = await session.query<ShardStateRow>(`select ${stateColumns} from fleetshard.shard_state`)
+  return row === undefined ? null : parseShardState(row)
+}
+
+/** The identity, which must be that shard's. @throws FleetError `wrong_database` */
+export async function requireIdentity(session: Session, shard: ShardId): Promise<ShardIdentity> {
+  const identity = await readIdentity(session)
+  if (identity?.shard === shard) return identity
+  throw foreign(session, identity, shard)
+}
+
+function foreign(session: Session, found: ShardIdentity | null, wanted: ShardId): FleetError {
+  const where = describeTarget(session.target)
+  const owner = found === null ? 'no shard' : `shard ${found.shard} of keyspace ${found.keyspace}`
+  return new FleetError('wrong_database', `${where} belongs to ${owner}, not to shard ${wanted}`, {
+    hint:
+      found === null
+        ? 'check host, port and database of the node; a new shard claims its database when it is created'
+        : 'give each shard a database of its own; a deleted shard releases its database',
+    facts: { found_shard: found?.shard ?? null, wanted_shard: wanted },
+  })
+}
+
+/** Exclusive until the end of the transaction: nobody checks or changes the state meanwhile. */
+export async function lockShardState(session: Session): Promise<void> {
+  await session.query(`select pg_advisory_xact_lock(${shardStateLockKey})`)
+}
+
+/** See the port. */
+export async function claim(session: Session, wanted: ShardClaim): Promise<ShardIdentity> {
+  await refuseUnwritable(session)
+  return inTransaction(session, async () => {
+    await lockShardState(session)
+    await install(session)
+    const found = await readIdentity(session)
+    if (found !== null) refuseForeign(session, found, wanted)
+    return writeIdentity(session, wanted)
+  })
+}
+
+async function refuseUnwritable(session: Session): Promise<void> {
+  const [row] = await session.query<{ in_recovery: boolean; read_only: boolean }>(
+    `select pg_is_in_recovery() as in_recovery,
+            current_setting('default_transaction_read_only')::bool as read_only`,
+  )
+  if (row?.in_recovery === true) {
+    throw new FleetError('node_check_failed', `${describeTarget(session.target)} is a replica`, {
+      hint: 'give the primary; replicas get the identity by replication',
+    })
+  }
+  if (row?.read_only === true) {
+    throw new FleetError('node_check_failed', `${describeTarget(session.target)} is read-only`, {
+      hint: 'switch default_transaction_read_only off for this database and role',
+    })
+  }
+}
+
+async function install(session: Session): Promise<void> {
+  // CREATE SCHEMA IF NOT EXISTS wants the privilege even where the schema exists.
+  const [schema] = await session.query<{ found: boolean }>(
+    "select to_regnamespace('fleetshard') is not null as found",
+  )
+  if (schema?.found !== true) await session.query('create schema fleetshard')
+  for (const sql of installSql) await session.query(sql)
+  await session.query(keepOutOfSearchPathSql)
+}
+
+function refuseForeign(session: Session, found: ShardIdentity, wanted: ShardClaim): void {
+  if (found.cluster !== wanted.cluster) {
+    throw new FleetError(
+      'wrong_database',
+      `${describeTarget(session.target)} belongs to shard ${found.shard} of another FleetShard cluster (${found.cluster})`,
+      {
+        hint: 'give another database; if that cluster is gone for good, drop the schema fleetshard there',
+        facts: { found_shard: found.shard, found_cluster: found.cluster },
+      },
+    )
+  }
+  if (found.shard !== wanted.shard || found.keyspace !== wanted.keyspace) {
+    throw foreign(session, found, wanted.shard)
+  }
+  if (found.sequenceBlock !== wanted.sequenceBlock) {
+    throw new FleetError(
+      'wrong_database',
+      `${describeTarget(session.target)} counts in sequence block ${String(found.sequenceBlock)}, not ${String(wanted.sequenceBlock)}`,
+      { hint: 'the record of the shard was made anew under an old name: use another shard id' },
+    )
+  }
+}
+
+async function writeIdentity(session: Session, wanted: ShardClaim): Promise<ShardIdentity> {
+  const [row] = await session.query<ShardStateRow>(
+    `insert into fleetshard.shard_state as s (${stateColumns}) values ($1, $2, $3, $4, $5, $6)
+     on conflict (only_row) do update
+        set term = greatest(s.term, excluded.term), epoch_min = greatest(s.epoch_min, excluded.epoch_min),
+            changed_at = now()
+     returning ${stateColumns}`,
+    [wanted.cluster, wanted.keyspace, wanted.shard, wanted.term, wanted.epochMin, wanted.sequenceBlock],
+  )
+  if (row === undefined) throw new FleetError('internal', 'the identity was not written')
+  return parseShardState(row)
+}
+
+/** See the port. Markers and id generator stay: column defaults of the user's may depend on them. */
+export async function release(session: Session, shard: ShardId): Promise<boolean> {
+  if ((await readIdentity(session)) === null) return false
+  await refuseUnwritable(session)
+  return inTransaction(session, async () => {
+    await lockShardState(session)
+    const found = await readIdentity(session)
+    if (found === null) return false
+    if (found.shard !== shard) throw foreign(session, found, shard)
+    await session.query('delete from fleetshard.shard_state')
+    await endRouterConnections(session)
+    return true
+  })
+}
+
+/** See the port. */
+export async function setEpochMin(
+  session: Session,
+  state: { readonly shard: ShardId; readonly epochMin: Epoch; readonly term?: Term },
+): Promise<ShardIdentity> {
+  await requireIdentity(session, state.shard)
+  await refuseUnwritable(session)
+  return inTransaction(session, async () => {
+    await lockShardState(session)
+    await requireIdentity(session, state.shard)
+    const identity = await raiseState(session, state.epochMin, state.term ?? 0)
+    await endRouterConnections(session)
+    return identity
+  })
+}
+
+/** Raises epoch and term; the caller holds the lock of the state. */
+export async function raiseState(session: Session, epochMin: Epoch, term: number): Promise<ShardIdentity> {
+  const [row] = await session.query<ShardStateRow>(
+    `update fleetshard.shard_state
+        set epoch_min = greatest(epoch_min, $1), term = greatest(term, $2), changed_at = now()
+     returning ${stateColumns}`,
+    [epochMin, term],
+  )
+  if (row === undefined) throw new FleetError('internal', 'the identity is gone while it was locked')
+  return parseShardState(row)
+}
+
+/**
+ * Ends router connections to this database and waits until they are gone, so that nothing they had under way can
+ * still happen after our commit.
+ * @throws FleetError `shard_unavailable` when one does not end
+ */
+export async function endRouterConnections(session: Session): Promise<void> {
+  const timeoutMs = Math.max(1, Math.min(terminateTimeoutMsMax, Math.floor(session.remainingMs() / 2)))
+  // All get the signal first, so that their ends overlap; then each is waited for.
+  const rows = await session.query<{ pid: number }>(
+    `with gone as materialized (
+       select pid, pg_terminate_backend(pid) as signalled from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid() and application_name like $1)
+     select pid from gone where signalled`,
+    [`${routerApplicationPrefix}%`],
+  )
+  for (const { pid } of rows) await waitUntilGone(session, pid, timeoutMs)
+}
+
+async function waitUntilGone(session: Session, pid: number, timeoutMs: number): Promise<void> {
+  const [waited] = await session.query<{ gone: boolean }>('select pg_terminate_backend($1, $2) as gone', [
+    pid,
+    timeoutMs,
+  ])
+  if (waited?.gone === true) return
+  // Also false for a process that had ended before; a transaction sees activity as it was at its first look.
+  await session.query('select pg_stat_clear_snapshot()')
+  const still = await session.query('select from pg_stat_activity where pid = $1', [pid])
+  if (still.length === 0) return
+  throw new FleetError('shard_unavailable', `a router's connection (pid ${String(pid)}) does not end`, {
+    hint: 'try again; if it stays so, look at that process on the server',
+  })
+}

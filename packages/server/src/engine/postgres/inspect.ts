@@ -1,0 +1,105 @@
+// What a server tells about itself. Every fact that a managed service or a plain login may keep to itself is asked
+// for alone and is null when it is refused.
+import { FleetError } from '@fleetshard/core'
+import type { LogPosition, NodeFacts } from '../shard-engine.ts'
+import { postgresError } from './errors.ts'
+import { readIdentity } from './identity.ts'
+import type { Session } from './session.ts'
+
+/** Oldest server that FleetShard works with. */
+export const serverVersionMin = 140000
+
+interface BasicsRow {
+  readonly version: string
+  readonly version_number: number
+  readonly in_recovery: boolean
+  readonly read_only: boolean
+  readonly database: string
+  readonly oid: string
+  readonly encoding: string
+  readonly wal_level: string
+  readonly prepared_max: number
+  readonly connections_max: number
+  readonly superuser: boolean
+  readonly may_create: boolean
+}
+
+const basicsSql = `
+  select current_setting('server_version') as version,
+         current_setting('server_version_num')::int as version_number,
+         pg_is_in_recovery() as in_recovery,
+         current_setting('default_transaction_read_only')::bool as read_only,
+         d.datname as database, d.oid::text as oid, pg_encoding_to_char(d.encoding) as encoding,
+         current_setting('wal_level') as wal_level,
+         current_setting('max_prepared_transactions')::int as prepared_max,
+         current_setting('max_connections')::int as connections_max,
+         r.rolsuper as superuser,
+         has_database_privilege(d.oid, 'CREATE') as may_create
+    from pg_database d, pg_roles r
+   where d.datname = current_database() and r.rolname = current_user`
+
+/** @throws FleetError `node_check_failed` for a server that is too old */
+export async function inspectNode(session: Session): Promise<NodeFacts> {
+  const [basics] = await session.query<BasicsRow>(basicsSql)
+  if (basics === undefined) throw new FleetError('internal', 'the server does not know its own database')
+  if (basics.version_number < serverVersionMin) {
+    throw new FleetError('node_check_failed', `the server is PostgreSQL ${basics.version}`, {
+      hint: 'FleetShard works with PostgreSQL 14 and later',
+    })
+  }
+  const position = await optional(session, positionSql(basics.in_recovery))
+  return {
+    version: basics.version.split(' ')[0] ?? basics.version,
+    versionNumber: basics.version_number,
+    inRecovery: basics.in_recovery,
+    readOnly: basics.read_only,
+    systemId: await optional(session, 'select system_identifier::text as value from pg_control_system()'),
+    database: { name: basics.database, oid: Number(basics.oid), encoding: basics.encoding },
+    timeline: await timelineOf(session, basics.in_recovery),
+    position: position as LogPosition | null,
+    walLevel: basics.wal_level,
+    preparedTransactionsMax: basics.prepared_max,
+    connectionsMax: basics.connections_max,
+    upstream: basics.in_recovery ? await upstreamOf(session) : null,
+    mayCreate: basics.may_create,
+    superuser: basics.superuser,
+    identity: await readIdentity(session),
+  }
+}
+
+function positionSql(inRecovery: boolean): string {
+  const routine = inRecovery ? 'pg_last_wal_replay_lsn' : 'pg_current_wal_lsn'
+  return `select ${routine}()::text as value`
+}
+
+async function timelineOf(session: Session, inRecovery: boolean): Promise<number | null> {
+  if (!inRecovery) {
+    // The checkpoint's timeline lags behind a promotion; the name of the log file being written does not.
+    const file = await optional(session, 'select pg_walfile_name(pg_current_wal_lsn()) as value')
+    return file === null ? null : Number.parseInt(file.slice(0, 8), 16)
+  }
+  const received = await optional(session, 'select received_tli::text as value from pg_stat_wal_receiver')
+  const checkpoint = 'select timeline_id::text as value from pg_control_checkpoint()'
+  const timeline = received ?? (await optional(session, checkpoint))
+  return timeline === null ? null : Number(timeline)
+}
+
+async function upstreamOf(session: Session): Promise<NodeFacts['upstream']> {
+  const address = await optional(
+    session,
+    "select sender_host || ' ' || sender_port::text as value from pg_stat_wal_receiver where status = 'streaming'",
+  )
+  const [host, port] = address?.split(' ') ?? []
+  return host === undefined || port === undefined ? null : { host, port: Number(port) }
+}
+
+/** One text value, or null when there is none or the server refuses to tell (not for a lost connection). */
+async function optional(session: Session, sql: string): Promise<string | null> {
+  try {
+    const [row] = await session.query<{ value: string | null }>(sql)
+    return row?.value ?? null
+  } catch (error) {
+    if (postgresError(error) === null) throw error
+    return null
+  }
+}

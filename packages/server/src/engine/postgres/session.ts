@@ -1,0 +1,183 @@
+// One short-lived connection to a shard's server for control work: bounded by a deadline and a signal, with the
+// settings that such work needs. Statements of clients never come this way.
+import { Socket } from 'node:net'
+import { Client, type QueryResultRow } from 'pg'
+import { FleetError, type Clock } from '@fleetshard/core'
+import { callTimeoutMsDefault, type CallBounds, type NodeTarget } from '../shard-engine.ts'
+import { describeTarget, hasSqlstate, toNodeError } from './errors.ts'
+
+/** What control connections are called in pg_stat_activity. */
+export const controlApplicationName = 'fleetshard/control'
+
+/** An open connection. Errors are the driver's own until they leave `withSession`. */
+export interface Session extends AsyncDisposable {
+  readonly target: NodeTarget
+  /** Milliseconds until the deadline; the server gives up a statement about then, too. */
+  remainingMs(): number
+  /** @throws the driver's error; FleetError `deadline_exceeded`; the signal's reason */
+  query<Row extends QueryResultRow>(sql: string, parameters?: readonly unknown[]): Promise<readonly Row[]>
+}
+
+/** What opening a session needs. */
+export interface SessionParts {
+  readonly clock: Clock
+  readonly target: NodeTarget
+  readonly bounds: CallBounds
+}
+
+/**
+ * Connects with `search_path` empty but for pg_catalog, so that no object of the user's can stand in for a
+ * built-in one, and with time limits on the server's side: a statement must not outlive a caller that is gone.
+ * @throws FleetError as every method of the engine
+ */
+export async function openSession(parts: SessionParts): Promise<Session> {
+  const guard = new Guard(parts)
+  const client = new Client(clientConfig(parts.target, guard.socket))
+  client.on('error', () => undefined) // a lost connection is reported by the statement that meets it
+  const session: Session = {
+    target: parts.target,
+    remainingMs: () => guard.remainingMs(),
+    query: async <Row extends QueryResultRow>(sql: string, parameters?: readonly unknown[]) => {
+      guard.throwIfOver()
+      const result = await guard.bound(
+        client.query<Row>(sql, parameters === undefined ? [] : [...parameters]),
+      )
+      return result.rows
+    },
+    [Symbol.asyncDispose]: () => guard.close(client),
+  }
+  try {
+    guard.throwIfOver()
+    await guard.bound(client.connect())
+    await session.query(
+      `select pg_catalog.set_config('search_path', 'pg_catalog', false),
+              pg_catalog.set_config('statement_timeout', $1, false),
+              pg_catalog.set_config('idle_in_transaction_session_timeout', $1, false)`,
+      [String(Math.max(1, Math.ceil(guard.remainingMs())))],
+    )
+    await watchClient(session)
+    return session
+  } catch (error) {
+    await guard.close(client)
+    throw leaving(error, parts)
+  }
+}
+
+/** So that the server ends a statement soon after its caller is gone; not every platform can. */
+async function watchClient(session: Session): Promise<void> {
+  try {
+    await session.query("select set_config('client_connection_check_interval', '1s', false)")
+  } catch (error) {
+    if (!hasSqlstate(error, '22023')) throw error
+  }
+}
+
+/** Runs `work` on a session and closes it. Errors that leave are FleetErrors. */
+export async function withSession<T>(
+  parts: SessionParts,
+  work: (session: Session) => Promise<T>,
+): Promise<T> {
+  await using session = await openSession(parts)
+  try {
+    return await work(session)
+  } catch (error) {
+    throw leaving(error, parts)
+  }
+}
+
+/** What leaves a call: the reason of the signal as it is, all else as errors of the catalogue. */
+function leaving(error: unknown, { bounds, target }: SessionParts): unknown {
+  return bounds.signal?.aborted === true ? bounds.signal.reason : toNodeError(error, target)
+}
+
+/** Runs `work` in a transaction of the session; rolls back when it throws. */
+export async function inTransaction<T>(
+  session: Session,
+  work: () => Promise<T>,
+  begin = 'begin isolation level read committed read write',
+): Promise<T> {
+  await session.query(begin)
+  try {
+    const value = await work()
+    await session.query('commit')
+    return value
+  } catch (error) {
+    // The first error tells; where the connection is lost the server rolls back by itself.
+    await session.query('rollback').catch(() => undefined)
+    throw error
+  }
+}
+
+function clientConfig(target: NodeTarget, socket: Socket): ConstructorParameters<typeof Client>[0] {
+  return {
+    host: target.host,
+    port: target.port,
+    database: target.database,
+    user: target.user,
+    // A function: an empty value would make the driver look for one in the environment and in files.
+    password: () => target.password ?? '',
+    ssl: target.tls === 'disable' ? false : { rejectUnauthorized: target.tls === 'verify-full' },
+    application_name: controlApplicationName,
+    stream: () => socket,
+    keepAlive: true,
+  }
+}
+
+/** Deadline and signal of one session: both end it by closing the socket, at any point of its life. */
+class Guard {
+  readonly socket = new Socket()
+  readonly #clock: Clock
+  readonly #target: NodeTarget
+  readonly #signal: AbortSignal | undefined
+  readonly #deadline: number
+  readonly #cancelTimer: () => void
+  /** Set by the timer: the clock may still show a moment less when it fires. */
+  #over = false
+  readonly #onAbort = (): void => {
+    this.socket.destroy()
+  }
+
+  constructor(parts: SessionParts) {
+    const timeoutMs = parts.bounds.timeoutMs ?? callTimeoutMsDefault
+    this.#clock = parts.clock
+    this.#target = parts.target
+    this.#signal = parts.bounds.signal
+    this.#deadline = parts.clock.monotonic() + timeoutMs
+    this.#cancelTimer = parts.clock.after(timeoutMs, () => {
+      this.#over = true
+      this.socket.destroy()
+    })
+    this.#signal?.addEventListener('abort', this.#onAbort, { once: true })
+  }
+
+  remainingMs(): number {
+    return this.#deadline - this.#clock.monotonic()
+  }
+
+  throwIfOver(): void {
+    this.#signal?.throwIfAborted()
+    if (this.#over || this.remainingMs() <= 0) {
+      throw new FleetError('deadline_exceeded', `${describeTarget(this.#target)} did not answer in time`, {
+        hint: 'try again; if it stays so, look at the load and the locks of the server',
+      })
+    }
+  }
+
+  /** The promise, but a failure after abort or deadline is reported as such. */
+  async bound<T>(promise: Promise<T>): Promise<T> {
+    try {
+      return await promise
+    } catch (error) {
+      this.throwIfOver()
+      throw error
+    }
+  }
+
+  async close(client: Client): Promise<void> {
+    // Goodbye needs no deadline of its own: the timer still stands, and a destroyed socket ends at once.
+    await (this.socket.destroyed ? Promise.resolve() : client.end().catch(() => undefined))
+    this.#cancelTimer()
+    this.#signal?.removeEventListener('abort', this.#onAbort)
+    this.socket.destroy()
+  }
+}

@@ -1,0 +1,60 @@
+// The check that every new server connection of a router or a direct client makes before it serves, and the lock
+// that makes it exact. Owned by the engine, used by the router too: one truth on both sides.
+import { FleetError, parseEpoch, parseKeyspaceName, parseShardId, parseTerm } from '@fleetshard/core'
+import type { ShardIdentity } from '../shard-engine.ts'
+
+/**
+ * Advisory lock around `fleetshard.shard_state`: shared by whoever checks it, exclusive, until the commit, by whoever
+ * changes it. So nobody reads the old state between the moment a fence ends old connections and its commit.
+ * The digits are 'FSHARD' in ASCII.
+ */
+export const shardStateLockKey = '77323508470340'
+
+/** Router connections have an application_name that begins so; a fence ends them. */
+export const routerApplicationPrefix = 'fleetshard/router'
+
+/**
+ * The check, statement by statement, to be sent without waiting for answers in between. It waits for a fence that is
+ * under way, whatever lock_timeout the session has. The fourth result has the identity; it fails with 42P01 or 3F000
+ * where no shard has claimed the database. Works on replicas, where the lock is the replica's own.
+ */
+export const shardStateCheck = {
+  statements: [
+    // A snapshot taken before the lock was had would show the state before the fence.
+    'begin isolation level read committed',
+    'set local lock_timeout = 0',
+    `select pg_catalog.pg_advisory_xact_lock_shared(${shardStateLockKey})`,
+    'select cluster, keyspace, shard, term, epoch_min, sequence_block from fleetshard.shard_state',
+    'commit',
+  ],
+  identityIndex: 3,
+} as const
+
+/** A row of the check, in the text format of the wire (values that a driver has converted are fine too). */
+export interface ShardStateRow {
+  readonly cluster: string
+  readonly keyspace: string
+  readonly shard: string
+  readonly term: string | number
+  readonly epoch_min: string | number
+  readonly sequence_block: string | number
+}
+
+/** @throws FleetError `wrong_database` when the row does not have the form that this version writes */
+export function parseShardState(row: ShardStateRow): ShardIdentity {
+  try {
+    return {
+      cluster: String(row.cluster),
+      keyspace: parseKeyspaceName(row.keyspace),
+      shard: parseShardId(row.shard),
+      term: parseTerm(Number(row.term)),
+      epochMin: parseEpoch(Number(row.epoch_min)),
+      sequenceBlock: parseEpoch(Number(row.sequence_block)),
+    }
+  } catch (cause) {
+    throw new FleetError('wrong_database', 'the identity stored in the database cannot be read', {
+      hint: 'look at fleetshard.shard_state on that server; another version may have written it',
+      cause,
+    })
+  }
+}
