@@ -1,0 +1,2 @@
+// Face of the schema worker.
+export { createSchemaWorker } from './worker.ts'
