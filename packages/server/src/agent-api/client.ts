@@ -1,0 +1,130 @@
+// Client of an agent's HTTP interface, used by the manager (embedded node groups) and later by the health leader.
+import { FleetError, fromProblem } from '@fleetshard/core'
+import { Value } from 'typebox/value'
+import type { Static, TSchema } from 'typebox'
+import {
+  AgentHealthSchema,
+  CredentialsSchema,
+  PromotionSchema,
+  ServerListSchema,
+  ServerViewSchema,
+  type AgentHealth,
+  type CreateServer,
+  type Credentials,
+  type FollowServer,
+  type Promotion,
+  type ServerView,
+  type StartServer,
+  type StopServer,
+  type TermOnly,
+} from './contract.ts'
+
+/** Time for orders that only read or signal. */
+const quickMsMax = 10_000
+/** Time for orders that copy a server or wait for one to stop; a large clone needs its own. */
+const slowMsMax = 300_000
+
+/** Where the agent is and how to be let in. */
+export interface AgentClientOptions {
+  /** `http://127.0.0.1:8082` */
+  readonly url: string
+  readonly token: string
+  /** Deadline of slow orders (create, promote, stop), milliseconds. */
+  readonly slowMsMax?: number
+}
+
+/**
+ * Every method throws FleetError: the agent's own problem, or `agent_unavailable` when it does not answer in time.
+ * An abort or a deadline leaves the order running in the agent; all orders may be repeated.
+ */
+export interface AgentClient {
+  health(signal?: AbortSignal): Promise<AgentHealth>
+  list(signal?: AbortSignal): Promise<readonly ServerView[]>
+  get(id: string, signal?: AbortSignal): Promise<ServerView>
+  create(order: CreateServer, signal?: AbortSignal): Promise<ServerView>
+  start(id: string, order?: StartServer, signal?: AbortSignal): Promise<ServerView>
+  stop(id: string, order?: StopServer, signal?: AbortSignal): Promise<ServerView>
+  fence(id: string, order?: TermOnly, signal?: AbortSignal): Promise<ServerView>
+  promote(id: string, order?: TermOnly, signal?: AbortSignal): Promise<Promotion>
+  follow(id: string, order: FollowServer, signal?: AbortSignal): Promise<ServerView>
+  drop(id: string, signal?: AbortSignal): Promise<void>
+  /** The password of the application's role; keep it out of logs. */
+  credentials(id: string, signal?: AbortSignal): Promise<Credentials>
+}
+
+interface Call {
+  readonly method: 'GET' | 'POST' | 'DELETE'
+  readonly path: string
+  readonly body?: object
+  readonly timeoutMs: number
+  readonly signal: AbortSignal | undefined
+}
+
+async function send(options: AgentClientOptions, call: Call): Promise<unknown> {
+  const deadline = AbortSignal.timeout(call.timeoutMs)
+  const signal = call.signal === undefined ? deadline : AbortSignal.any([deadline, call.signal])
+  try {
+    const response = await fetch(new URL(call.path, options.url), {
+      method: call.method,
+      signal,
+      headers: {
+        authorization: `Bearer ${options.token}`,
+        ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
+    })
+    const text = await response.text()
+    if (!response.ok) throw fromProblem(response.status, parseJson(text))
+    return text === '' ? undefined : parseJson(text)
+  } catch (error) {
+    if (error instanceof FleetError) throw error
+    if (call.signal?.aborted === true) throw call.signal.reason
+    throw new FleetError('agent_unavailable', `the agent at ${options.url} does not answer`, { cause: error })
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+function parsed<S extends TSchema>(schema: S, answer: unknown): Static<S> {
+  if (Value.Check(schema, answer)) return answer
+  throw new FleetError('agent_unavailable', 'the agent answered with something else than its contract says', {
+    hint: 'run manager and agent in the same version',
+  })
+}
+
+/** A client without state; any number of calls at once. */
+export function createAgentClient(options: AgentClientOptions): AgentClient {
+  const slow = options.slowMsMax ?? slowMsMax
+  const get = async <S extends TSchema>(schema: S, path: string, signal?: AbortSignal): Promise<Static<S>> =>
+    parsed(schema, await send(options, { method: 'GET', path, timeoutMs: quickMsMax, signal }))
+  const post = async <S extends TSchema>(
+    schema: S,
+    path: string,
+    body: object,
+    signal?: AbortSignal,
+  ): Promise<Static<S>> =>
+    parsed(schema, await send(options, { method: 'POST', path, body, timeoutMs: slow, signal }))
+  const at = (id: string): string => `/v1/servers/${encodeURIComponent(id)}`
+
+  return {
+    health: (signal) => get(AgentHealthSchema, '/health', signal),
+    list: async (signal) => (await get(ServerListSchema, '/v1/servers', signal)).servers,
+    get: (id, signal) => get(ServerViewSchema, at(id), signal),
+    create: (order, signal) => post(ServerViewSchema, '/v1/servers', order, signal),
+    start: (id, order = {}, signal) => post(ServerViewSchema, `${at(id)}/start`, order, signal),
+    stop: (id, order = {}, signal) => post(ServerViewSchema, `${at(id)}/stop`, order, signal),
+    fence: (id, order = {}, signal) => post(ServerViewSchema, `${at(id)}/fence`, order, signal),
+    promote: (id, order = {}, signal) => post(PromotionSchema, `${at(id)}/promote`, order, signal),
+    follow: (id, order, signal) => post(ServerViewSchema, `${at(id)}/follow`, order, signal),
+    credentials: (id, signal) => get(CredentialsSchema, `${at(id)}/credentials`, signal),
+    async drop(id, signal) {
+      await send(options, { method: 'DELETE', path: at(id), timeoutMs: slow, signal })
+    },
+  }
+}

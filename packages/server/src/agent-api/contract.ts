@@ -1,0 +1,139 @@
+// The HTTP contract of the agent as JSON Schema: what goes over the wire between a manager and the agent of a
+// database host. One source for validation (agent/http.ts), types and the client.
+import { Type, type Static } from 'typebox'
+
+const strict = { additionalProperties: false } as const
+
+/** Id of a server on its host: letters, digits, `-` and `_`, up to 63 characters, as node ids are. */
+export const ServerIdSchema = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$' })
+
+/** Leadership version of the shard that an order is given in; an order of an older one is refused. */
+const TermSchema = Type.Integer({ minimum: 0 })
+
+/** What the server should be doing. `fenced`: stopped, and not started again until an order says so. */
+export const DesiredSchema = Type.Union([
+  Type.Literal('running'),
+  Type.Literal('stopped'),
+  Type.Literal('fenced'),
+])
+
+/**
+ * What the server is doing. `incomplete`: its creation was interrupted; the same create order goes on with it.
+ * `crashed`: it ended by itself and is started again after a pause.
+ */
+export const ServerStateSchema = Type.Union([
+  Type.Literal('incomplete'),
+  Type.Literal('starting'),
+  Type.Literal('running'),
+  Type.Literal('stopping'),
+  Type.Literal('stopped'),
+  Type.Literal('crashed'),
+])
+
+/** One server as the agent sees it. Never with a password. */
+export const ServerViewSchema = Type.Object({
+  id: ServerIdSchema,
+  kind: Type.Union([Type.Literal('primary'), Type.Literal('replica')]),
+  /** The server that it follows; null for a primary. */
+  of: Type.Union([ServerIdSchema, Type.Null()]),
+  /** Servers of one group are copies of one another: same data, same roles, same passwords. */
+  group: ServerIdSchema,
+  desired: DesiredSchema,
+  state: ServerStateSchema,
+  pid: Type.Union([Type.Integer(), Type.Null()]),
+  host: Type.String(),
+  port: Type.Integer(),
+  /** Folder of the server's Unix socket, mode 0700. */
+  socket_dir: Type.String(),
+  database: Type.String(),
+  user: Type.String(),
+  /** Major version of Postgres, pinned by the files of the server. */
+  postgres_major: Type.Integer(),
+  term: TermSchema,
+  /** How often it was started again after ending by itself, since the agent runs. */
+  restarts: Type.Integer(),
+  /** The last words of the last failure; null when there was none. */
+  last_error: Type.Union([Type.String(), Type.Null()]),
+})
+
+/** Body of `POST /v1/servers`. Repeating it is safe: an existing server of the same description is returned. */
+export const CreateServerSchema = Type.Object(
+  {
+    id: ServerIdSchema,
+    kind: Type.Union([Type.Literal('primary'), Type.Literal('replica')]),
+    /** For a primary: name of the group that its replicas join; its id by default. */
+    group: Type.Optional(ServerIdSchema),
+    /** For a replica: the server to clone and follow. */
+    of: Type.Optional(ServerIdSchema),
+    /** For a primary: the database to make, owned by the role `fleetshard`; `app` by default. */
+    database: Type.Optional(Type.String({ pattern: '^[a-z_][a-z0-9_]{0,62}$' })),
+    term: Type.Optional(TermSchema),
+  },
+  strict,
+)
+
+/** Body of `…/start`. A fenced server starts only with `unfence: true`. */
+export const StartServerSchema = Type.Object(
+  { unfence: Type.Optional(Type.Boolean()), term: Type.Optional(TermSchema) },
+  strict,
+)
+
+/** `smart` waits for clients, `fast` ends their sessions, `immediate` recovers at the next start. */
+export const StopModeSchema = Type.Union([
+  Type.Literal('smart'),
+  Type.Literal('fast'),
+  Type.Literal('immediate'),
+])
+
+/** Body of `…/stop`; `fast` by default. */
+export const StopServerSchema = Type.Object(
+  { mode: Type.Optional(StopModeSchema), term: Type.Optional(TermSchema) },
+  strict,
+)
+
+/** Body of `…/promote` and `…/fence`. */
+export const TermOnlySchema = Type.Object({ term: Type.Optional(TermSchema) }, strict)
+
+/** Body of `…/follow`: the server (a replica) follows another one from now on. */
+export const FollowServerSchema = Type.Object({ of: ServerIdSchema, term: Type.Optional(TermSchema) }, strict)
+
+/** Answer of `…/promote`. */
+export const PromotionSchema = Type.Object({
+  server: ServerViewSchema,
+  timeline: Type.Integer(),
+  /** First position of the new timeline that the server wrote up to, text form of pg_lsn. */
+  lsn: Type.String(),
+})
+
+/** Answer of `…/credentials`: how to log in as the role of the application. Only for who has the token. */
+export const CredentialsSchema = Type.Object({
+  host: Type.String(),
+  port: Type.Integer(),
+  socket_dir: Type.String(),
+  database: Type.String(),
+  user: Type.String(),
+  password: Type.String(),
+})
+
+/** Answer of `GET /v1/servers`. */
+export const ServerListSchema = Type.Object({ servers: Type.Array(ServerViewSchema) })
+
+/** Answer of `GET /health`: the agent lives; how many servers it has and how many of them run. */
+export const AgentHealthSchema = Type.Object({
+  status: Type.Literal('ok'),
+  servers: Type.Integer(),
+  running: Type.Integer(),
+})
+
+export type Desired = Static<typeof DesiredSchema>
+export type ServerState = Static<typeof ServerStateSchema>
+export type ServerView = Static<typeof ServerViewSchema>
+export type CreateServer = Static<typeof CreateServerSchema>
+export type StartServer = Static<typeof StartServerSchema>
+export type StopMode = Static<typeof StopModeSchema>
+export type StopServer = Static<typeof StopServerSchema>
+export type TermOnly = Static<typeof TermOnlySchema>
+export type FollowServer = Static<typeof FollowServerSchema>
+export type Promotion = Static<typeof PromotionSchema>
+export type Credentials = Static<typeof CredentialsSchema>
+export type AgentHealth = Static<typeof AgentHealthSchema>

@@ -1,0 +1,464 @@
+// The supervisor of the database servers on this host, all below one data directory that it owns alone. Used in
+// process by the embedded cluster, and over HTTP (http.ts) by managers. What each server should be doing is on disk
+// before it is done, so an agent that was killed goes on where it was: it takes over the servers that run, starts
+// those that should run, and ends those that should not.
+import { constants } from 'node:fs'
+import { access, stat } from 'node:fs/promises'
+import { FleetError, type Clock } from '@fleetshard/core'
+import type { StopMode } from '../agent-api/mod.ts'
+import type { Logger, Service } from '../runtime/mod.ts'
+import { resolveBinaries, type PostgresBinaries } from './binaries.ts'
+import { defaultCacheDirs } from './embedded-package.ts'
+import { makeOpenFolder } from './files.ts'
+import { agentLayout, serverLayout, type AgentLayout } from './layout.ts'
+import { lockDataDir, type DataDirLock } from './lock.ts'
+import { ManagedServer, type ServerContext } from './managed-server.ts'
+import {
+  defaultDatabase,
+  type AgentOptions,
+  type PrimarySpec,
+  type PromotionReport,
+  type ReplicaSpec,
+  type ServerEndpoint,
+  type ServerStatus,
+} from './model.ts'
+import { awaitStreaming, drop, follow, makePrimary, makeReplica, promote } from './operations.ts'
+import { assertReachable, resolveServerUser, type ServerUser } from './os-user.ts'
+import { PortAllocator, portStartDefault } from './ports.ts'
+import { applicationSecretFile, loadOrMake } from './secrets.ts'
+import type { Login } from './sql.ts'
+import { AgentState, type ServerRecord } from './state.ts'
+import { inParallel } from './wait.ts'
+
+/** Servers started or stopped at once. */
+const parallelMax = 4
+/** How often the logs are looked at. */
+const upkeepMs = 10_000
+
+/** An order's version and its bound. */
+export interface OrderOptions {
+  /** Term that the order is given in; one older than the server has seen is refused. */
+  readonly term?: number | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+/** The agent. Made by `openAgent`; all orders may be repeated, and throw FleetError. */
+export class Agent implements Service {
+  readonly name = 'agent'
+  readonly #context: ServerContext
+  readonly #servers: Map<string, ManagedServer>
+  readonly #lock: DataDirLock
+  /** Aborts what is under way when the agent is disposed. */
+  readonly #closing = new AbortController()
+  #open = true
+  #cancelUpkeep: () => void = () => undefined
+
+  constructor(context: ServerContext, servers: Map<string, ManagedServer>, lock: DataDirLock) {
+    this.#context = context
+    this.#servers = servers
+    this.#lock = lock
+    this.#planUpkeep()
+  }
+
+  /** The programs that the servers run. */
+  get binaries(): PostgresBinaries {
+    return this.#context.binaries
+  }
+
+  get dataDir(): string {
+    return this.#context.layout.dataDir
+  }
+
+  /** All servers by id. */
+  list(): readonly ServerStatus[] {
+    const all = this.#context.state.records().flatMap(({ id }) => this.#servers.get(id)?.status() ?? [])
+    return all.sort((a, b) => (a.id < b.id ? -1 : 1))
+  }
+
+  /** @throws FleetError `not_found` */
+  get(id: string): ServerStatus {
+    return this.#server(id).status()
+  }
+
+  /** How the product logs in. Holds the password. @throws FleetError `not_found` */
+  endpoint(id: string): Promise<ServerEndpoint> {
+    return this.#server(id).endpoint()
+  }
+
+  /** Where the password of the application's role lies, for a `file:` secretRef. */
+  secretFile(id: string): string {
+    return applicationSecretFile(this.#context.layout.secretsDir, this.#server(id).record.group)
+  }
+
+  /** The agent's own login as superuser over the Unix socket; for in-process tests and tools only. */
+  superuser(id: string): Promise<Login> {
+    return this.#server(id).superuser()
+  }
+
+  /** The bearer token of the HTTP interface, made once. */
+  token(): Promise<string> {
+    return loadOrMake(this.#context.layout.tokenFile)
+  }
+
+  /**
+   * Makes a primary with its role and database, or returns the one that is there. An abort leaves it incomplete;
+   * the same order goes on with it.
+   * @throws FleetError `already_exists` when another server has the id
+   */
+  async createPrimary(spec: PrimarySpec, signal?: AbortSignal): Promise<ServerStatus> {
+    const wanted = {
+      kind: 'primary' as const,
+      of: null,
+      group: spec.group ?? spec.id,
+      database: spec.database ?? defaultDatabase,
+    }
+    return this.#create(spec.id, { ...wanted, term: spec.term ?? 0 }, (server, interrupted) =>
+      makePrimary(this.#context, server, this.#any(interrupted, signal)),
+    )
+  }
+
+  /** Clones a running server and follows it; resolves when it streams. Else as `createPrimary`. */
+  async createReplica(spec: ReplicaSpec, signal?: AbortSignal): Promise<ServerStatus> {
+    const { group, database } = this.#server(spec.of).record
+    const wanted = { kind: 'replica' as const, of: spec.of, group, database, term: spec.term ?? 0 }
+    return this.#create(spec.id, wanted, (server, interrupted) =>
+      makeReplica(this.#context, server, this.#any(interrupted, signal)),
+    )
+  }
+
+  async #create(
+    id: string,
+    wanted: Pick<ServerRecord, 'kind' | 'of' | 'group' | 'database' | 'term'>,
+    make: (server: ManagedServer, interrupted: AbortSignal) => Promise<void>,
+  ): Promise<ServerStatus> {
+    this.#assertOpen()
+    const { state, ports } = this.#context
+    const server = this.#servers.get(id) ?? new ManagedServer(this.#context, id)
+    this.#servers.set(id, server) // before the first await: one object per id, whose orders wait for each other
+    return server.exclusive(async (interrupted) => {
+      const found = state.get(id)
+      if (found === undefined) {
+        const port = await ports.allocate()
+        await state.setMajor(this.#context.binaries.major)
+        await state.put({ id, ...wanted, desired: 'running', phase: 'creating', port })
+      } else assertSame(found, wanted)
+      if (server.record.phase === 'creating') await make(server, interrupted)
+      return server.status()
+    })
+  }
+
+  /** Starts a server and keeps it running. @throws FleetError `conflict` for a fenced one without `unfence` */
+  async start(id: string, order: OrderOptions & { readonly unfence?: boolean } = {}): Promise<ServerStatus> {
+    this.#assertOpen()
+    return this.#order(id, order, async (server, interrupted) => {
+      const { desired, phase } = server.record
+      if (phase !== 'ready') throw new FleetError('conflict', `${id} is not complete; create it again`)
+      if (desired === 'fenced' && order.unfence !== true) {
+        throw new FleetError('conflict', `${id} is fenced: it may hold writes that its successor has not`, {
+          hint: 'let it follow the new primary, or start it with unfence',
+        })
+      }
+      await server.update({ desired: 'running' })
+      await server.bringUp(this.#any(interrupted, order.signal))
+    })
+  }
+
+  /** Stops a server and keeps it stopped. `kill` is kill -9, for tests. */
+  async stop(
+    id: string,
+    order: OrderOptions & { readonly mode?: StopMode | 'kill' } = {},
+  ): Promise<ServerStatus> {
+    this.#server(id).interrupt()
+    return this.#order(id, order, async (server) => {
+      if (server.record.desired === 'running') await server.update({ desired: 'stopped' })
+      await server.takeDown(order.mode ?? 'fast')
+    })
+  }
+
+  /** Stops a server at once; nothing but an explicit order starts it again. */
+  async fence(id: string, order: OrderOptions = {}): Promise<ServerStatus> {
+    this.#server(id).interrupt()
+    return this.#order(id, order, async (server) => {
+      await server.update({ desired: 'fenced' })
+      await server.takeDown('immediate')
+    })
+  }
+
+  /** Turns a running replica into a primary. */
+  async promote(id: string, order: OrderOptions = {}): Promise<PromotionReport> {
+    this.#assertOpen()
+    const server = this.#server(id)
+    return server.exclusive(async (interrupted) => {
+      await admitTerm(server, order.term)
+      return promote(this.#context, server, this.#any(interrupted, order.signal))
+    })
+  }
+
+  /** Makes a server follow another one of this agent; resolves when it streams. */
+  async follow(id: string, of: string, order: OrderOptions = {}): Promise<ServerStatus> {
+    this.#assertOpen()
+    return this.#order(id, order, (server, interrupted) =>
+      follow(this.#context, server, of, this.#any(interrupted, order.signal)),
+    )
+  }
+
+  /**
+   * Resolves when the server that this replica follows sees it stream.
+   * @throws FleetError `postgres_failed` when it does not
+   */
+  async awaitStreaming(id: string, signal?: AbortSignal): Promise<void> {
+    await awaitStreaming(this.#context, this.#server(id), this.#any(signal))
+  }
+
+  /** Removes a server with its data; nothing when there is none. @throws FleetError `conflict` if it is followed */
+  async drop(id: string): Promise<void> {
+    const server = this.#servers.get(id)
+    if (server === undefined) return
+    server.interrupt()
+    await server.exclusive(async () => {
+      if (this.#context.state.get(id) !== undefined) await drop(this.#context, server)
+      this.#servers.delete(id)
+    })
+  }
+
+  /**
+   * Brings every server to what it should be doing: primaries first, then what follows them. One that fails is
+   * logged and tried again later; the rest goes on.
+   */
+  async startAll(signal?: AbortSignal): Promise<void> {
+    this.#assertOpen()
+    for (const kind of ['primary', 'replica'] as const) {
+      const servers = this.#ofKind(kind)
+      await inParallel(parallelMax, servers, (server) =>
+        server.exclusive((interrupted) => this.#settle(server, this.#any(interrupted, signal))),
+      )
+    }
+  }
+
+  async #settle(server: ManagedServer, signal: AbortSignal): Promise<void> {
+    const record = this.#context.state.get(server.id)
+    if (record === undefined) return
+    try {
+      if (record.phase === 'dropping') {
+        await drop(this.#context, server)
+        this.#servers.delete(server.id)
+      } else if (record.phase === 'ready' && record.desired === 'running') {
+        await server.bringUp(signal)
+      } else await server.clearLeftover()
+    } catch (error) {
+      signal.throwIfAborted()
+      this.#context.log.error({ err: error, server: server.id }, 'server could not be brought to its state')
+    }
+  }
+
+  /**
+   * Stops all servers, primaries first so that they hand their last writes to their replicas. What they should be
+   * doing stays: the next agent starts them again.
+   */
+  async stopAll(): Promise<void> {
+    const all = [...this.#servers.values()]
+    for (const server of all) server.interrupt()
+    const isReplica = ({ id }: ManagedServer): boolean => this.#context.state.get(id)?.kind === 'replica'
+    const [replicas, others] = [all.filter(isReplica), all.filter((server) => !isReplica(server))]
+    const failures: unknown[] = []
+    for (const servers of [others, replicas]) {
+      const stops = servers.map((server) => server.exclusive(() => server.takeDown('fast')))
+      for (const stop of await Promise.allSettled(stops)) {
+        if (stop.status === 'rejected') failures.push(stop.reason)
+      }
+    }
+    if (failures.length > 0) throw failures[0]
+  }
+
+  #ofKind(kind: ServerRecord['kind']): ManagedServer[] {
+    return [...this.#servers.values()].filter(({ id }) => this.#context.state.get(id)?.kind === kind)
+  }
+
+  /** Starts all, supervises until the signal aborts, then stops all. */
+  async run(signal: AbortSignal): Promise<void> {
+    try {
+      await this.startAll(signal)
+      await new Promise<void>((resolve) => {
+        if (signal.aborted) resolve()
+        const onAbort = (): void => {
+          resolve()
+        }
+        signal.addEventListener('abort', onAbort, { once: true })
+      })
+    } catch (error) {
+      if (!signal.aborted) throw error
+    } finally {
+      await this[Symbol.asyncDispose]()
+    }
+  }
+
+  /** Takes no new servers and no starts. */
+  drain(): Promise<void> {
+    this.#open = false
+    return Promise.resolve()
+  }
+
+  /** Stops all servers and releases the data directory. Idempotent. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.drain()
+    this.#cancelUpkeep()
+    this.#closing.abort(new FleetError('shutting_down', 'the agent is stopping'))
+    await this.stopAll()
+    await this.#lock[Symbol.asyncDispose]()
+  }
+
+  async #order(
+    id: string,
+    order: OrderOptions,
+    work: (server: ManagedServer, interrupted: AbortSignal) => Promise<void>,
+  ): Promise<ServerStatus> {
+    const server = this.#server(id)
+    return server.exclusive(async (interrupted) => {
+      await admitTerm(server, order.term)
+      await work(server, interrupted)
+      return server.status()
+    })
+  }
+
+  #server(id: string): ManagedServer {
+    const server = this.#servers.get(id)
+    if (server !== undefined && this.#context.state.get(id) !== undefined) return server
+    throw new FleetError('not_found', `there is no server ${id}`, { hint: 'list the servers of the agent' })
+  }
+
+  /** Aborts with any of them, and when the agent is disposed. */
+  #any(...signals: readonly (AbortSignal | undefined)[]): AbortSignal {
+    return AbortSignal.any([this.#closing.signal, ...signals.filter((signal) => signal !== undefined)])
+  }
+
+  #assertOpen(): void {
+    if (!this.#open) throw new FleetError('shutting_down', 'the agent is stopping and starts nothing')
+  }
+
+  #planUpkeep(): void {
+    this.#cancelUpkeep = this.#context.clock.after(upkeepMs, () => {
+      void this.#upkeep()
+    })
+  }
+
+  async #upkeep(): Promise<void> {
+    for (const server of this.#servers.values()) {
+      await server.boundLog().catch((error: unknown) => {
+        this.#context.log.warn({ err: error, server: server.id }, 'log of the server could not be bounded')
+      })
+    }
+    if (this.#open) this.#planUpkeep()
+  }
+}
+
+function assertSame(
+  found: ServerRecord,
+  wanted: Pick<ServerRecord, 'kind' | 'of' | 'group' | 'database'>,
+): void {
+  const promoted = found.phase === 'ready' // who follows whom changes in a server's life
+  const same =
+    found.phase !== 'dropping' &&
+    found.group === wanted.group &&
+    found.database === wanted.database &&
+    (promoted || (found.kind === wanted.kind && found.of === wanted.of))
+  if (same) return
+  throw new FleetError('already_exists', `there is another server ${found.id}`, {
+    hint: 'drop it first, or choose another id',
+  })
+}
+
+async function admitTerm(server: ManagedServer, term: number | undefined): Promise<void> {
+  if (term === undefined || term === server.record.term) return
+  if (term < server.record.term) {
+    throw new FleetError(
+      'conflict',
+      `the order is of term ${String(term)}, ${server.id} is in term ${String(server.record.term)}`,
+      { retryable: false },
+    )
+  }
+  await server.update({ term })
+}
+
+/**
+ * Takes possession of the data directory. Starts nothing yet: `startAll` does.
+ * @throws FleetError `data_dir_in_use`, `data_dir_unusable`, `postgres_missing`, `postgres_version`
+ */
+export async function openAgent(options: AgentOptions): Promise<Agent> {
+  const layout = agentLayout(options.dataDir)
+  const user = resolveServerUser()
+  const ports = new PortAllocator(options.portStart ?? portStartDefault)
+  await assertReachable(layout.dataDir, user)
+  await makeDataDir(layout)
+  const lock = await lockDataDir(layout.dataDir)
+  try {
+    const state = await AgentState.load(layout.stateFile)
+    const binaries = await resolveBinaries({
+      user,
+      cacheDirs: defaultCacheDirs(layout.dataDir),
+      explicit: options.pgBin,
+      environment: options.pgBinFallback,
+      major: state.major ?? undefined,
+    })
+    const servers = new Map<string, ManagedServer>()
+    const context: ServerContext = {
+      layout,
+      user,
+      binaries,
+      state,
+      ports,
+      servers,
+      ...common(options),
+    }
+    for (const record of state.records()) {
+      await assertOwner(serverLayout(layout, record.id).root, user)
+      ports.reserve(record.port)
+      servers.set(record.id, new ManagedServer(context, record.id))
+    }
+    return new Agent(context, servers, lock)
+  } catch (error) {
+    await lock[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+function common(options: AgentOptions): {
+  clock: Clock
+  log: Logger
+  durability: 'full' | 'throwaway'
+  dieWithParent: boolean
+  walSegmentMegabytes: number
+  settings: Readonly<Record<string, string | number>>
+} {
+  return {
+    clock: options.clock,
+    log: options.log,
+    durability: options.durability ?? 'full',
+    dieWithParent: options.dieWithParent ?? false,
+    walSegmentMegabytes: options.walSegmentMegabytes ?? 16,
+    settings: options.settings ?? {},
+  }
+}
+
+async function makeDataDir(layout: AgentLayout): Promise<void> {
+  try {
+    await makeOpenFolder(layout.dataDir)
+    await makeOpenFolder(layout.serversDir)
+    await access(layout.dataDir, constants.W_OK)
+  } catch (error) {
+    throw new FleetError('data_dir_unusable', `the data directory ${layout.dataDir} can not be written`, {
+      hint: 'choose another --data-dir, or run as the user that owns it',
+      cause: error,
+    })
+  }
+}
+
+/** A cluster that was made as root does not run as a plain user, nor the other way round. */
+async function assertOwner(folder: string, user: ServerUser): Promise<void> {
+  const found = await stat(folder).catch(() => null)
+  if (found === null || found.uid === user.uid) return
+  throw new FleetError(
+    'data_dir_unusable',
+    `the servers in ${folder} belong to uid ${String(found.uid)}, not to ${user.name}, who runs Postgres now`,
+    { hint: 'run as the user that made the cluster, or choose another --data-dir' },
+  )
+}

@@ -1,0 +1,250 @@
+// The agent over HTTP: the contract of agent-api in front of an Agent. Loopback only, with a bearer token; an agent
+// on another host needs mutual TLS, which this server does not speak.
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { isIP } from 'node:net'
+import { FleetError } from '@fleetshard/core'
+import { Type } from 'typebox'
+import {
+  AgentHealthSchema,
+  CreateServerSchema,
+  CredentialsSchema,
+  FollowServerSchema,
+  PromotionSchema,
+  ServerIdSchema,
+  ServerListSchema,
+  ServerViewSchema,
+  StartServerSchema,
+  StopServerSchema,
+  TermOnlySchema,
+  type CreateServer,
+  type ServerView,
+} from '../agent-api/mod.ts'
+import { createApp, created, gone, ok, route, type Around, type Route } from '../runtime/http/mod.ts'
+import { listenError, type Logger } from '../runtime/mod.ts'
+import type { Agent } from './agent.ts'
+import type { ServerStatus } from './model.ts'
+
+const bodyBytesMax = 64 * 1024
+const socketsMax = 200
+
+/** What the server is made from. */
+export interface AgentHttpOptions {
+  readonly agent: Agent
+  readonly log: Logger
+  /** Version of FleetShard, for the OpenAPI document. */
+  readonly version: string
+  /** A loopback address; 127.0.0.1 by default. */
+  readonly host?: string
+  /** 0 for any free one. */
+  readonly port: number
+}
+
+/** A listening server; disposing closes it and leaves the agent as it is. */
+export interface AgentHttp extends AsyncDisposable {
+  readonly url: string
+  readonly port: number
+  /** What clients send as bearer token. */
+  readonly token: string
+}
+
+/** @throws FleetError `invalid_config` for an address beyond loopback, `port_taken` */
+export async function startAgentHttp(options: AgentHttpOptions): Promise<AgentHttp> {
+  const { agent, log, version } = options
+  const host = options.host ?? '127.0.0.1'
+  if (!isLoopback(host)) {
+    throw new FleetError('invalid_config', `the agent does not listen on ${host}: it has no TLS`, {
+      hint: 'let it listen on 127.0.0.1',
+    })
+  }
+  const token = await agent.token()
+  const app = await createApp({
+    log,
+    version,
+    socketsMax,
+    bodyLimitBytes: bodyBytesMax,
+    title: 'FleetShard agent',
+    description: 'Supervises the Postgres servers of one host.',
+    bodyLimitSetting: 'nothing: no order is that large',
+    routes: [...readRoutes(agent), ...makeAndDropRoutes(agent), ...orderRoutes(agent)],
+    around: letIn(token),
+    onAnswer: () => undefined,
+  })
+  try {
+    await app.listen({ host, port: options.port })
+  } catch (error) {
+    throw listenError(error, '--agent-port', host, options.port)
+  }
+  const address = app.server.address()
+  const port = typeof address === 'object' && address !== null ? address.port : options.port
+  const url = `http://${host.includes(':') ? `[${host}]` : host}:${String(port)}`
+  return { url, port, token, [Symbol.asyncDispose]: () => app.close() }
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
+}
+
+/** Everything but the health probe wants the token; compared by digests, in constant time. */
+function letIn(token: string): Around {
+  const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
+  const wanted = digest(`Bearer ${token}`)
+  return (called, call) => {
+    const given = digest(call.request.headers.authorization ?? '')
+    if (called.kind === 'probe' || timingSafeEqual(wanted, given)) return Promise.resolve(null)
+    throw new FleetError('unauthenticated', 'the token of the agent is missing or wrong', {
+      hint: 'send the content of agent.token in its data directory as bearer token',
+    })
+  }
+}
+
+const params = Type.Object({ id: ServerIdSchema })
+const tag = 'servers'
+
+function readRoutes(agent: Agent): Route[] {
+  return [
+    route({
+      method: 'GET',
+      url: '/health',
+      tag: 'agent',
+      kind: 'probe',
+      summary: 'The agent lives',
+      answers: { 200: AgentHealthSchema },
+      async handle() {
+        const servers = agent.list()
+        const running = servers.filter(({ state }) => state === 'running').length
+        return ok({ status: 'ok', servers: servers.length, running })
+      },
+    }),
+    route({
+      method: 'GET',
+      url: '/v1/servers',
+      tag,
+      kind: 'read',
+      summary: 'All servers',
+      answers: { 200: ServerListSchema },
+      handle: async () => ok({ servers: agent.list().map(viewOf) }),
+    }),
+    route({
+      method: 'GET',
+      url: '/v1/servers/:id',
+      tag,
+      kind: 'read',
+      params,
+      summary: 'One server',
+      answers: { 200: ServerViewSchema },
+      handle: async ({ params: { id } }) => ok(viewOf(agent.get(id))),
+    }),
+    route({
+      method: 'GET',
+      url: '/v1/servers/:id/credentials',
+      tag,
+      kind: 'read',
+      params,
+      summary: "How to log in as the application's role; holds a password",
+      answers: { 200: CredentialsSchema },
+      async handle({ params: { id } }) {
+        const { host, port, socketDir, database, user, password } = await agent.endpoint(id)
+        const body = { host, port, socket_dir: socketDir, database, user, password }
+        return { kind: 'json', status: 200, body, headers: { 'cache-control': 'no-store' } }
+      },
+    }),
+  ]
+}
+
+function makeAndDropRoutes(agent: Agent): Route[] {
+  return [
+    route({
+      method: 'POST',
+      url: '/v1/servers',
+      tag,
+      kind: 'change',
+      summary: 'Make a primary, or a replica of a server',
+      body: CreateServerSchema,
+      answers: { 201: ServerViewSchema },
+      async handle({ body }) {
+        const server = await create(agent, body)
+        return created(viewOf(server), `/v1/servers/${server.id}`)
+      },
+    }),
+    route({
+      method: 'DELETE',
+      url: '/v1/servers/:id',
+      tag,
+      kind: 'change',
+      params,
+      summary: 'Stop and remove a server with its data',
+      answers: { 204: null },
+      async handle({ params: { id } }) {
+        await agent.drop(id)
+        return gone
+      },
+    }),
+  ]
+}
+
+function orderRoutes(agent: Agent): Route[] {
+  const order = { method: 'POST', tag, kind: 'change', params } as const
+  const answers = { 200: ServerViewSchema }
+  return [
+    route({
+      ...order,
+      url: '/v1/servers/:id/start',
+      body: StartServerSchema,
+      answers,
+      summary: 'Start and keep running',
+      handle: async ({ params: { id }, body }) => ok(viewOf(await agent.start(id, body))),
+    }),
+    route({
+      ...order,
+      url: '/v1/servers/:id/stop',
+      body: StopServerSchema,
+      answers,
+      summary: 'Stop and keep stopped',
+      handle: async ({ params: { id }, body }) => ok(viewOf(await agent.stop(id, body))),
+    }),
+    route({
+      ...order,
+      url: '/v1/servers/:id/fence',
+      body: TermOnlySchema,
+      answers,
+      summary: 'Stop at once; only an explicit order starts it again',
+      handle: async ({ params: { id }, body }) => ok(viewOf(await agent.fence(id, body))),
+    }),
+    route({
+      ...order,
+      url: '/v1/servers/:id/follow',
+      body: FollowServerSchema,
+      answers,
+      summary: 'Follow another server as its replica',
+      handle: async ({ params: { id }, body }) => ok(viewOf(await agent.follow(id, body.of, body))),
+    }),
+    route({
+      ...order,
+      url: '/v1/servers/:id/promote',
+      body: TermOnlySchema,
+      answers: { 200: PromotionSchema },
+      summary: 'Turn a replica into a primary',
+      async handle({ params: { id }, body }) {
+        const { server, timeline, lsn } = await agent.promote(id, body)
+        return ok({ server: viewOf(server), timeline, lsn })
+      },
+    }),
+  ]
+}
+
+async function create(agent: Agent, body: CreateServer): Promise<ServerStatus> {
+  const { id, kind, of, group, database, term } = body
+  if (kind === 'primary' && of === undefined) return agent.createPrimary({ id, group, database, term })
+  if (kind === 'replica' && of !== undefined && group === undefined && database === undefined) {
+    return agent.createReplica({ id, of, term })
+  }
+  throw new FleetError('invalid_request', 'the fields of the order do not fit its kind', {
+    hint: 'a primary may have group and database; a replica has of, and nothing but that',
+  })
+}
+
+/** The wire form of a status. */
+function viewOf(status: ServerStatus): ServerView {
+  const { socketDir, major, lastError, ...same } = status
+  return { ...same, socket_dir: socketDir, postgres_major: major, last_error: lastError }
+}

@@ -1,0 +1,360 @@
+// One server under supervision: its configuration, its process, its restarts. Orders come from operations.ts and
+// agent.ts and run one at a time per server, inside `exclusive`.
+import { chown, mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { FleetError, isFleetError, type Clock } from '@fleetshard/core'
+import type { Logger } from '../runtime/mod.ts'
+import type { PostgresBinaries } from './binaries.ts'
+import { exists, makePrivateFolder, writeFileAtomic } from './files.ts'
+import { dataMajor } from './init-db.ts'
+import { serverLayout, slotName, type AgentLayout, type ServerLayout } from './layout.ts'
+import { boundLog, lastWords, readLogFrom } from './log-file.ts'
+import { applicationRole, type Durability, type ServerEndpoint, type ServerStatus } from './model.ts'
+import type { ServerState, StopMode } from '../agent-api/mod.ts'
+import type { ServerUser } from './os-user.ts'
+import type { PortAllocator } from './ports.ts'
+import {
+  adoptPostgres,
+  findPostgres,
+  reloadPostgres,
+  startPostgres,
+  stopPostgres,
+  type PostgresProcess,
+} from './postgres-process.ts'
+import { loadOrMakeSecrets, type GroupSecrets } from './secrets.ts'
+import { renderHba, renderPassFile, renderSettings, type FollowSettings } from './settings.ts'
+import { applicationLogin, superuserLogin, type Login } from './sql.ts'
+import type { AgentState, ServerRecord } from './state.ts'
+
+const restartPauseMsMin = 100
+const restartPauseMsMax = 10_000
+/** A server that ran this long starts again without the pause that earlier failures earned. */
+const steadyMs = 30_000
+/** Ports tried before a start gives up. */
+const portAttemptsMax = 20
+
+/** What all servers of an agent share. */
+export interface ServerContext {
+  readonly layout: AgentLayout
+  readonly user: ServerUser
+  readonly binaries: PostgresBinaries
+  readonly clock: Clock
+  readonly log: Logger
+  readonly state: AgentState
+  readonly ports: PortAllocator
+  readonly durability: Durability
+  readonly dieWithParent: boolean
+  readonly walSegmentMegabytes: number
+  readonly settings: Readonly<Record<string, string | number>>
+  /** All servers of the agent. */
+  readonly servers: ReadonlyMap<string, ManagedServer>
+}
+
+/** What the process of a server is doing. */
+type Phase =
+  | { readonly kind: 'down' }
+  | { readonly kind: 'starting' }
+  | { readonly kind: 'up'; readonly process: PostgresProcess; readonly sinceMs: number }
+  | { readonly kind: 'stopping'; readonly process: PostgresProcess }
+  /** Ended by itself, or failed to start; `cancel` takes back the start that is planned. */
+  | { readonly kind: 'crashed'; readonly cancel: () => void }
+
+/** A server and its supervision. Made for a record that the state has; gone when the record is. */
+export class ManagedServer {
+  readonly id: string
+  readonly layout: ServerLayout
+  readonly #context: ServerContext
+  readonly #log: Logger
+  #phase: Phase = { kind: 'down' }
+  #turn: Promise<unknown> = Promise.resolve()
+  /** Of the order that is being carried out. */
+  #interrupt = new AbortController()
+  #failures = 0
+  #restarts = 0
+  #lastError: string | null = null
+
+  constructor(context: ServerContext, id: string) {
+    this.id = id
+    this.layout = serverLayout(context.layout, id)
+    this.#context = context
+    this.#log = context.log.child({ server: id })
+  }
+
+  /** @throws FleetError `not_found` once it is dropped */
+  get record(): ServerRecord {
+    const record = this.#context.state.get(this.id)
+    if (record === undefined) throw new FleetError('not_found', `there is no server ${this.id}`)
+    return record
+  }
+
+  /** The live process; null when there is none. */
+  get process(): PostgresProcess | null {
+    return this.#phase.kind === 'up' || this.#phase.kind === 'stopping' ? this.#phase.process : null
+  }
+
+  get isUp(): boolean {
+    return this.#phase.kind === 'up'
+  }
+
+  /** Changes the record; on disk when it resolves. */
+  async update(change: Partial<Omit<ServerRecord, 'id'>>): Promise<void> {
+    await this.#context.state.put({ ...this.record, ...change })
+  }
+
+  /** Orders of one server run one after another; the signal aborts when a harder order does not want to wait. */
+  exclusive<T>(work: (interrupted: AbortSignal) => Promise<T>): Promise<T> {
+    const result = this.#turn.then(() => {
+      this.#interrupt = new AbortController()
+      return work(this.#interrupt.signal)
+    })
+    this.#turn = result.catch(() => undefined)
+    return result
+  }
+
+  /** Makes the order that is being carried out fail now, so that a stop need not wait for a start or a clone. */
+  interrupt(): void {
+    this.#interrupt.abort(new FleetError('conflict', `${this.id} was told to stop meanwhile`))
+  }
+
+  status(): ServerStatus {
+    const { record } = this
+    const { kind, of, group, desired, port, database, term } = record
+    return {
+      id: this.id,
+      kind,
+      of,
+      group,
+      desired,
+      port,
+      database,
+      term,
+      state: this.#stateOf(record),
+      pid: this.process?.pid ?? null,
+      host: '127.0.0.1',
+      socketDir: this.layout.socketDir,
+      user: applicationRole,
+      major: this.#context.binaries.major,
+      restarts: this.#restarts,
+      lastError: this.#lastError,
+    }
+  }
+
+  #stateOf(record: ServerRecord): ServerState {
+    switch (this.#phase.kind) {
+      case 'down':
+        return record.phase === 'ready' ? 'stopped' : 'incomplete'
+      case 'up':
+        return record.phase === 'ready' ? 'running' : 'starting'
+      case 'starting':
+      case 'stopping':
+      case 'crashed':
+        return this.#phase.kind
+    }
+  }
+
+  secrets(): Promise<GroupSecrets> {
+    return loadOrMakeSecrets(this.#context.layout.secretsDir, this.record.group)
+  }
+
+  /** How the product logs in. Holds the password. */
+  async endpoint(): Promise<ServerEndpoint> {
+    const { host, port, socketDir, database, user } = this.status()
+    return { host, port, socketDir, database, user, password: (await this.secrets()).application }
+  }
+
+  async superuser(): Promise<Login> {
+    return superuserLogin(this.layout.socketDir, this.record.port, await this.secrets())
+  }
+
+  async replicator(): Promise<Login> {
+    return applicationLogin(this.layout.socketDir, this.record.port, await this.secrets())
+  }
+
+  /**
+   * Starts the server, or takes over the one that runs; nothing when it is up. Call inside `exclusive`.
+   * After a failure it is tried again with growing pauses, as long as it is meant to run.
+   */
+  async bringUp(signal: AbortSignal): Promise<void> {
+    if (this.#phase.kind === 'up') return
+    this.#cancelRestart()
+    this.#phase = { kind: 'starting' }
+    try {
+      const process = await this.#startOrAdopt(signal)
+      this.#phase = { kind: 'up', process, sinceMs: this.#context.clock.monotonic() }
+      this.#log.info({ pid: process.pid, port: this.record.port, adopted: process.adopted }, 'server is up')
+      void process.exited.then(() => this.#onExit(process))
+      await this.#reconcileKind()
+    } catch (error) {
+      this.#phase = { kind: 'down' }
+      this.#lastError = error instanceof Error ? error.message : String(error)
+      if (!signal.aborted) this.#planRestart()
+      throw error
+    }
+  }
+
+  async #startOrAdopt(signal: AbortSignal): Promise<PostgresProcess> {
+    const { clock, binaries } = this.#context
+    await this.#assertMajor()
+    await this.writeConfig()
+    const running = await adoptPostgres(this.layout.pgData, clock, signal)
+    if (running !== null) {
+      reloadPostgres(running)
+      return running
+    }
+    const { user, dieWithParent } = this.#context
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await startPostgres({ binaries, layout: this.layout, user, clock, dieWithParent, signal })
+      } catch (error) {
+        if (!isFleetError(error, 'port_taken') || attempt === portAttemptsMax) throw error
+        await this.#takeOtherPort()
+      }
+    }
+  }
+
+  async #assertMajor(): Promise<void> {
+    const { binaries } = this.#context
+    const major = await dataMajor(this.layout)
+    if (major === null || major === binaries.major) return
+    throw new FleetError(
+      'postgres_version',
+      `the data of ${this.id} was made by PostgreSQL ${String(major)}, but ${binaries.postgres} is ${binaries.version}`,
+      { hint: `give the programs of PostgreSQL ${String(major)} with --pg-bin` },
+    )
+  }
+
+  async #takeOtherPort(): Promise<void> {
+    const taken = this.record.port
+    const port = await this.#context.ports.allocate()
+    this.#log.warn({ taken, port }, 'the port is taken by another process; using the next free one')
+    await this.update({ port })
+    await this.writeConfig()
+    for (const follower of this.followers()) await follower.applyConfig()
+  }
+
+  /** A promotion that was not written down any more: the files know better than the record. */
+  async #reconcileKind(): Promise<void> {
+    if (this.record.kind !== 'replica') return
+    if (await exists(join(this.layout.pgData, 'standby.signal'))) return
+    this.#log.warn('the server was promoted without a record of it; it is a primary from now on')
+    await this.update({ kind: 'primary', of: null })
+    await this.applyConfig()
+  }
+
+  /** Servers that stream from this one. */
+  followers(): ManagedServer[] {
+    const followers = this.#context.state.records().filter(({ of }) => of === this.id)
+    return followers.flatMap(({ id }) => this.#context.servers.get(id) ?? [])
+  }
+
+  /** Stops the server; what it should do from now on is set before. Call inside `exclusive`. */
+  async takeDown(mode: StopMode | 'kill'): Promise<void> {
+    this.#cancelRestart()
+    if (this.#phase.kind !== 'up') return
+    const { process } = this.#phase
+    this.#phase = { kind: 'stopping', process }
+    const { clock } = this.#context
+    const way = await stopPostgres(process, { mode, pgData: this.layout.pgData, clock })
+    this.#phase = { kind: 'down' }
+    this.#log.info({ mode: way }, 'server is stopped')
+  }
+
+  /** Ends a server that runs though it should not, left by an agent that died. Call inside `exclusive`. */
+  async clearLeftover(): Promise<void> {
+    if (this.#phase.kind !== 'down') return
+    const { clock } = this.#context
+    const { pgData } = this.layout
+    const mode = this.record.desired === 'fenced' ? 'immediate' : 'fast'
+    const running = await findPostgres(pgData, clock)
+    if (running !== null) await stopPostgres(running, { mode, pgData, clock })
+  }
+
+  async #onExit(process: PostgresProcess): Promise<void> {
+    if (this.#phase.kind !== 'up' || this.#phase.process !== process) return // we stopped it
+    if (this.#context.clock.monotonic() - this.#phase.sinceMs > steadyMs) this.#failures = 0
+    this.#phase = { kind: 'down' }
+    this.#restarts += 1
+    this.#planRestart()
+    this.#lastError = lastWords(await readLogFrom(this.layout.logFile, 0).catch(() => ''))
+    this.#log.error({ reason: this.#lastError }, 'server ended by itself')
+  }
+
+  #planRestart(): void {
+    const record = this.#context.state.get(this.id)
+    if (record?.desired !== 'running' || record.phase !== 'ready') return
+    const pauseMs = Math.min(restartPauseMsMin * 2 ** this.#failures, restartPauseMsMax)
+    this.#failures += 1
+    const cancel = this.#context.clock.after(pauseMs, () => {
+      this.exclusive((interrupted) => this.#restart(interrupted)).catch((error: unknown) => {
+        this.#log.error({ err: error }, 'server could not be started again')
+      })
+    })
+    this.#phase = { kind: 'crashed', cancel }
+  }
+
+  async #restart(interrupted: AbortSignal): Promise<void> {
+    if (this.#phase.kind === 'crashed') await this.bringUp(interrupted)
+  }
+
+  #cancelRestart(): void {
+    if (this.#phase.kind !== 'crashed') return
+    this.#phase.cancel()
+    this.#phase = { kind: 'down' }
+  }
+
+  /** Makes the folders that are missing; the data folder is not among them. */
+  async makeFolders(): Promise<void> {
+    const { layout, user } = { layout: this.layout, user: this.#context.user }
+    await mkdir(layout.root, { recursive: true, mode: 0o700 })
+    if (user.switched) await chown(layout.root, user.uid, user.gid)
+    await makePrivateFolder(layout.confDir, user)
+    await makePrivateFolder(layout.socketDir, user)
+  }
+
+  /** Writes all configuration files anew from what is known now. */
+  async writeConfig(): Promise<void> {
+    await this.makeFolders()
+    const { user, binaries, durability, settings } = this.#context
+    const { layout } = this
+    const access = { mode: 0o600, owner: user }
+    const text = renderSettings({
+      id: this.id,
+      port: this.record.port,
+      major: binaries.major,
+      durability,
+      extra: settings,
+      socketDir: layout.socketDir,
+      hbaFile: layout.hbaFile,
+      identFile: layout.identFile,
+      follow: this.#followSettings(),
+    })
+    await writeFileAtomic(layout.passFile, renderPassFile((await this.secrets()).application), access)
+    await writeFileAtomic(layout.hbaFile, renderHba(), access)
+    await writeFileAtomic(layout.identFile, '', access)
+    await writeFileAtomic(layout.configFile, text, access)
+  }
+
+  #followSettings(): FollowSettings | null {
+    const { kind, of } = this.record
+    const upstream = of === null ? undefined : this.#context.servers.get(of)
+    if (kind !== 'replica' || upstream === undefined) return null
+    return {
+      host: upstream.layout.socketDir,
+      port: upstream.record.port,
+      passFile: this.layout.passFile,
+      slot: slotName(this.id),
+      applicationName: this.id,
+    }
+  }
+
+  /** Writes the configuration and makes a running server read it. */
+  async applyConfig(): Promise<void> {
+    await this.writeConfig()
+    if (this.#phase.kind === 'up') reloadPostgres(this.#phase.process)
+  }
+
+  /** Keeps the log within its bound. */
+  async boundLog(): Promise<void> {
+    await boundLog(this.layout.logFile)
+  }
+}

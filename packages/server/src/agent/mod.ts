@@ -1,0 +1,8 @@
+// The agent: supervisor of the Postgres servers on one host.
+export * from './model.ts'
+export { Agent, openAgent } from './agent.ts'
+export { resolveBinaries } from './binaries.ts'
+export { defaultCacheDirs } from './embedded-package.ts'
+export { resolveServerUser } from './os-user.ts'
+export { startAgentHttp } from './http.ts'
+export { identifyProcess, postgresProcessesOf } from './proc.ts'
