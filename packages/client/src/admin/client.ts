@@ -1,0 +1,214 @@
+// The manager's typed client: one method an endpoint, grouped by resource. Used by the CLI and the console.
+import type { Consistency } from '@fleetshard/core'
+import type {
+  Adopt,
+  Adoption,
+  CreatedNode,
+  CreateKeyspace,
+  CreateNode,
+  CreateShard,
+  CreateTables,
+  Health,
+  Job,
+  JobList,
+  JobListQuery,
+  Keyspace,
+  KeyspaceList,
+  ManagerReady,
+  FleetNode,
+  NodeList,
+  NodeListQuery,
+  PatchShard,
+  Shard,
+  ShardList,
+  ShardListQuery,
+  Table,
+  TableCreation,
+  TableList,
+  TableSuggestionList,
+  Topology,
+  TopologyEvent,
+  TopologyQuery,
+} from '@fleetshard/core/contract'
+import { readEvents } from './events.ts'
+import {
+  createTransport,
+  transportError,
+  type AdminOptions,
+  type CallOptions,
+  type ChangeOptions,
+  type Exchange,
+  type Transport,
+} from './transport.ts'
+
+/** Keyspaces of the fleet. */
+export interface KeyspaceCalls {
+  list(options?: CallOptions): Promise<KeyspaceList>
+  get(name: string, options?: CallOptions): Promise<Keyspace>
+  create(body: CreateKeyspace, options?: CallOptions): Promise<Keyspace>
+  patch(
+    name: string,
+    body: { readonly default_consistency: Consistency },
+    options?: ChangeOptions,
+  ): Promise<Keyspace>
+  /** Only a keyspace without shards can be removed. */
+  remove(name: string, options?: ChangeOptions): Promise<void>
+  /** Makes an existing database a one-shard keyspace; no row moves. */
+  adopt(name: string, body: Adopt, options?: CallOptions): Promise<Adoption>
+}
+
+/** Tables of a keyspace. */
+export interface TableCalls {
+  list(keyspace: string, options?: CallOptions): Promise<TableList>
+  get(keyspace: string, name: string, options?: CallOptions): Promise<Table>
+  /** Declares tables, and creates them on every shard when `ddl` is given. `job` is set while that goes on. */
+  create(keyspace: string, body: CreateTables, options?: CallOptions): Promise<TableCreation>
+  /** Takes the declaration back; the table itself stays on the shards. */
+  remove(keyspace: string, name: string, options?: ChangeOptions): Promise<void>
+  suggestions(keyspace: string, options?: CallOptions): Promise<TableSuggestionList>
+}
+
+/** Shards of all keyspaces. */
+export interface ShardCalls {
+  list(query?: ShardListQuery, options?: CallOptions): Promise<ShardList>
+  get(id: string, options?: CallOptions): Promise<Shard>
+  create(body: CreateShard, options?: CallOptions): Promise<Shard>
+  patch(id: string, body: PatchShard, options?: ChangeOptions): Promise<Shard>
+  remove(id: string, options?: ChangeOptions): Promise<void>
+}
+
+/** Database servers of all shards, and embedded ones that no shard uses yet. */
+export interface NodeCalls {
+  list(query?: NodeListQuery, options?: CallOptions): Promise<NodeList>
+  get(id: string, options?: CallOptions): Promise<FleetNode>
+  create(body: CreateNode, options?: CallOptions): Promise<CreatedNode>
+  /** Stops and removes an embedded server that no shard uses, and its data. */
+  remove(id: string, options?: CallOptions): Promise<void>
+}
+
+/** Persisted workflows. */
+export interface JobCalls {
+  list(query?: JobListQuery, options?: CallOptions): Promise<JobList>
+  get(id: string, options?: CallOptions): Promise<Job>
+  /** The job now and at every change; ends after it is completed, failed or cancelled. */
+  watch(id: string, signal?: AbortSignal): AsyncGenerator<Job, void, void>
+}
+
+/** The manager's API. Every call fails as a FleetError of the catalogue. */
+export interface AdminClient {
+  readonly keyspaces: KeyspaceCalls
+  readonly tables: TableCalls
+  readonly shards: ShardCalls
+  readonly nodes: NodeCalls
+  readonly jobs: JobCalls
+  topology(query?: TopologyQuery, options?: CallOptions): Promise<Topology>
+  /** A snapshot, then every change; the caller opens it again when it ends or fails. */
+  watchTopology(query?: TopologyQuery, signal?: AbortSignal): AsyncGenerator<TopologyEvent, void, void>
+  health(options?: CallOptions): Promise<Health>
+  /** @throws FleetError `server_unreachable` also while the manager answers 503 */
+  ready(options?: CallOptions): Promise<ManagerReady>
+}
+
+/** A client of the manager at that URL; does no I/O until a method is called. */
+export function createAdminClient(options: AdminOptions): AdminClient {
+  const transport = createTransport(options)
+  return {
+    keyspaces: keyspaceCalls(transport),
+    tables: tableCalls(transport),
+    shards: shardCalls(transport),
+    nodes: nodeCalls(transport),
+    jobs: jobCalls(transport),
+    topology: (query, call) => get<Topology>(transport, '/api/v1/topology', query, call),
+    watchTopology: (query, signal) =>
+      stream<TopologyEvent>(
+        transport,
+        { method: 'GET', path: '/api/v1/topology', query: query ?? {} },
+        signal,
+      ),
+    health: (call) => get<Health>(transport, '/health', undefined, call),
+    ready: (call) => get<ManagerReady>(transport, '/ready', undefined, call),
+  }
+}
+
+function keyspaceCalls(transport: Transport): KeyspaceCalls {
+  const path = (name: string): string => `/api/v1/keyspaces/${encodeURIComponent(name)}`
+  return {
+    list: (call) => get(transport, '/api/v1/keyspaces', undefined, call),
+    get: (name, call) => get(transport, path(name), undefined, call),
+    create: (body, call) => send(transport, { method: 'POST', path: '/api/v1/keyspaces', body }, call),
+    patch: (name, body, call) => send(transport, { method: 'PATCH', path: path(name), body }, call),
+    remove: (name, call) => send(transport, { method: 'DELETE', path: path(name) }, call),
+    adopt: (name, body, call) => send(transport, { method: 'POST', path: `${path(name)}/adopt`, body }, call),
+  }
+}
+
+function tableCalls(transport: Transport): TableCalls {
+  const root = (keyspace: string): string => `/api/v1/keyspaces/${encodeURIComponent(keyspace)}/tables`
+  const path = (keyspace: string, name: string): string => `${root(keyspace)}/${encodeURIComponent(name)}`
+  return {
+    list: (keyspace, call) => get(transport, root(keyspace), undefined, call),
+    get: (keyspace, name, call) => get(transport, path(keyspace, name), undefined, call),
+    create: (keyspace, body, call) => send(transport, { method: 'POST', path: root(keyspace), body }, call),
+    remove: (keyspace, name, call) => send(transport, { method: 'DELETE', path: path(keyspace, name) }, call),
+    suggestions: (keyspace, call) => get(transport, `${root(keyspace)}/suggestions`, undefined, call),
+  }
+}
+
+function shardCalls(transport: Transport): ShardCalls {
+  const path = (id: string): string => `/api/v1/shards/${encodeURIComponent(id)}`
+  return {
+    list: (query, call) => get(transport, '/api/v1/shards', query, call),
+    get: (id, call) => get(transport, path(id), undefined, call),
+    create: (body, call) => send(transport, { method: 'POST', path: '/api/v1/shards', body }, call),
+    patch: (id, body, call) => send(transport, { method: 'PATCH', path: path(id), body }, call),
+    remove: (id, call) => send(transport, { method: 'DELETE', path: path(id) }, call),
+  }
+}
+
+function nodeCalls(transport: Transport): NodeCalls {
+  const path = (id: string): string => `/api/v1/nodes/${encodeURIComponent(id)}`
+  return {
+    list: (query, call) => get(transport, '/api/v1/nodes', query, call),
+    get: (id, call) => get(transport, path(id), undefined, call),
+    create: (body, call) => send(transport, { method: 'POST', path: '/api/v1/nodes', body }, call),
+    remove: (id, call) => send(transport, { method: 'DELETE', path: path(id) }, call),
+  }
+}
+
+function jobCalls(transport: Transport): JobCalls {
+  const path = (id: string): string => `/api/v1/jobs/${encodeURIComponent(id)}`
+  return {
+    list: (query, call) => get(transport, '/api/v1/jobs', query, call),
+    get: (id, call) => get(transport, path(id), undefined, call),
+    watch: (id, signal) => stream<Job>(transport, { method: 'GET', path: path(id) }, signal),
+  }
+}
+
+// The manager is the other half of this contract and is held to its schemas by tests: its answers are not
+// validated again here, which keeps the schema library out of clients and browsers.
+async function get<T>(
+  transport: Transport,
+  path: string,
+  query: Exchange['query'] = {},
+  call?: CallOptions,
+): Promise<T> {
+  return (await transport.call({ method: 'GET', path, query }, call)) as T
+}
+
+async function send<T>(transport: Transport, exchange: Exchange, call?: ChangeOptions): Promise<T> {
+  return (await transport.call(exchange, call)) as T
+}
+
+async function* stream<T>(
+  transport: Transport,
+  exchange: Exchange,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<T, void, void> {
+  const response = await transport.open({ ...exchange, headers: { accept: 'text/event-stream' } }, signal)
+  if (response.body === null) return
+  try {
+    for await (const { text } of readEvents(response.body)) yield JSON.parse(text) as T
+  } catch (error) {
+    throw transportError(error, { url: new URL(response.url), deadline: undefined, signal })
+  }
+}
