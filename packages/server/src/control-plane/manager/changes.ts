@@ -1,0 +1,142 @@
+// The one place that every change passes: only while this manager leads, within its bounds, and with one line of
+// who, what, before, after and outcome for the log and the audit.
+import { FleetError, toFleetError, type Clock } from '@fleetshard/core'
+import type { Leadership, StoreCondition } from '../../catalog/mod.ts'
+import type { Logger } from '../../runtime/mod.ts'
+import type { Call } from '../../runtime/http/mod.ts'
+import type { Leader } from './leader.ts'
+import type { ManagerMetrics } from './metrics.ts'
+
+/** Changes under way at once in one manager. */
+export const changesMax = 256
+/** After so long a change is given up; creating embedded servers takes the longest. */
+const changeMsMax = 300_000
+
+/** What was tried, and what became of it. */
+export interface ChangeEntry {
+  /** ISO 8601. */
+  readonly at: string
+  readonly who: string
+  /** `shard.create` */
+  readonly what: string
+  /** `default/shard-01` */
+  readonly target: string
+  readonly reason: string | null
+  readonly traceId: string
+  /** The record before and after, without secrets and tokens of the ring; null where there is none. */
+  readonly before: unknown
+  readonly after: unknown
+  /** `ok`, or the code of the error. */
+  readonly outcome: string
+}
+
+/** A change while it is made. */
+export interface Change {
+  /** Part of every commit: holds only while this manager leads. */
+  readonly condition: StoreCondition
+  /** Aborts when leadership is lost, the manager stops, or the change takes too long. */
+  readonly signal: AbortSignal
+  /** Notes the record as it was, for the audit. */
+  before(record: unknown): void
+  /** Notes the record as it is now, for the audit. */
+  after(record: unknown): void
+}
+
+/** What is to be changed. */
+export interface ChangeName {
+  readonly what: string
+  readonly target: string
+}
+
+/** Makes changes as the leader. */
+export interface Changes {
+  /** @throws FleetError `not_leader`, `shutting_down`, `overloaded`, and what `work` throws */
+  run<T>(name: ChangeName, call: Call, work: (change: Change) => Promise<T>): Promise<T>
+  /** Takes no more and waits for those under way. */
+  drain(): Promise<void>
+}
+
+interface ChangesParts {
+  readonly log: Logger
+  readonly clock: Clock
+  readonly leader: Pick<Leader, 'leadership'>
+  readonly metrics: Pick<ManagerMetrics, 'changed'>
+  readonly audit: ((entry: ChangeEntry) => Promise<void>) | undefined
+}
+
+/** No change is under way. */
+export function createChanges(parts: ChangesParts): Changes {
+  const { clock, log } = parts
+  const underWay = new Set<Promise<unknown>>()
+  let isDraining = false
+
+  async function record(entry: ChangeEntry, elapsedMs: number): Promise<void> {
+    log.info({ ...entry, elapsed_ms: Math.round(elapsedMs) }, 'change')
+    parts.metrics.changed({ what: entry.what, outcome: entry.outcome, elapsedMs })
+    await parts.audit?.(entry)
+  }
+
+  async function make<T>(name: ChangeName, call: Call, work: (change: Change) => Promise<T>): Promise<T> {
+    const began = clock.monotonic()
+    let before: unknown = null
+    let after: unknown = null
+    let outcome = 'ok'
+    const stop = new AbortController()
+    const cancelTimer = clock.after(changeMsMax, () => {
+      stop.abort(new FleetError('deadline_exceeded', 'the change took too long and was given up'))
+    })
+    try {
+      const leadership = leadershipOf(parts.leader.leadership())
+      const signal = AbortSignal.any([stop.signal, leadership.lost])
+      return await work({
+        condition: leadership.condition,
+        signal,
+        before: (state) => (before = state),
+        after: (state) => (after = state),
+      })
+    } catch (error) {
+      outcome = toFleetError(error).code
+      throw error
+    } finally {
+      cancelTimer()
+      const at = new Date(clock.now()).toISOString()
+      const entry = {
+        at,
+        who: 'anonymous',
+        reason: call.reason,
+        traceId: call.traceId,
+        before,
+        after,
+        outcome,
+      }
+      await record({ ...name, ...entry }, clock.monotonic() - began)
+    }
+  }
+
+  return {
+    async run(name, call, work) {
+      if (isDraining) throw new FleetError('shutting_down', 'this manager is shutting down')
+      if (underWay.size >= changesMax) {
+        throw new FleetError('overloaded', `${String(changesMax)} changes are under way already`)
+      }
+      const made = make(name, call, work)
+      underWay.add(made)
+      try {
+        return await made
+      } finally {
+        underWay.delete(made)
+      }
+    },
+    async drain() {
+      isDraining = true
+      await Promise.allSettled(underWay)
+    },
+  }
+}
+
+function leadershipOf(leadership: Leadership | null): Leadership {
+  if (leadership?.isLeader() === true) return leadership
+  throw new FleetError('not_leader', 'this manager does not lead any more', {
+    hint: 'try again: another manager takes over within seconds',
+  })
+}

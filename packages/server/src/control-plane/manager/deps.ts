@@ -1,0 +1,50 @@
+// What a manager is made of. Wired in roles/ only.
+import type { AgentRecord, Clock } from '@fleetshard/core'
+import type { AgentClient } from '../../agent-api/mod.ts'
+import type { Catalog } from '../../catalog/mod.ts'
+import type { EngineName, ShardEngine } from '../../engine/mod.ts'
+import type { Logger, Metrics } from '../../runtime/mod.ts'
+import type { SecretResolver } from '../../security/mod.ts'
+import type { ChangeEntry } from './changes.ts'
+
+/** Settings of one manager. */
+export interface ManagerOptions {
+  /** Unique among managers: its name in the election. */
+  readonly id: string
+  /** Version of the program, shown in /health and OpenAPI. */
+  readonly version: string
+  readonly host: string
+  /** 0 takes a free one. */
+  readonly port: number
+  /** Where other managers reach this one; made of host and port by default. */
+  readonly advertisedUrl?: string
+  readonly bodyBytesMax?: number
+  /** For the check of one database server. */
+  readonly nodeCheckMs?: number
+  readonly leaseTtlMs?: number
+  /** How often the catalog is asked whether it is there; silent for three and a half times as long, it counts as gone. */
+  readonly catalogProbeMs?: number
+}
+
+/** Parts of one manager. */
+export interface ManagerDeps {
+  readonly log: Logger
+  readonly clock: Clock
+  readonly catalog: Catalog
+  readonly engine: (name: EngineName) => ShardEngine
+  /** A client of that agent; `token` is what its `tokenRef` stands for. */
+  readonly agent: (record: AgentRecord, token: string) => AgentClient
+  readonly secrets: SecretResolver
+  readonly metrics: Metrics
+  /** Told of every change that was tried, after its outcome is known; the log has it in any case. */
+  readonly audit?: (entry: ChangeEntry) => Promise<void>
+  readonly options: ManagerOptions
+}
+
+/** Defaults of the options. */
+export const managerDefaults = {
+  bodyBytesMax: 10 * 1024 * 1024,
+  nodeCheckMs: 5_000,
+  leaseTtlMs: 10_000,
+  catalogProbeMs: 2_000,
+} as const

@@ -1,0 +1,2 @@
+// Face of the manager.
+export { createManager } from './manager.ts'

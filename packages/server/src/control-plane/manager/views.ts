@@ -1,0 +1,115 @@
+// What only the manager shows of the catalog; the shapes it shares with the router are core's contract/views.ts.
+import {
+  formatEndpoint,
+  type HashRange,
+  type JobRecord,
+  type NodeRecord,
+  type RouterRecord,
+  type ShardRecord,
+} from '@fleetshard/core'
+import {
+  nodeView,
+  topologyShardView,
+  type FleetNode,
+  type Job,
+  type Shard,
+  type TableSuggestion,
+  type TopologyRouter,
+} from '@fleetshard/core/contract'
+import type { TableFacts, TableSuggestion as EngineSuggestion } from '../../engine/mod.ts'
+import type { ServerView } from '../../agent-api/mod.ts'
+
+/** What of the ring is told of a shard. */
+export interface ShardPlace {
+  readonly epoch: number
+  /** Null when it owns nothing or several ranges. */
+  readonly contiguous: HashRange | null
+  /** Null leaves out tokens and ranges. */
+  readonly ranges: readonly HashRange[] | null
+}
+
+/** A shard with what it owns. */
+export function shardView(shard: ShardRecord, { epoch, contiguous, ranges }: ShardPlace): Shard {
+  return {
+    ...topologyShardView(shard, ranges !== null),
+    epoch,
+    hash_range_start: contiguous?.start ?? null,
+    hash_range_end: contiguous?.end ?? null,
+    ...(ranges === null ? {} : { ranges: ranges.map(({ start, end }) => ({ start, end })) }),
+  }
+}
+
+/** One server with its shard. */
+export function fleetNodeView(node: NodeRecord, shard: ShardRecord): FleetNode {
+  return { ...nodeView(node), shard_id: shard.id, keyspace: shard.keyspace }
+}
+
+/** An embedded server that no shard uses. */
+export function serverView(server: ServerView, agent: string): FleetNode {
+  const { id, host, port, database, user } = server
+  const tls = 'disable' as const
+  return {
+    id,
+    role: server.kind === 'primary' ? 'primary' : 'replica',
+    endpoint: formatEndpoint({ host, port, database, user, tls }),
+    host,
+    port,
+    database,
+    user,
+    tls,
+    region: null,
+    zone: null,
+    agent,
+    shard_id: null,
+    keyspace: null,
+  }
+}
+
+/** What introspection makes of a table. */
+export function suggestionView(
+  suggestion: EngineSuggestion,
+  facts: TableFacts | undefined,
+  isDeclared: boolean,
+): TableSuggestion {
+  const rows = facts?.rowsEstimate ?? null
+  return {
+    name: suggestion.table,
+    declared: isDeclared,
+    estimated_rows: rows === null ? null : Math.max(0, Math.round(rows)),
+    kind: suggestion.kind,
+    key_column: suggestion.keyColumn,
+    key_type: suggestion.keyType,
+    reason: suggestion.reason,
+    obstacle: suggestion.obstacle,
+  }
+}
+
+/** One job. */
+export function jobView(job: JobRecord): Job {
+  return {
+    id: job.id,
+    type: job.type,
+    keyspace: job.keyspace,
+    status: job.status,
+    phase: job.state,
+    progress: job.progress,
+    error_code: job.errorCode,
+    error_message: job.errorMessage,
+    version: job.version,
+    created_at: job.createdAt,
+    started_at: job.startedAt,
+    completed_at: job.completedAt,
+  }
+}
+
+/** One running router. */
+export function routerView(router: RouterRecord): TopologyRouter {
+  return {
+    id: router.id,
+    host: router.host,
+    http_port: router.httpPort,
+    version: router.version,
+    acked_epochs: { ...router.ackedEpochs },
+    started_at: router.startedAt,
+  }
+}
