@@ -1,0 +1,114 @@
+// What must hold before a statement is sent: checks against the map, the shard's state and what its database says.
+import { FleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
+import { keyOf, keysOf, placeStatement, planOf, type StatementFacts } from '../plan/mod.ts'
+import type { StatementCall, TransactionCall } from './executor.ts'
+import { readerIn, widthKey, type SchemaFacts } from './schema-facts.ts'
+import type { Session } from './session.ts'
+
+/** @throws FleetError `stale_map` when the session is newer than the map that the statement was placed by */
+export function refuseOldMap(session: Session, map: ShardMap): void {
+  if (session.epochMin <= map.epoch) return
+  throw new FleetError('stale_map', 'the shard map changed while the statement waited')
+}
+
+/** @throws FleetError `statement_refused`, `read_only` */
+export function refuseAlone(facts: StatementFacts, readOnly: boolean): void {
+  if (facts.refusal !== null) {
+    throw new FleetError('statement_refused', facts.refusal.reason, { hint: facts.refusal.hint })
+  }
+  refuseWrite(facts, readOnly)
+}
+
+export function refuseInTransaction(facts: StatementFacts, readOnly: boolean): void {
+  if (!facts.transactionOnly) refuseAlone(facts, readOnly)
+}
+
+function refuseWrite(facts: StatementFacts, readOnly: boolean): void {
+  if (!readOnly || facts.kind === 'read' || facts.kind === 'utility') return
+  throw new FleetError('read_only', 'the statement writes or takes locks, but options.read_only is set', {
+    hint: 'leave out options.read_only',
+  })
+}
+
+/** @throws FleetError `shard_not_serving` */
+export function refuseState(shard: ShardRecord, facts: StatementFacts): void {
+  if (shard.status === 'active' || shard.status === 'migrating') return
+  if (shard.status === 'readonly' && facts.kind === 'read') return
+  const why = shard.statusReason === null ? '' : `: ${shard.statusReason}`
+  throw new FleetError('shard_not_serving', `shard ${shard.name} is ${shard.status}${why}`, {
+    hint: 'fleetshard shard list shows the states',
+  })
+}
+
+/** What is checked of a statement by what the database says. */
+export type CheckedCall = Pick<StatementCall, 'known' | 'params' | 'shardKey'>
+
+/**
+ * With several shards: what reaches rows that the statement does not name, and keys that the column would cut.
+ * @throws FleetError `shard_key_required`, `statement_refused`, `invalid_shard_key`
+ */
+export function refuseHidden(call: CheckedCall, map: ShardMap, facts: SchemaFacts): void {
+  if (map.owners.length <= 1) return
+  const reader = call.shardKey === undefined ? readerIn(call.known.facts, facts) : null
+  if (reader !== null) {
+    throw new FleetError('shard_key_required', `the function ${reader} may read rows of other shards`, {
+      hint: 'send shard_key with the statement: the function then sees the rows of that shard',
+    })
+  }
+  const target = call.known.facts.tables.find(
+    ({ written, name }) => written && facts.indirectTables.has(name),
+  )
+  if (target !== undefined) {
+    throw new FleetError('statement_refused', `a write to ${target.name} reaches the rows of another table`, {
+      hint: 'write to the declared table itself, not to a view, a partition or a child of it',
+    })
+  }
+  refuseCutKeys(call, map, facts)
+}
+
+/** Code points, as Postgres counts them. */
+const characters = (text: string): number => Array.from(text).length
+
+/** Postgres cuts blanks at the end of a text that is too long for its varchar column, and stores another key. */
+function refuseCutKeys({ known, params }: CheckedCall, map: ShardMap, facts: SchemaFacts): void {
+  const keys = keysOf(planOf(known, map))
+  if (keys?.inserted !== true || keys.table.keyType !== 'text') return
+  for (const slot of keys.slots) {
+    const key = keyOf(slot, params, 'text')
+    if (!key.endsWith(' ')) continue
+    const name = known.facts.tables.find(({ written }) => written)?.name ?? ''
+    const width = facts.widths.get(widthKey(name, keys.table.keyColumn ?? ''))
+    if (width === undefined || characters(key) <= width) continue
+    throw new FleetError(
+      'invalid_shard_key',
+      'the shard key ends with blanks that its column has no room for',
+      {
+        hint: 'leave out the blanks at its end',
+      },
+    )
+  }
+}
+
+/** The one shard of all statements. @throws FleetError as `placeStatement` */
+export function placeTogether(call: TransactionCall, map: ShardMap): ShardRecord {
+  let shard: ShardRecord | null = null
+  for (const { known, params } of call.statements) {
+    const free = call.shardKey === undefined && map.owners.length > 1 && planOf(known, map).kind === 'any'
+    if (free) continue
+    const owner = placeStatement(known, map, { shardKey: call.shardKey, params })
+    if (shard !== null && shard.id !== owner.id) {
+      throw new FleetError(
+        'cross_shard',
+        `the statements concern several shards: ${shard.name} and ${owner.name}`,
+        {
+          hint: 'send one transaction for each shard',
+        },
+      )
+    }
+    shard = owner
+  }
+  const [first] = call.statements
+  if (shard !== null) return shard
+  if (first === undefined) throw new FleetError('invalid_request', 'the transaction has no statements')
+  return placeStatement(first.known, map, { shardKey: call.shardKey, params: first.params })
+}

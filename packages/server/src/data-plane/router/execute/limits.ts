@@ -1,0 +1,47 @@
+// The bounds of execution, each with a name.
+
+/** Bounds of a router's work; the composition root takes them from the configuration. */
+export interface ExecuteLimits {
+  /** Connections to one node, lanes included, over all routers; divided by the number of live routers. */
+  readonly connectionsPerNodeMax: number
+  /** Lanes to one node. */
+  readonly lanesPerNodeMax: number
+  /** Statements in flight in one lane. */
+  readonly laneInFlightMax: number
+  /** Statements that wait for a connection to one node; more are refused. */
+  readonly queueMax: number
+  /** How long one waits for a connection. */
+  readonly queueWaitMs: number
+  /** Time of a statement whose request names none. */
+  readonly statementTimeoutMs: number
+  readonly connectTimeoutMs: number
+  /** Connections being opened to one node at a time. */
+  readonly openingMax: number
+  /** Idle connections are closed after this time, all but lanes. */
+  readonly idleMs: number
+}
+
+export const executeLimitsDefault: ExecuteLimits = {
+  connectionsPerNodeMax: 100,
+  lanesPerNodeMax: 2,
+  laneInFlightMax: 16,
+  queueMax: 1_000,
+  queueWaitMs: 5_000,
+  statementTimeoutMs: 30_000,
+  connectTimeoutMs: 5_000,
+  openingMax: 8,
+  idleMs: 60_000,
+}
+
+/** A statement may share a lane when it takes less than this on average, milliseconds. */
+export const laneMeanMsMax = 2
+/** A lane whose head runs longer than this takes no more statements. */
+export const laneHeadMsMax = 10
+/** A result beyond this shows that the statement should not share a lane, bytes. */
+export const laneResultBytesMax = 256 * 1024
+/** Longer texts are not kept prepared, characters. */
+export const preparedTextMax = 64 * 1024
+/** How often Postgres is asked to cancel a statement that goes on. */
+export const cancelAgainMs = 250
+/** How long a cancelled statement may take to end before its connection is destroyed. */
+export const cancelGraceMs = 2_000

@@ -1,0 +1,8 @@
+// Execution: from a placed statement to its end on a server. The listeners stand on this.
+export { Cancellation, DeadlineSweeper } from './cancellation.ts'
+export { parseArrayLiteral } from './array-literal.ts'
+export { Executor } from './executor.ts'
+export type { ExecutorMetrics } from './executor.ts'
+export { executeLimitsDefault, type ExecuteLimits } from './limits.ts'
+export { ShardAccess } from './shard-access.ts'
+export type { RowsConsumer } from './statement-run.ts'

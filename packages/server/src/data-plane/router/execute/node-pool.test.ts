@@ -1,0 +1,225 @@
+// The pool of one node: limits, waiting, and what it does when the node goes away. Sessions are stand-ins here; the
+// clock is moved by hand.
+import { FleetError, type Clock } from '@fleetshard/core'
+import { describe, expect, it } from 'vitest'
+import { silentLogger } from '../../../runtime/mod.ts'
+import { Cancellation, DeadlineSweeper } from './cancellation.ts'
+import { executeLimitsDefault, type ExecuteLimits } from './limits.ts'
+import { NodePool } from './node-pool.ts'
+import type { Session, SessionKind } from './session.ts'
+
+class HandClock implements Clock {
+  #nowMs = 0
+  #timers: { atMs: number; action: () => void }[] = []
+  now(): number {
+    return this.#nowMs
+  }
+  monotonic(): number {
+    return this.#nowMs
+  }
+  sleep(): Promise<void> {
+    return Promise.reject(new Error('nobody sleeps here'))
+  }
+  after(ms: number, action: () => void): () => void {
+    const timer = { atMs: this.#nowMs + ms, action }
+    this.#timers.push(timer)
+    return () => {
+      this.#timers = this.#timers.filter((one) => one !== timer)
+    }
+  }
+  /** Moves on in small steps, letting promises settle in between. */
+  async pass(ms: number): Promise<void> {
+    for (const endMs = this.#nowMs + ms; this.#nowMs < endMs;) {
+      this.#nowMs += 10
+      const due = this.#timers.filter(({ atMs }) => atMs <= this.#nowMs)
+      this.#timers = this.#timers.filter((one) => !due.includes(one))
+      for (const { action } of due) action()
+      // oxlint-disable-next-line no-await-in-loop -- time goes one way
+      await settle()
+    }
+  }
+}
+
+const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+interface FakeSession {
+  readonly session: Session
+  readonly at: { state: string; inFlight: number; headSinceMs: number | null }
+  /** The server ends it. */
+  end(): void
+}
+
+function fakeSession(): FakeSession {
+  const closed = Promise.withResolvers<null>()
+  const at = { state: 'open', inFlight: 0, headSinceMs: null as number | null, transactionStatus: 'idle' }
+  const end = (): void => {
+    at.state = 'closed'
+    closed.resolve(null)
+  }
+  const connection = Object.assign(at, {
+    closed: closed.promise,
+    close: () => {
+      end()
+      return closed.promise
+    },
+    destroy: end,
+  })
+  const session = { connection, abandoned: 0, idleSinceMs: 0 } as unknown as Session
+  return { session, at, end }
+}
+
+const gone = () => new FleetError('shard_unavailable', 'nobody answers')
+
+function makePool(limits: Partial<ExecuteLimits> = {}, patient = true) {
+  const clock = new HandClock()
+  const made: FakeSession[] = []
+  const opened: SessionKind[] = []
+  const node = { error: null as FleetError | null, tries: 0 }
+  const all: ExecuteLimits = { ...executeLimitsDefault, connectionsPerNodeMax: 3, ...limits }
+  const pool = new NodePool({
+    log: silentLogger,
+    clock,
+    sweeper: new DeadlineSweeper(clock),
+    limits: all,
+    name: 'n1',
+    patient,
+    connectionsMax: () => all.connectionsPerNodeMax,
+    open(kind) {
+      node.tries += 1
+      if (node.error !== null) return Promise.reject(node.error)
+      const fake = fakeSession()
+      made.push(fake)
+      opened.push(kind)
+      return Promise.resolve(fake.session)
+    },
+  })
+  return { pool, clock, made, opened, node }
+}
+
+const wanted = () => new Cancellation()
+
+describe('a pool', () => {
+  it('opens no more connections than it may, and gives them on in the order of asking', async () => {
+    const { pool, made } = makePool({ connectionsPerNodeMax: 2 })
+    const order: number[] = []
+    const sessions = [0, 1, 2, 3].map(async (number) => {
+      const session = await pool.borrow(wanted())
+      order.push(number)
+      return session
+    })
+    const [first] = await Promise.all(sessions.slice(0, 2))
+    expect(made.length).toBe(2)
+    expect(pool.counts).toMatchObject({ lent: 2, waiting: 2 })
+    pool.giveBack(first!)
+    pool.giveBack(await sessions[2]!)
+    await sessions[3]
+    expect(order).toEqual([0, 1, 2, 3])
+    expect(made.length).toBe(2)
+  })
+
+  it('keeps a connection for those who need their own, however few it has', async () => {
+    const { pool, opened } = makePool({ connectionsPerNodeMax: 1 })
+    expect(pool.lane(wanted())).toBeNull()
+    await pool.borrow(wanted())
+    expect(opened).toEqual(['exclusive'])
+  })
+
+  it('forgets who has gone, and refuses beyond the queue', async () => {
+    const { pool } = makePool({ connectionsPerNodeMax: 1, queueMax: 1 })
+    const held = await pool.borrow(wanted())
+    const leaves = wanted()
+    const left = Promise.resolve(pool.borrow(leaves))
+    await expect(pool.borrow(wanted())).rejects.toMatchObject({ code: 'overloaded' })
+    leaves.cancel(new FleetError('canceled', 'gone'))
+    await expect(left).rejects.toMatchObject({ code: 'canceled' })
+    expect(pool.counts.waiting).toBe(0)
+    const next = pool.borrow(wanted())
+    pool.giveBack(held)
+    expect(await next).toBe(held)
+  })
+
+  it('ends a wait that takes too long', async () => {
+    const { pool, clock } = makePool({ connectionsPerNodeMax: 1, queueWaitMs: 100 })
+    await pool.borrow(wanted())
+    const late = expect(pool.borrow(wanted())).rejects.toMatchObject({ code: 'overloaded' })
+    await clock.pass(200)
+    await late
+    expect(pool.counts.waiting).toBe(0)
+  })
+
+  it('keeps callers waiting while a node restarts, by itself', async () => {
+    const { pool, clock, node, made } = makePool()
+    const first = await pool.borrow(wanted())
+    node.error = gone()
+    made[0]?.end()
+    pool.giveBack(first)
+    const waits = [1, 2].map(async () => await pool.borrow(wanted()))
+    await clock.pass(600)
+    const tried = node.tries
+    expect(tried).toBeLessThan(12)
+    node.error = null
+    await clock.pass(1_000)
+    await Promise.all(waits)
+    expect(pool.counts).toMatchObject({ lent: 2, waiting: 0 })
+  })
+
+  it('tells callers at once when the node stays away, and tries no more often than it should', async () => {
+    const { pool, clock, node } = makePool()
+    node.error = gone()
+    const first = expect(pool.borrow(wanted())).rejects.toMatchObject({ code: 'shard_unavailable' })
+    await clock.pass(4_000)
+    await first
+    const before = node.tries
+    for (let index = 0; index < 100; index += 1) {
+      const refused = Promise.resolve(pool.borrow(wanted()))
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await expect(refused).rejects.toMatchObject({ code: 'shard_unavailable' })
+    }
+    expect(node.tries - before).toBeLessThanOrEqual(1)
+    expect(pool.counts.waiting).toBe(0)
+  })
+
+  it('is not patient with a replica, nor with a database that is another shard', async () => {
+    for (const [patient, error] of [
+      [false, gone()],
+      [true, new FleetError('wrong_database', 'not ours')],
+    ] as const) {
+      const { pool, node } = makePool({}, patient)
+      node.error = error
+      // oxlint-disable-next-line no-await-in-loop -- two
+      await expect(pool.borrow(wanted())).rejects.toMatchObject({ code: error.code })
+    }
+  })
+
+  it('lets those who wait for a lane go alone when there is none to come', async () => {
+    const { pool, clock, made, node } = makePool({ laneInFlightMax: 1, lanesPerNodeMax: 1 })
+    const lane = await pool.lane(wanted())
+    expect(lane).not.toBeNull()
+    made[0]!.at.inFlight = 1
+    made[0]!.at.headSinceMs = clock.monotonic()
+    const waits = Promise.resolve(pool.lane(wanted()))
+    node.error = gone()
+    made[0]!.end()
+    await clock.pass(50)
+    expect(await waits).toBeNull()
+  })
+
+  it('wakes who waits for a lane when an abandoned statement has left it', async () => {
+    const { pool, made } = makePool({ laneInFlightMax: 1, lanesPerNodeMax: 1 })
+    const lane = await pool.lane(wanted())
+    made[0]!.at.inFlight = 1
+    const waits = Promise.resolve(pool.lane(wanted()))
+    made[0]!.at.inFlight = 0
+    pool.laneAdvanced()
+    expect(await waits).toBe(lane)
+  })
+
+  it('fails those who wait with the reason of its end', async () => {
+    const { pool } = makePool({ connectionsPerNodeMax: 1 })
+    await pool.borrow(wanted())
+    const waits = expect(pool.borrow(wanted())).rejects.toMatchObject({ code: 'stale_map' })
+    await pool.close(new FleetError('stale_map', 'moved'))
+    await waits
+    await expect(pool.borrow(wanted())).rejects.toMatchObject({ code: 'stale_map' })
+  })
+})

@@ -1,0 +1,354 @@
+// The connections to one node: lanes shared by autocommit reads and exclusive sessions lent one at a time, together
+// under one limit, with a bounded queue in front.
+import { FleetError, type Clock } from '@fleetshard/core'
+import type { Logger } from '../../../runtime/mod.ts'
+import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
+import { laneHeadMsMax, type ExecuteLimits } from './limits.ts'
+import type { Session, SessionKind } from './session.ts'
+
+/** What a pool is made of. */
+export interface NodePoolParts {
+  readonly log: Logger
+  readonly clock: Clock
+  readonly sweeper: DeadlineSweeper
+  readonly limits: ExecuteLimits
+  /** For messages. */
+  readonly name: string
+  /** This router's part of the connections to the node. */
+  readonly connectionsMax: () => number
+  /** Callers wait some time for a node that is gone; otherwise they are told at once, since there are others. */
+  readonly patient: boolean
+  /** Connects and checks. @throws FleetError `shard_unavailable`, `stale_map`, `wrong_database` */
+  readonly open: (kind: SessionKind) => Promise<Session>
+}
+
+interface Waiter {
+  /** Null, for lanes only: there is none to wait for. */
+  readonly give: (session: Session | null) => void
+  readonly fail: (error: FleetError) => void
+}
+
+/** How long callers are kept waiting for a node that is gone, so that a restart costs them time but no error. */
+const patienceMs = 2_000
+/** How long connections may take to end when the pool is closed. */
+const closeWithinMs = 5_000
+/** First pause after a failed connect; doubles up to the maximum. */
+const backoffMsMin = 100
+const backoffMsMax = 2_000
+
+/** Why and since when the node can't be reached, and when it is tried next. */
+interface Down {
+  readonly error: FleetError
+  readonly sinceMs: number
+  readonly untilMs: number
+  readonly pauseMs: number
+}
+
+/** Connections to one node. */
+export class NodePool {
+  readonly #parts: NodePoolParts
+  readonly #lanes: Session[] = []
+  readonly #idle: Session[] = []
+  readonly #lent = new Set<Session>()
+  readonly #waiters = { lane: new Set<Waiter>(), exclusive: new Set<Waiter>() }
+  readonly #opening = { lane: 0, exclusive: 0 }
+  #down: Down | null = null
+  #closed: FleetError | null = null
+  #stopRetry: (() => void) | null = null
+  #stopReaper: (() => void) | null = null
+
+  constructor(parts: NodePoolParts) {
+    this.#parts = parts
+  }
+
+  /** Figures for metrics and for the choice of a node. */
+  get counts(): { lanes: number; idle: number; lent: number; waiting: number; inFlight: number } {
+    let inFlight = this.#lent.size
+    for (const lane of this.#lanes) inFlight += lane.connection.inFlight
+    const waiting = this.#waiters.lane.size + this.#waiters.exclusive.size
+    return { lanes: this.#lanes.length, idle: this.#idle.length, lent: this.#lent.size, waiting, inFlight }
+  }
+
+  /** False while the last attempt to connect failed and the pause after it is not over. */
+  get isUp(): boolean {
+    return this.#down === null || this.#down.untilMs <= this.#parts.clock.monotonic()
+  }
+
+  /**
+   * A lane with room, or null when every lane is held up by a slow head and the statement should go alone.
+   * @throws FleetError (the promise) `overloaded`, `shard_unavailable`, the cancellation's reason
+   */
+  lane(cancellation: Cancellation): Session | null | Promise<Session | null> {
+    const lane = this.#laneWithRoom()
+    if (lane !== null) return lane
+    return this.#isNoLaneToWaitFor() ? null : this.#wait('lane', cancellation)
+  }
+
+  #isNoLaneToWaitFor(): boolean {
+    if (this.#canOpen('lane')) return false
+    if (this.#lanes.length === 0) return this.#opening.lane === 0
+    return this.#lanes.every((held) => this.#isHeldUp(held))
+  }
+
+  /** To be called when a statement in a lane has ended: lets waiting ones in. */
+  laneAdvanced(): void {
+    const waiters = this.#waiters.lane
+    if (waiters.size === 0) return
+    for (const waiter of waiters) {
+      const lane = this.#laneWithRoom()
+      if (lane === null && !this.#isNoLaneToWaitFor()) return
+      waiters.delete(waiter)
+      waiter.give(lane)
+    }
+  }
+
+  /** A session for one borrower. @throws as `lane` */
+  borrow(cancellation: Cancellation): Session | Promise<Session> {
+    for (let session = this.#idle.pop(); session !== undefined; session = this.#idle.pop()) {
+      if (session.connection.state !== 'open') continue
+      this.#lent.add(session)
+      return session
+    }
+    return this.#wait('exclusive', cancellation) as Promise<Session>
+  }
+
+  /** Gives a borrowed session back. It must be idle, outside a transaction, and clean. */
+  giveBack(session: Session): void {
+    this.#lent.delete(session)
+    const { connection } = session
+    if (connection.state !== 'open') {
+      this.#openWanted()
+      return
+    }
+    if (this.#closed !== null || connection.inFlight > 0 || connection.transactionStatus !== 'idle') {
+      connection.destroy(new FleetError('internal', 'the connection was given back in use'))
+      this.#openWanted()
+      return
+    }
+    session.idleSinceMs = this.#parts.clock.monotonic()
+    for (const waiter of this.#waiters.exclusive) {
+      this.#waiters.exclusive.delete(waiter)
+      this.#lent.add(session)
+      waiter.give(session)
+      return
+    }
+    this.#idle.push(session)
+    this.#scheduleReaper()
+  }
+
+  /** The schema has changed: statements are prepared anew on every connection. */
+  renewStatements(): void {
+    for (const session of [...this.#lanes, ...this.#idle, ...this.#lent]) session.prepared.renew()
+  }
+
+  /**
+   * Ends everything: callers who wait, now or later, fail with the reason; connections end when what is in flight is
+   * done, or when that takes too long.
+   */
+  async close(reason: FleetError): Promise<void> {
+    this.#closed ??= reason
+    this.#stopReaper?.()
+    this.#stopRetry?.()
+    this.#failWaiters(reason)
+    const sessions = [...this.#lanes, ...this.#idle, ...this.#lent]
+    const stop = this.#parts.clock.after(closeWithinMs, () => {
+      for (const { connection } of sessions) connection.destroy(reason)
+    })
+    await Promise.all(sessions.map((session) => session.connection.close()))
+    stop()
+  }
+
+  #laneWithRoom(): Session | null {
+    let best: Session | null = null
+    for (const lane of this.#lanes) {
+      const { inFlight, state } = lane.connection
+      if (state !== 'open' || inFlight >= this.#parts.limits.laneInFlightMax || this.#isHeldUp(lane)) continue
+      if (best === null || inFlight < best.connection.inFlight) best = lane
+    }
+    // A second lane is opened while the first still has room, as soon as statements pile up in it.
+    return best !== null && best.connection.inFlight > 0 && this.#canOpen('lane') ? null : best
+  }
+
+  #isHeldUp(lane: Session): boolean {
+    if (lane.abandoned > 0) return true
+    const since = lane.connection.headSinceMs
+    return since !== null && this.#parts.clock.monotonic() - since > laneHeadMsMax
+  }
+
+  #canOpen(kind: SessionKind): boolean {
+    if (this.#closed !== null || !this.isUp) return false
+    const { lane, exclusive } = this.#opening
+    // One connection at least is left to those who need one of their own.
+    const lanesMax = Math.min(this.#parts.limits.lanesPerNodeMax, this.#parts.connectionsMax() - 1)
+    if (kind === 'lane' && this.#lanes.length + lane >= lanesMax) return false
+    if (lane + exclusive >= this.#parts.limits.openingMax) return false
+    const total = this.#lanes.length + this.#idle.length + this.#lent.size + lane + exclusive
+    return total < this.#parts.connectionsMax()
+  }
+
+  #wait(kind: SessionKind, cancellation: Cancellation): Promise<Session | null> {
+    return new Promise((resolve, reject) => {
+      const waiters = this.#waiters[kind]
+      const refusal = this.#refusal(waiters)
+      if (refusal !== null) {
+        reject(refusal)
+        return
+      }
+      const stop = this.#parts.sweeper.watch(
+        this.#parts.clock.monotonic() + this.#parts.limits.queueWaitMs,
+        () => {
+          waiter.fail(this.#overloaded(`no connection to ${this.#parts.name} came free in time`))
+        },
+      )
+      const leave = (): void => {
+        stop()
+        waiters.delete(waiter)
+        cancellation.whenCancelled(null)
+      }
+      const waiter: Waiter = {
+        give: (session) => {
+          leave()
+          resolve(session)
+        },
+        fail: (error) => {
+          leave()
+          reject(error)
+        },
+      }
+      waiters.add(waiter)
+      cancellation.whenCancelled((reason) => {
+        waiter.fail(reason)
+      })
+      if (waiters.has(waiter)) this.#openWanted()
+    })
+  }
+
+  #refusal(waiters: ReadonlySet<Waiter>): FleetError | null {
+    if (this.#closed !== null) return this.#closed
+    if (this.#down !== null && !this.isUp && this.#isHopeless(this.#down)) return this.#down.error
+    if (waiters.size < this.#parts.limits.queueMax) return null
+    return this.#overloaded(`${String(waiters.size)} statements already wait for ${this.#parts.name}`)
+  }
+
+  /** Nobody should wait: there is no connection that could come free, and the node has been gone for a while. */
+  #isHopeless(down: Down): boolean {
+    if (this.#sessions > 0) return false
+    const mayComeBack = this.#parts.patient && down.error.code === 'shard_unavailable'
+    return !mayComeBack || this.#parts.clock.monotonic() - down.sinceMs >= patienceMs
+  }
+
+  get #sessions(): number {
+    return (
+      this.#lanes.length + this.#idle.length + this.#lent.size + this.#opening.lane + this.#opening.exclusive
+    )
+  }
+
+  #overloaded(message: string): FleetError {
+    return new FleetError('overloaded', message, { hint: 'try again; send fewer statements at once' })
+  }
+
+  #openWanted(): void {
+    if (this.#closed !== null) return
+    if (this.#waiters.lane.size > 0 && this.#canOpen('lane') && this.#opening.lane === 0)
+      void this.#open('lane')
+    while (this.#waiters.exclusive.size > this.#opening.exclusive && this.#canOpen('exclusive')) {
+      void this.#open('exclusive')
+    }
+  }
+
+  async #open(kind: SessionKind): Promise<void> {
+    this.#opening[kind] += 1
+    try {
+      const session = await this.#parts.open(kind)
+      this.#opening[kind] -= 1
+      this.#down = null
+      this.#admit(session, kind)
+    } catch (error) {
+      this.#opening[kind] -= 1
+      this.#openFailed(
+        error instanceof FleetError
+          ? error
+          : new FleetError('internal', 'connecting failed', { cause: error }),
+      )
+    }
+  }
+
+  #admit(session: Session, kind: SessionKind): void {
+    void session.connection.closed.then(() => {
+      this.#forget(session)
+    })
+    if (this.#closed !== null) {
+      session.connection.destroy(this.#closed)
+      return
+    }
+    if (kind === 'lane') {
+      this.#lanes.push(session)
+      this.laneAdvanced()
+      return
+    }
+    this.giveBack(session)
+    this.#openWanted()
+  }
+
+  #forget(session: Session): void {
+    this.#lent.delete(session)
+    for (const list of [this.#lanes, this.#idle]) {
+      const index = list.indexOf(session)
+      if (index >= 0) list.splice(index, 1)
+    }
+    this.#openWanted()
+    this.laneAdvanced()
+  }
+
+  /** With other connections left the waiting ones wait for those; with none there is nothing to wait for. */
+  #openFailed(error: FleetError): void {
+    if (error.code === 'stale_map') {
+      // Nothing is wrong with the node: the callers refresh their map and come back.
+      this.#failWaiters(error)
+      return
+    }
+    const now = this.#parts.clock.monotonic()
+    // Connects that were begun together and fail together are one failure.
+    if (this.#down === null || this.isUp) {
+      const pauseMs = Math.min((this.#down?.pauseMs ?? backoffMsMin / 2) * 2, backoffMsMax)
+      this.#down = { error, sinceMs: this.#down?.sinceMs ?? now, untilMs: now + pauseMs, pauseMs }
+      this.#parts.log.warn(
+        { node: this.#parts.name, code: error.code, err: error },
+        'cannot connect to a node',
+      )
+    }
+    if (this.#isHopeless(this.#down)) this.#failWaiters(error)
+    else this.#retryAfterPause(this.#down)
+    this.laneAdvanced()
+  }
+
+  /** Those who wait must not depend on somebody else to come by when the pause is over. */
+  #retryAfterPause(down: Down): void {
+    this.#stopRetry?.()
+    const leftMs = Math.max(1, down.untilMs - this.#parts.clock.monotonic())
+    this.#stopRetry = this.#parts.clock.after(leftMs, () => {
+      this.#stopRetry = null
+      // Timers count in whole milliseconds and may come a little early.
+      if (this.isUp) this.#openWanted()
+      else this.#retryAfterPause(down)
+    })
+  }
+
+  #failWaiters(error: FleetError): void {
+    for (const waiter of [...this.#waiters.lane, ...this.#waiters.exclusive]) waiter.fail(error)
+  }
+
+  #scheduleReaper(): void {
+    this.#stopReaper ??= this.#parts.clock.after(this.#parts.limits.idleMs / 2, () => {
+      this.#stopReaper = null
+      this.#reap()
+    })
+  }
+
+  #reap(): void {
+    const oldest = this.#parts.clock.monotonic() - this.#parts.limits.idleMs
+    while (this.#idle[0] !== undefined && this.#idle[0].idleSinceMs < oldest)
+      void this.#idle.shift()?.connection.close()
+    if (this.#idle.length > 0) this.#scheduleReaper()
+  }
+}

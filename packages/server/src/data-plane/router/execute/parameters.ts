@@ -1,0 +1,108 @@
+// Parameters of a request (JSON values) as the text that Postgres reads for a parameter of that type.
+import { FleetError, type KeyType } from '@fleetshard/core'
+import type { KeyParameter } from '../plan/mod.ts'
+import { formatArrayLiteral } from './array-literal.ts'
+
+/** OIDs that decide how a JSON value is written (src/include/catalog/pg_type.dat). */
+const bytea = 17
+const jsonTypes = new Set([114, 3802])
+const jsonArrays = new Set([199, 3807])
+
+/** @throws FleetError `invalid_request` when there are not as many values as the statement has parameters */
+export function checkParameterCount(params: readonly unknown[], wanted: number): void {
+  if (params.length === wanted) return
+  const parameters = `${String(wanted)} parameter${wanted === 1 ? '' : 's'}`
+  throw new FleetError(
+    'invalid_request',
+    `the query has ${parameters}, but params has ${String(params.length)} values`,
+    {
+      hint: 'send one value for each of $1, $2, …',
+    },
+  )
+}
+
+/** OIDs of the types that read a text as the key type does. */
+const KEY_TYPES: Readonly<Record<KeyType, readonly number[]>> = {
+  text: [25, 1043],
+  int2: [20, 21, 23],
+  int4: [20, 21, 23],
+  int8: [20, 21, 23],
+  uuid: [2950],
+  bytea: [bytea],
+}
+
+/**
+ * Another place of the statement may give a parameter a type of its own (`values ($1::int, $1)`), by which the
+ * column would get another text than the one that has decided the shard.
+ * @throws FleetError `statement_refused`
+ */
+export function checkKeyTypes(
+  keys: readonly KeyParameter[],
+  types: readonly number[],
+  domains: ReadonlyMap<number, number>,
+): void {
+  for (const { index, type } of keys) {
+    const oid = types[index] ?? 0
+    if (KEY_TYPES[type].includes(domains.get(oid) ?? oid)) continue
+    throw new FleetError(
+      'statement_refused',
+      `$${String(index + 1)} is a shard key of type ${type}, but the statement reads it as another type`,
+      { hint: 'use a parameter of its own for the shard key, without a cast' },
+    )
+  }
+}
+
+/**
+ * Writes the parameters. `types` has an OID for each.
+ * @throws FleetError `parameter_type`
+ */
+export function encodeParameters(
+  params: readonly unknown[],
+  types: readonly number[],
+  domains: ReadonlyMap<number, number>,
+): (string | null)[] {
+  return params.map((value, index) => {
+    const type = types[index] ?? 0
+    return encodeParameter(value, domains.get(type) ?? type, index)
+  })
+}
+
+function encodeParameter(value: unknown, type: number, index: number): string | null {
+  if (value === null) return null
+  switch (typeof value) {
+    case 'string':
+      if (value.includes('\0')) throw unsendable(index, 'holds a NUL character, which Postgres cannot store')
+      if (!value.isWellFormed()) throw unsendable(index, 'holds half of a surrogate pair, so it is not text')
+      return type === bytea ? byteaText(value) : value
+    case 'number':
+      return String(value)
+    case 'boolean':
+      return value ? 'true' : 'false'
+    case 'object':
+      return encodeObject(value, type, index)
+    default:
+      throw unsendable(index, 'has no JSON type')
+  }
+}
+
+function encodeObject(value: object, type: number, index: number): string {
+  if (jsonTypes.has(type)) return JSON.stringify(value)
+  if (Array.isArray(value)) {
+    const items = jsonArrays.has(type)
+      ? value.map((item) => (item === null ? null : JSON.stringify(item)))
+      : value
+    return formatArrayLiteral(items as unknown[])
+  }
+  throw unsendable(index, 'is an object, but the parameter is not json or jsonb')
+}
+
+/** base64, or `\x` and hexadecimal digits as Postgres writes it. */
+function byteaText(value: string): string {
+  return value.startsWith(String.raw`\x`)
+    ? value
+    : String.raw`\x${Buffer.from(value, 'base64').toString('hex')}`
+}
+
+function unsendable(index: number, what: string): FleetError {
+  return new FleetError('parameter_type', `the value of $${String(index + 1)} ${what}`)
+}

@@ -1,0 +1,66 @@
+// The query behind SchemaFacts: rows of (kind, name, detail) from the system catalogs.
+
+/** Objects made by the user have an OID from here on (FirstNormalObjectId in src/include/access/transam.h). */
+const firstUserOid = '16384'
+
+const functions = `
+select 'volatile', p.proname::text, '' from pg_catalog.pg_proc p where p.provolatile = 'v'
+union select 'steady', p.proname::text, '' from pg_catalog.pg_proc p
+  where p.oid < ${firstUserOid} and p.provolatile <> 'v'
+union select case n.nspname when 'fleetshard' then 'own' else 'function' end, p.proname::text, ''
+  from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace where p.oid >= ${firstUserOid}
+union select 'reading', p.proname::text, '' from pg_catalog.pg_proc p
+  join pg_catalog.pg_namespace n on n.oid = p.pronamespace join pg_catalog.pg_language l on l.oid = p.prolang
+  where p.oid >= ${firstUserOid} and p.provolatile <> 'i' and n.nspname <> 'fleetshard'
+    and l.lanname not in ('c', 'internal') and not exists (select from pg_catalog.pg_depend d
+      where d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass and d.objid = p.oid and d.deptype = 'e')`
+
+/** C functions that say they are immutable are believed: the operators of extensions are written so. */
+const operatorsAndTypes = `
+union select 'operator', o.oprname::text, '' from pg_catalog.pg_operator o
+  join pg_catalog.pg_proc p on p.oid = o.oprcode join pg_catalog.pg_language l on l.oid = p.prolang
+  where p.provolatile = 'v'
+    or o.oid >= ${firstUserOid} and not (p.provolatile = 'i' and l.lanname in ('c', 'internal'))
+union select 'type', t.typname::text, '' from pg_catalog.pg_type t
+  where t.oid >= ${firstUserOid} and t.typtype in ('b', 'd', 'c') and t.typrelid = 0
+union select 'implicit', c.oid::text, '' from pg_catalog.pg_cast c join pg_catalog.pg_proc p on p.oid = c.castfunc
+  join pg_catalog.pg_language l on l.oid = p.prolang
+  where c.oid >= ${firstUserOid} and c.castcontext <> 'e' and l.lanname not in ('c', 'internal')
+union select 'implicit', a.oid::text, '' from pg_catalog.pg_amop a
+  join pg_catalog.pg_operator o on o.oid = a.amopopr join pg_catalog.pg_proc p on p.oid = o.oprcode
+  join pg_catalog.pg_language l on l.oid = p.prolang
+  where a.oid >= ${firstUserOid} and l.lanname not in ('c', 'internal')
+union all (with recursive d as (
+    select t.oid as domain, t.typbasetype as base from pg_catalog.pg_type t where t.typtype = 'd'
+    union all select d.domain, t.typbasetype from d join pg_catalog.pg_type t on t.oid = d.base and t.typtype = 'd')
+  select 'domain', d.domain::text, d.base::text from d join pg_catalog.pg_type t on t.oid = d.base
+    where t.typtype <> 'd')`
+
+const readable = `c.relkind in ('r', 'p') and not c.relrowsecurity
+  and not exists (select from pg_catalog.pg_rewrite w where w.ev_class = c.oid)`
+
+const tables = `
+union all select 'readable', c.relname::text, '' from pg_catalog.pg_class c
+  where c.oid >= ${firstUserOid} and c.relkind in ('r', 'p', 'v', 'm', 'f')
+  group by c.relname having bool_and(${readable})
+union all select 'plain', c.relname::text, '' from pg_catalog.pg_class c
+  where c.oid >= ${firstUserOid} and c.relkind in ('r', 'p', 'v', 'm', 'f') group by c.relname
+  having bool_and(${readable}
+    and not exists (select from pg_catalog.pg_trigger t where t.tgrelid = c.oid and not t.tgisinternal)
+    and not exists (select from pg_catalog.pg_attrdef a join pg_catalog.pg_depend d
+      on d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass and d.objid = a.oid
+      join pg_catalog.pg_proc p on p.oid = d.refobjid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+      where a.adrelid = c.oid and d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+        and n.nspname <> 'fleetshard'))
+union select 'indirect', c.relname::text, '' from pg_catalog.pg_class c where c.oid >= ${firstUserOid} and (
+  c.relkind in ('v', 'f') or c.relhasrules
+  or exists (select from pg_catalog.pg_inherits i where i.inhrelid = c.oid) and c.relkind in ('r', 'p'))
+union select 'system', c.relname::text, '' from pg_catalog.pg_class c where c.oid < ${firstUserOid}
+union select 'width:' || case t.typtype when 'd' then 0 else a.atttypmod - 4 end, c.relname::text, a.attname::text
+  from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid
+  join pg_catalog.pg_type t on t.oid = a.atttypid
+  where c.oid >= ${firstUserOid} and c.relkind in ('r', 'p') and a.attnum > 0
+    and (t.typtype = 'd' or a.atttypid = 'pg_catalog.varchar'::pg_catalog.regtype and a.atttypmod >= 4)`
+
+/** Reads everything at once, so that it is of one moment. */
+export const factsSql = functions + operatorsAndTypes + tables

@@ -1,0 +1,321 @@
+// Work on one session: a statement in a lane, a statement alone, and the cleaning afterwards. Nothing here waits
+// without an end: a cancel is passed on to Postgres, and a connection that does not heed it is destroyed.
+import { assertNever, FleetError, type Clock } from '@fleetshard/core'
+import { exec } from '../../../engine/postgres/wire/mod.ts'
+import type { KeyParameter } from '../plan/mod.ts'
+import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
+import { cancelAgainMs, cancelGraceMs, preparedTextMax } from './limits.ts'
+import { checkKeyTypes, encodeParameters } from './parameters.ts'
+import type { Session } from './session.ts'
+import { StatementRun, type RowsConsumer, type RunEnd } from './statement-run.ts'
+
+/** One statement to run. */
+export interface StatementWork {
+  readonly text: string
+  readonly params: readonly unknown[]
+  readonly consumer: RowsConsumer
+  /** False for what commits while it runs. */
+  readonly commitsAtSync: boolean
+  /** Parameters that have decided the shard: Postgres must read them by the same type. */
+  readonly keys: readonly KeyParameter[]
+  /** OID of a domain → OID of the type that it is made of. */
+  readonly domains: ReadonlyMap<number, number>
+  /** The columns are looked at before it runs, so that a write is not refused when it has happened. */
+  readonly looksFirst: boolean
+}
+
+/** What the work needs beside its session. */
+export interface WorkParts {
+  readonly clock: Clock
+  readonly sweeper: DeadlineSweeper
+}
+
+/** How long the request to cancel may take. */
+const cancelRequestTimeoutMs = 1_000
+
+/** Bytes that the result had, for whoever learns from it. */
+export interface WorkEnd {
+  readonly end: RunEnd
+  readonly bytes: number
+  /** Time on the server, as far as it can be told from here. */
+  readonly serverMs: number
+}
+
+const noop = (): void => undefined
+
+const errorEnd = (error: FleetError): WorkEnd => ({
+  end: { kind: 'error', error, sqlstate: error.sqlstate },
+  bytes: 0,
+  serverMs: 0,
+})
+
+/** Runs a statement on a session that nobody else uses. A cancel is passed on to Postgres. */
+export async function runAlone(
+  parts: WorkParts,
+  session: Session,
+  work: StatementWork,
+  cancellation: Cancellation,
+): Promise<WorkEnd> {
+  let stopGrace: (() => void) | null = null
+  const giveUp = (reason: FleetError): void => {
+    requestCancel(session)
+    stopGrace ??= insist(parts, session, reason)
+  }
+  try {
+    if (cancellation.reason !== null) return errorEnd(cancellation.reason)
+    // A lock may keep Postgres from parsing as well.
+    cancellation.whenCancelled(giveUp)
+    const params = await writeParams(session, work)
+    if (cancellation.reason !== null) return errorEnd(cancellation.reason)
+    if (!Array.isArray(params)) return { end: params, bytes: 0, serverMs: 0 }
+    return await submit(parts, session, { work, params, giveUp }, (run) => {
+      cancellation.whenCancelled((reason) => {
+        run.abandon(reason)
+        giveUp(reason)
+      })
+    })
+  } finally {
+    cancellation.whenCancelled(null)
+    ;(stopGrace as (() => void) | null)?.()
+    if (work.text.length > preparedTextMax) session.prepared.renew()
+  }
+}
+
+/** Asks Postgres to cancel what the session runs; `settled` tells when the request can't hit anything later. */
+function requestCancel(session: Session): void {
+  const before = session.canceling
+  const asked = session.connection.cancel({ timeoutMs: cancelRequestTimeoutMs }).then(
+    () => true,
+    () => false,
+  )
+  session.canceling =
+    before === null ? asked : Promise.all([before, asked]).then((all) => !all.includes(false))
+}
+
+/**
+ * Waits until no request to cancel is under way any more: it would hit the next statement on that session. Where one
+ * has failed nobody knows whether it still comes, and the connection goes.
+ */
+export async function settled(session: Session): Promise<void> {
+  while (session.canceling !== null) {
+    const { canceling } = session
+    // oxlint-disable-next-line no-await-in-loop -- another request may have been made meanwhile
+    const safe = await canceling
+    if (session.canceling === canceling) session.canceling = null
+    if (!safe)
+      session.connection.destroy(
+        new FleetError('shard_unavailable', 'a request to cancel has not been answered'),
+      )
+  }
+}
+
+/**
+ * A request that Postgres gets before it has begun with the statement has no effect, so it is made again until the
+ * statement has ended; a connection that does not heed it is destroyed.
+ */
+function insist(parts: WorkParts, session: Session, reason: FleetError): () => void {
+  const untilMs = parts.clock.monotonic() + cancelGraceMs
+  let stop: () => void = noop
+  const later = (): void => {
+    stop = parts.clock.after(cancelAgainMs, () => {
+      requestCancel(session)
+      if (parts.clock.monotonic() < untilMs) later()
+      else
+        void session.canceling?.then(() => {
+          session.connection.destroy(reason)
+        })
+    })
+  }
+  later()
+  return () => {
+    stop()
+  }
+}
+
+const destroyLater = (parts: WorkParts, session: Session, reason: FleetError): (() => void) =>
+  parts.clock.after(cancelGraceMs, () => {
+    session.connection.destroy(reason)
+  })
+
+/**
+ * Runs a read in a lane. When its client goes, the read is only cancelled in Postgres once nobody else waits in the
+ * lane; until then the lane takes nothing new. `onFree` is told when it does again.
+ */
+export async function runInLane(
+  parts: WorkParts,
+  session: Session,
+  work: StatementWork,
+  { cancellation, onFree }: { cancellation: Cancellation; onFree: () => void },
+): Promise<WorkEnd> {
+  let run: StatementRun | null = null
+  const running = (async (): Promise<WorkEnd> => {
+    const params = await writeParams(session, work)
+    if (cancellation.reason !== null) return errorEnd(cancellation.reason)
+    if (!Array.isArray(params)) return { end: params, bytes: 0, serverMs: 0 }
+    return submit(parts, session, { work, params, giveUp: noop }, (started) => (run = started))
+  })()
+  return new Promise((resolve, reject) => {
+    cancellation.whenCancelled((reason) => {
+      run?.abandon(reason)
+      abandonInLane(parts, session, running, onFree)
+      resolve(errorEnd(reason))
+    })
+    running.then(
+      (ended) => {
+        if (cancellation.reason === null) cancellation.whenCancelled(null)
+        resolve(ended)
+      },
+      (error: unknown) => {
+        cancellation.whenCancelled(null)
+        reject(error as Error)
+      },
+    )
+  })
+}
+
+/** Keeps others out of the lane until the statement has ended, and sees to it that it does. */
+function abandonInLane(
+  parts: WorkParts,
+  session: Session,
+  running: Promise<unknown>,
+  onFree: () => void,
+): void {
+  session.abandoned += 1
+  let over = false
+  cancelWhenAlone(parts, session, () => over)
+  void running.catch(noop).then(async () => {
+    over = true
+    await settled(session)
+    session.abandoned -= 1
+    onFree()
+  })
+}
+
+function cancelWhenAlone(parts: WorkParts, session: Session, isOver: () => boolean): void {
+  const { connection } = session
+  if (isOver() || connection.state === 'closed') return
+  const head = connection.headSinceMs
+  if (connection.inFlight <= session.abandoned && session.canceledHeadMs !== head && head !== null) {
+    session.canceledHeadMs = head
+    requestCancel(session)
+    const reason = new FleetError('deadline_exceeded', 'the server did not cancel in time')
+    parts.clock.after(cancelGraceMs, () => {
+      if (isOver() || connection.headSinceMs !== head) return
+      // The first request may have come before Postgres had begun with the statement.
+      requestCancel(session)
+      void session.canceling?.then(() => {
+        connection.destroy(reason)
+      })
+    })
+  }
+  parts.sweeper.watch(parts.clock.monotonic(), () => {
+    cancelWhenAlone(parts, session, isOver)
+  })
+}
+
+/** The parameters as text, or how the statement ended because they can't be written. */
+async function writeParams(session: Session, work: StatementWork): Promise<(string | null)[] | RunEnd> {
+  if (work.params.length === 0 && !work.looksFirst) return []
+  try {
+    const known = session.prepared.known(work.text) ?? (await session.prepared.describe(work.text))
+    if (work.looksFirst && known.fields !== null) work.consumer.fields(known.fields)
+    checkKeyTypes(work.keys, known.paramTypes, work.domains)
+    return encodeParameters(work.params, known.paramTypes, work.domains)
+  } catch (error) {
+    const failure =
+      error instanceof FleetError
+        ? error
+        : new FleetError('internal', 'a parameter cannot be written', { cause: error })
+    if (failure.code === 'shard_unavailable') return { kind: 'lost', error: failure, outcome: 'aborted' }
+    return { kind: 'error', error: failure, sqlstate: failure.sqlstate }
+  }
+}
+
+interface Submission {
+  readonly work: StatementWork
+  readonly params: (string | null)[]
+  /** Stops a result that is not wanted any more. */
+  readonly giveUp: (reason: FleetError) => void
+}
+
+function submit(
+  parts: WorkParts,
+  session: Session,
+  { work, params, giveUp }: Submission,
+  started: (run: StatementRun) => void,
+): Promise<WorkEnd> {
+  return new Promise((resolve, reject) => {
+    const submittedMs = parts.clock.monotonic()
+    const run: StatementRun = new StatementRun({
+      consumer: work.consumer,
+      commitsAtSync: work.commitsAtSync,
+      refusing: giveUp,
+      ended: (end) => {
+        const now = parts.clock.monotonic()
+        const serverMs = now - Math.max(submittedMs, session.lastEndMs)
+        session.lastEndMs = now
+        resolve({ end, bytes: run.bytes, serverMs })
+      },
+    })
+    try {
+      session.prepared.execute({ text: work.text, params }, run)
+    } catch (error) {
+      reject(error as Error)
+      return
+    }
+    started(run)
+  })
+}
+
+/** Removes whatever a statement may have left in a session. False when the connection had to go. */
+export async function cleanSession(parts: WorkParts, session: Session): Promise<boolean> {
+  const late = new FleetError('shard_unavailable', 'a session could not be cleaned in time')
+  const stop = destroyLater(parts, session, late)
+  try {
+    await exec(session.connection, 'discard all')
+    session.prepared.clear()
+    return true
+  } catch (error) {
+    session.connection.destroy(
+      error instanceof FleetError
+        ? error
+        : new FleetError('internal', 'a session cannot be cleaned', { cause: error }),
+    )
+    return false
+  } finally {
+    stop()
+  }
+}
+
+/** The end of a run as a result or an error. `writes`: an unknown outcome matters. */
+export function endOrThrow(end: RunEnd, writes: boolean): { rowCount: number } {
+  switch (end.kind) {
+    case 'completed':
+      if (end.refused === null) return { rowCount: end.rowCount }
+      throw writes ? committedWithoutRows(end.refused) : end.refused
+    case 'error':
+      throw end.error
+    case 'lost':
+      if (end.outcome === 'aborted' || !writes) throw end.error
+      throw new FleetError(
+        'outcome_unknown',
+        `the connection was lost before the write was acknowledged: ${end.error.message}`,
+        {
+          hint: 'read the row to see whether it was written',
+          cause: end.error,
+        },
+      )
+    default:
+      return assertNever(end)
+  }
+}
+
+/** A write that was done though its rows could not be handed over: to send it again would do it twice. */
+function committedWithoutRows(error: FleetError): FleetError {
+  return new FleetError(error.code, `${error.message}; the write itself was done`, {
+    hint: 'do not send it again; read the rows it has written',
+    retryable: false,
+    cause: error,
+    facts: { ...error.facts, outcome: 'committed' },
+  })
+}

@@ -1,0 +1,28 @@
+// A connection to a shard's node as the pools hold it: checked against the shard's state when it was made, with the
+// statements prepared on it.
+import type { Epoch } from '@fleetshard/core'
+import type { PreparedStatements, ServerConnection } from '../../../engine/postgres/wire/mod.ts'
+
+/** One server connection with what belongs to it. */
+export interface Session {
+  readonly connection: ServerConnection
+  /**
+   * The shard's epoch_min when the connection was checked. A statement placed by an older map must not run here: a
+   * fence ended the connections of its time, and this one came after. (A fence that comes later ends this one too.)
+   */
+  readonly epochMin: Epoch
+  readonly prepared: PreparedStatements
+  /** `clock.monotonic()` when it was last put back. */
+  idleSinceMs: number
+  /** `clock.monotonic()` when the last statement on it ended. */
+  lastEndMs: number
+  /** Statements in a lane whose clients have gone; the lane takes no more until they have ended. */
+  abandoned: number
+  /** Requests to cancel that are under way; false when one of them has failed. */
+  canceling: Promise<boolean> | null
+  /** `headSinceMs` of the statement in a lane that was cancelled last. */
+  canceledHeadMs: number | null
+}
+
+/** A lane: a session shared by many clients, or an exclusive one: lent to one at a time. */
+export type SessionKind = 'lane' | 'exclusive'

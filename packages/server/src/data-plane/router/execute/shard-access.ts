@@ -1,0 +1,365 @@
+// The way to one shard: a pool for each of its nodes, made and checked by the shard's record, and what its database
+// says about functions and tables.
+import { FleetError, type Clock, type Epoch, type NodeRecord, type ShardRecord } from '@fleetshard/core'
+import { parseShardState, routerApplicationPrefix, shardStateCheck } from '../../../engine/mod.ts'
+import {
+  connectServer,
+  createPreparedStatements,
+  query,
+  type QueryResult,
+  type ServerConnection,
+} from '../../../engine/postgres/wire/mod.ts'
+import type { Logger } from '../../../runtime/mod.ts'
+import { Cancellation, type DeadlineSweeper } from './cancellation.ts'
+import type { ExecuteLimits } from './limits.ts'
+import { NodePool } from './node-pool.ts'
+import { loadSchemaFacts, type SchemaFacts } from './schema-facts.ts'
+import type { Session, SessionKind } from './session.ts'
+
+/** What the ways to all shards share. */
+export interface ShardAccessParts {
+  readonly log: Logger
+  readonly clock: Clock
+  readonly sweeper: DeadlineSweeper
+  readonly limits: ExecuteLimits
+  readonly routerId: string
+  /** Routers alive, this one included; the limit of connections is divided by it. */
+  readonly routersAlive: () => number
+  /** The uuid of the cluster, null as long as it is not known. */
+  readonly cluster: () => string | null
+  /** The password behind a node's secretRef. */
+  readonly password: (secretRef: string, signal: AbortSignal) => Promise<string>
+  /** A server refused that password. */
+  readonly onPasswordRefused: (secretRef: string) => void
+  /** The epoch that this router works with for the shard's keyspace. */
+  readonly epochOf: (shard: ShardRecord) => Epoch
+  /** Told when a shard refuses this router's map as too old. */
+  readonly onStale: (shard: ShardRecord, epochMin: Epoch) => void
+}
+
+/** A node of the shard with its pool. */
+export interface NodeAccess {
+  readonly node: NodeRecord
+  readonly pool: NodePool
+}
+
+/** How long names read from a shard's database are believed before they are read again in the background. */
+const schemaFactsMs = 30_000
+/** How long reading them may take. */
+const schemaFactsTimeoutMs = 15_000
+
+/** Settings of every session: results are read by their text form, so what shapes it is fixed. */
+const sessionSettings = {
+  client_encoding: 'UTF8',
+  DateStyle: 'ISO, MDY',
+  // The check of a new connection must see what was committed while it waited for the fence's lock.
+  default_transaction_isolation: 'read committed',
+  bytea_output: 'hex',
+  extra_float_digits: '1',
+  standard_conforming_strings: 'on',
+}
+
+/** A read in a lane that waits longer than this for a lock goes to a session of its own. */
+const laneLockTimeoutMs = 50
+
+/** The pools and names of one shard. */
+export class ShardAccess {
+  readonly #parts: ShardAccessParts
+  #record: ShardRecord
+  readonly #nodes = new Map<string, NodeAccess>()
+  /** The same by the records at hand, for the hot path. */
+  #byRecord = new WeakMap<NodeRecord, NodeAccess>()
+  #facts: { readonly facts: SchemaFacts; readonly atMs: number } | null = null
+  #loading: Promise<SchemaFacts> | null = null
+  #schemaVersion = 0
+  #closed = false
+  #next = 0
+
+  constructor(parts: ShardAccessParts, record: ShardRecord) {
+    this.#parts = parts
+    this.#record = record
+  }
+
+  get record(): ShardRecord {
+    return this.#record
+  }
+
+  /** Pools that exist; nodes that were never used have none. */
+  get pools(): Iterable<NodeAccess> {
+    return this.#nodes.values()
+  }
+
+  /** Takes a newer record; pools of nodes that are gone or have moved are closed. */
+  update(record: ShardRecord): void {
+    this.#record = record
+    this.#byRecord = new WeakMap()
+    const wanted = new Set(record.nodes.map(nodeIdentity))
+    for (const [identity, access] of this.#nodes) {
+      if (wanted.has(identity)) continue
+      this.#nodes.delete(identity)
+      // Those who wait look where the shard's nodes are now.
+      void access.pool.close(new FleetError('stale_map', `node ${access.node.id} is not where it was`))
+    }
+  }
+
+  /** @throws FleetError `shard_unavailable` when the record has no primary */
+  primary(): NodeAccess {
+    const node = this.#record.nodes.find(({ role }) => role === 'primary')
+    if (node === undefined) {
+      throw new FleetError('shard_unavailable', `shard ${this.#record.name} has no primary`)
+    }
+    return this.#access(node)
+  }
+
+  /** The replica with the least in flight among those that can be reached; null when there is none. */
+  replica(without: ReadonlySet<NodeAccess>): NodeAccess | null {
+    const nodes = this.#record.nodes
+    let best: NodeAccess | null = null
+    let least = Infinity
+    this.#next += 1
+    for (let offset = 0; offset < nodes.length; offset += 1) {
+      const node = nodes[(this.#next + offset) % nodes.length]
+      if (node?.role !== 'replica') continue
+      const access = this.#access(node)
+      if (without.has(access) || !access.pool.isUp) continue
+      const { inFlight } = access.pool.counts
+      if (inFlight < least) [best, least] = [access, inFlight]
+    }
+    return best
+  }
+
+  /** What the shard's database says; at once when it is known. */
+  schemaFacts(cancellation: Cancellation): SchemaFacts | Promise<SchemaFacts> {
+    if (this.#facts === null) return cancellation.until(this.#loadFacts())
+    if (this.#parts.clock.monotonic() - this.#facts.atMs > schemaFactsMs) {
+      // The old names serve until the new ones are there; failing to read them is noticed by the next statement.
+      this.#loadFacts().catch(() => undefined)
+    }
+    return this.#facts.facts
+  }
+
+  /** The schema has changed: names are read and statements prepared again. */
+  schemaChanged(): void {
+    this.#facts = null
+    this.#schemaVersion += 1
+    this.#loading = null
+    for (const { pool } of this.#nodes.values()) pool.renewStatements()
+  }
+
+  /** @param gone set when the shard is not in the map any more: those who wait are placed anew */
+  async close(gone?: FleetError): Promise<void> {
+    this.#closed = true
+    const accesses = [...this.#nodes.values()]
+    this.#nodes.clear()
+    const reason =
+      gone ??
+      new FleetError('shutting_down', `the connections to shard ${this.#record.name} are being closed`)
+    await Promise.all(accesses.map(({ pool }) => pool.close(reason)))
+  }
+
+  /** Many wait for one reading, so none of them can call it off. */
+  #loadFacts(): Promise<SchemaFacts> {
+    if (this.#loading !== null) return this.#loading
+    const loading = this.#readFacts().finally(() => {
+      if (this.#loading === loading) this.#loading = null
+    })
+    this.#loading = loading
+    return loading
+  }
+
+  async #readFacts(): Promise<SchemaFacts> {
+    const { pool } = this.#forReading()
+    const version = this.#schemaVersion
+    const session = await pool.borrow(new Cancellation())
+    const signal = AbortSignal.timeout(schemaFactsTimeoutMs)
+    try {
+      const facts = await loadSchemaFacts(session.connection, signal)
+      // What was read before a change is good for those who waited, but is not kept.
+      if (version === this.#schemaVersion) this.#facts = { facts, atMs: this.#parts.clock.monotonic() }
+      return facts
+    } catch (error) {
+      if (!signal.aborted) throw error
+      const late = new FleetError(
+        'shard_unavailable',
+        `shard ${this.#record.name} did not tell its tables in time`,
+      )
+      session.connection.destroy(late)
+      throw late
+    } finally {
+      pool.giveBack(session)
+    }
+  }
+
+  #forReading(): NodeAccess {
+    const primary = this.primary()
+    return primary.pool.isUp ? primary : (this.replica(new Set()) ?? primary)
+  }
+
+  #access(node: NodeRecord): NodeAccess {
+    if (this.#closed)
+      throw new FleetError('shutting_down', `the connections to shard ${this.#record.name} are closed`)
+    const known = this.#byRecord.get(node)
+    if (known !== undefined) return known
+    const identity = nodeIdentity(node)
+    let access = this.#nodes.get(identity)
+    if (access === undefined) {
+      access = { node, pool: this.#makePool(node) }
+      this.#nodes.set(identity, access)
+    }
+    this.#byRecord.set(node, access)
+    return access
+  }
+
+  #makePool(node: NodeRecord): NodePool {
+    const { log, clock, sweeper, limits, routersAlive } = this.#parts
+    return new NodePool({
+      log,
+      clock,
+      sweeper,
+      limits,
+      patient: node.role === 'primary',
+      name: `${node.id} (${node.host}:${String(node.port)})`,
+      connectionsMax: () =>
+        Math.max(1, Math.floor(limits.connectionsPerNodeMax / Math.max(1, routersAlive()))),
+      open: (kind) => this.#open(node, kind),
+    })
+  }
+
+  async #open(node: NodeRecord, kind: SessionKind): Promise<Session> {
+    const { clock, limits } = this.#parts
+    const late = new AbortController()
+    const stop = clock.after(limits.connectTimeoutMs, () => {
+      late.abort(notInTime(node, limits.connectTimeoutMs))
+    })
+    try {
+      return await this.#openUntil(node, kind, late.signal)
+    } finally {
+      stop()
+    }
+  }
+
+  async #openUntil(node: NodeRecord, kind: SessionKind, signal: AbortSignal): Promise<Session> {
+    const { clock } = this.#parts
+    const password = node.secretRef === null ? null : await this.#parts.password(node.secretRef, signal)
+    const connection = await this.#connect(node, { kind, password, signal })
+    let epochMin: Epoch
+    try {
+      epochMin = await this.#check(connection, signal)
+    } catch (error) {
+      connection.destroy(
+        error instanceof FleetError ? error : new FleetError('internal', 'the check of the shard failed'),
+      )
+      throw error
+    }
+    const now = clock.monotonic()
+    const prepared = createPreparedStatements(connection)
+    return {
+      connection,
+      prepared,
+      epochMin,
+      idleSinceMs: now,
+      lastEndMs: now,
+      abandoned: 0,
+      canceling: null,
+      canceledHeadMs: null,
+    }
+  }
+
+  async #connect(
+    node: NodeRecord,
+    { kind, password, signal }: { kind: SessionKind; password: string | null; signal: AbortSignal },
+  ): Promise<ServerConnection> {
+    const { clock, limits } = this.#parts
+    try {
+      return await connectServer(
+        {
+          host: node.host,
+          port: node.port,
+          database: node.database,
+          user: node.user,
+          password,
+          tls: node.tls,
+          applicationName: `${routerApplicationPrefix} ${this.#parts.routerId}`,
+          startupSettings: kind === 'lane' ? laneSettings(limits) : sessionSettings,
+          connectTimeoutMs: limits.connectTimeoutMs,
+        },
+        clock,
+        signal,
+      )
+    } catch (error) {
+      const isRefused =
+        error instanceof FleetError && (error.sqlstate === '28P01' || error.sqlstate === '28000')
+      if (isRefused && node.secretRef !== null) this.#parts.onPasswordRefused(node.secretRef)
+      throw error
+    }
+  }
+
+  /** @throws FleetError `wrong_database`, `stale_map` */
+  async #check(connection: ServerConnection, signal: AbortSignal): Promise<Epoch> {
+    const record = this.#record
+    const epoch = this.#parts.epochOf(record)
+    const rows = await readState(connection, signal)
+    const row = rows[0]
+    if (row === undefined) throw wrongDatabase(record, 'no shard has claimed that database')
+    const [cluster, keyspace, shard, term, epochMin, block] = row
+    const state = parseShardState({
+      cluster: cluster ?? '',
+      keyspace: keyspace ?? '',
+      shard: shard ?? '',
+      term: term ?? '',
+      epoch_min: epochMin ?? '',
+      sequence_block: block ?? '',
+    })
+    const known = this.#parts.cluster()
+    if (
+      state.shard !== record.id ||
+      state.keyspace !== record.keyspace ||
+      (known !== null && known !== state.cluster)
+    ) {
+      throw wrongDatabase(
+        record,
+        `that database belongs to shard ${state.shard} of keyspace ${state.keyspace}`,
+      )
+    }
+    if (state.epochMin > epoch || state.term > record.term) {
+      this.#parts.onStale(record, state.epochMin)
+      throw new FleetError(
+        'stale_map',
+        `shard ${record.name} wants epoch ${String(state.epochMin)}, the map has ${String(epoch)}`,
+      )
+    }
+    return state.epochMin
+  }
+}
+
+async function readState(connection: ServerConnection, signal: AbortSignal): Promise<QueryResult['rows']> {
+  const { statements, identityIndex } = shardStateCheck
+  const results = await Promise.all(statements.map((text) => query(connection, text, [], { signal })))
+  return results[identityIndex]?.rows ?? []
+}
+
+const nodeIdentity = (node: NodeRecord): string =>
+  JSON.stringify([node.id, node.host, node.port, node.database, node.user, node.secretRef, node.tls])
+
+const laneSettings = (limits: ExecuteLimits): Record<string, string> => ({
+  ...sessionSettings,
+  default_transaction_read_only: 'on',
+  lock_timeout: String(laneLockTimeoutMs),
+  statement_timeout: String(limits.statementTimeoutMs),
+})
+
+function notInTime({ id }: NodeRecord, withinMs: number): FleetError {
+  return new FleetError(
+    'shard_unavailable',
+    `node ${id} did not take a connection within ${String(withinMs)} ms`,
+    {
+      hint: 'fleetshard doctor shows the state of the servers',
+    },
+  )
+}
+
+function wrongDatabase(record: ShardRecord, what: string): FleetError {
+  return new FleetError('wrong_database', `the node of shard ${record.name} is not its own: ${what}`, {
+    hint: 'check the endpoint: fleetshard shard get',
+  })
+}

@@ -1,0 +1,112 @@
+// A whole transaction on one borrowed session: begin, the statements, commit; rollback at the first error.
+import { FleetError } from '@fleetshard/core'
+import { Cancellation } from './cancellation.ts'
+import { cancelGraceMs } from './limits.ts'
+import { runAlone, settled, type StatementWork, type WorkEnd, type WorkParts } from './session-work.ts'
+import type { Session } from './session.ts'
+import type { RowsConsumer, RunEnd } from './statement-run.ts'
+
+/** How the transaction is begun. */
+export interface TransactionOptions {
+  readonly isolation: 'read committed' | 'repeatable read' | 'serializable'
+  readonly readOnly: boolean
+}
+
+/** What a transaction does. */
+export interface TransactionWork {
+  readonly works: readonly StatementWork[]
+  readonly options: TransactionOptions
+  readonly cancellation: Cancellation
+}
+
+const noRows: RowsConsumer = { fields: () => undefined, row: () => undefined, reset: () => undefined }
+
+const control = (text: string, commitsAtSync: boolean): StatementWork => ({
+  text,
+  params: [],
+  consumer: noRows,
+  commitsAtSync,
+  keys: [],
+  domains: new Map(),
+  looksFirst: false,
+})
+
+/** Settings by which texts are read; `SET LOCAL` of them is refused, but a function may change them too. */
+const textSettings = [
+  ['client_encoding', 'UTF8'],
+  ['standard_conforming_strings', 'on'],
+] as const
+
+/** The error when a statement has changed how the next ones would be read: their keys could become others. */
+function changedSettings({ connection }: Session): FleetError | null {
+  const changed = textSettings.find(([name, value]) => (connection.parameters.get(name) ?? value) !== value)
+  if (changed === undefined) return null
+  return new FleetError('statement_refused', `a statement of the transaction has changed ${changed[0]}`, {
+    hint: `leave ${changed[0]} as it is: the router relies on it`,
+  })
+}
+
+/** Runs it. `end` is that of the whole; `ends` those of the statements that ran. */
+export async function runTransaction(
+  parts: WorkParts,
+  session: Session,
+  { works, options, cancellation }: TransactionWork,
+): Promise<{ end: RunEnd; ends: WorkEnd[] }> {
+  const ends: WorkEnd[] = []
+  const mode = options.readOnly ? 'read only' : 'read write'
+  const begin = control(`begin isolation level ${options.isolation} ${mode}`, true)
+  for (const [index, work] of [begin, ...works].entries()) {
+    if (cancellation.reason !== null) {
+      const error = cancellation.reason
+      return { end: await rollback(parts, session, { kind: 'error', error, sqlstate: error.sqlstate }), ends }
+    }
+    const ended = await runAlone(parts, session, work, cancellation)
+    if (index > 0) ends.push(ended)
+    const { end } = ended
+    if (end.kind === 'lost') return { end: { ...end, outcome: 'aborted' }, ends }
+    if (end.kind === 'error') {
+      const error = works.length > 1 ? end.error.withFacts({ statement: index - 1 }) : end.error
+      return { end: await rollback(parts, session, { ...end, error }), ends }
+    }
+    const refused = end.refused ?? changedSettings(session)
+    if (refused !== null) {
+      const failed = { kind: 'error', error: refused, sqlstate: refused.sqlstate } as const
+      return { end: await rollback(parts, session, failed), ends }
+    }
+  }
+  const { reason } = cancellation
+  if (reason !== null) {
+    const canceled = { kind: 'error', error: reason, sqlstate: reason.sqlstate } as const
+    return { end: await rollback(parts, session, canceled), ends }
+  }
+  return { end: await commit(parts, session, cancellation), ends }
+}
+
+/**
+ * From here on Postgres is not asked to cancel any more: what happens to a commit under way could not be told. It
+ * gets some time beyond a cancel; then the connection goes, and the outcome is unknown.
+ */
+async function commit(parts: WorkParts, session: Session, cancellation: Cancellation): Promise<RunEnd> {
+  let stop: (() => void) | null = null
+  cancellation.whenCancelled((reason) => {
+    stop = parts.clock.after(cancelGraceMs, () => {
+      session.connection.destroy(reason)
+    })
+  })
+  const { end } = await runAlone(parts, session, control('commit', false), new Cancellation())
+  cancellation.whenCancelled(null)
+  ;(stop as (() => void) | null)?.()
+  return end
+}
+
+async function rollback(parts: WorkParts, session: Session, end: RunEnd): Promise<RunEnd> {
+  // A request to cancel that is still under way would hit the rollback.
+  await settled(session)
+  if (session.connection.state !== 'open') return end
+  const stop = parts.clock.after(cancelGraceMs, () => {
+    session.connection.destroy(new FleetError('shard_unavailable', 'a rollback was not answered in time'))
+  })
+  await runAlone(parts, session, control('rollback', true), new Cancellation())
+  stop()
+  return end
+}

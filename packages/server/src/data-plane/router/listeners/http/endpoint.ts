@@ -1,0 +1,261 @@
+// The hot endpoints on node:http: reads the body within bounds, notices clients that hang up, answers or says the
+// problem. Counts what is in flight, so that a stop can wait for it.
+import { isUtf8 } from 'node:buffer'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { FleetError, toFleetError, toProblem } from '@fleetshard/core'
+import type { Logger } from '../../../../runtime/mod.ts'
+import { traceIdOf } from '../../../../runtime/http/mod.ts'
+import { Cancellation } from '../../execute/mod.ts'
+import {
+  answerExecute,
+  answerTransaction,
+  deadlineOf,
+  sendAnswer,
+  type QueryAnswer,
+  type QueryParts,
+} from './query.ts'
+
+/** Bounds of the endpoint as a whole. */
+export interface EndpointLimits {
+  /** Bytes of one request body. */
+  readonly requestBytesMax: number
+  /** Bytes of all bodies being read or worked on. */
+  readonly requestBytesTotalMax: number
+  /** Bytes of all answers not yet taken by their clients. */
+  readonly answerBytesTotalMax: number
+  /** A client that takes nothing of its answer for so long is dropped. */
+  readonly slowReaderMs: number
+}
+
+/** What was answered, for metrics. `code` is `ok` or the error's. */
+export interface Answered {
+  readonly route: '/v1/execute' | '/v1/transaction'
+  readonly status: number
+  readonly code: string
+  readonly elapsedMs: number
+}
+
+/** What the endpoint stands on. */
+export interface EndpointParts {
+  readonly log: Logger
+  readonly query: QueryParts
+  readonly limits: EndpointLimits
+  readonly onAnswer: (answered: Answered) => void
+}
+
+interface Exchange {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly route: Answered['route']
+  readonly receivedMs: number
+  readonly cancellation: Cancellation
+}
+
+const problemType = 'application/problem+json; charset=utf-8'
+const retryAfterSeconds = '1'
+
+/** Serves /v1/execute and /v1/transaction. */
+export class QueryEndpoint {
+  readonly #parts: EndpointParts
+  readonly #open = new Set<Exchange>()
+  readonly #idle = new Set<() => void>()
+  #bodyBytes = 0
+  #answerBytes = 0
+  #draining = false
+
+  constructor(parts: EndpointParts) {
+    this.#parts = parts
+  }
+
+  /** Exchanges whose answer is not yet sent. */
+  get inFlight(): number {
+    return this.#open.size
+  }
+
+  /** Takes the request if it is for one of the hot endpoints. */
+  take(request: IncomingMessage, response: ServerResponse): boolean {
+    if (request.method !== 'POST') return false
+    if (request.url !== '/v1/execute' && request.url !== '/v1/transaction') return false
+    void this.serve(request, response, { route: request.url })
+    return true
+  }
+
+  /** Answers one request. With `body` it has been read and parsed already. */
+  async serve(
+    request: IncomingMessage,
+    response: ServerResponse,
+    { route, body }: { route: Answered['route']; body?: unknown },
+  ): Promise<void> {
+    const cancellation = new Cancellation()
+    const receivedMs = this.#parts.query.clock.monotonic()
+    const exchange: Exchange = { request, response, route, receivedMs, cancellation }
+    this.#open.add(exchange)
+    response.on('close', () => {
+      if (!response.writableFinished) {
+        cancellation.cancel(new FleetError('canceled', 'the client closed its connection before the answer'))
+      }
+    })
+    let bodyBytes = 0
+    try {
+      this.#refuseNew()
+      const parsed = body ?? (await this.#readJson(exchange, (bytes) => (bodyBytes += bytes)))
+      const call = { cancellation, deadlineMs: deadlineOf(request), receivedMs }
+      const answer = route === '/v1/execute' ? answerExecute : answerTransaction
+      this.#succeed(exchange, await answer(this.#parts.query, parsed, call))
+    } catch (error) {
+      this.#fail(exchange, error)
+    } finally {
+      this.#bodyBytes -= bodyBytes
+      this.#open.delete(exchange)
+      if (this.#open.size === 0) for (const resolve of this.#idle) resolve()
+    }
+  }
+
+  /** Refuses new requests and resolves when those in flight are answered. */
+  async drain(): Promise<void> {
+    this.#draining = true
+    if (this.#open.size === 0) return
+    await new Promise<void>((resolve) => {
+      this.#idle.add(resolve)
+    })
+    this.#idle.clear()
+  }
+
+  /** Gives up what is still in flight. */
+  abort(): void {
+    for (const { cancellation } of this.#open)
+      cancellation.cancel(new FleetError('shutting_down', 'the router is shutting down'))
+  }
+
+  #refuseNew(): void {
+    if (this.#draining)
+      throw new FleetError('shutting_down', 'the router is shutting down', { hint: 'try again' })
+    if (this.#answerBytes > this.#parts.limits.answerBytesTotalMax) {
+      throw new FleetError('overloaded', 'too many answers wait for clients that read slowly', {
+        hint: 'try again',
+      })
+    }
+  }
+
+  async #readJson(exchange: Exchange, count: (bytes: number) => void): Promise<unknown> {
+    const { request } = exchange
+    const type = request.headers['content-type']
+    if (type !== undefined && !/^application\/([\w.-]+\+)?json\b/i.test(type)) {
+      throw new FleetError(
+        'unsupported_media_type',
+        `the body has the content type ${JSON.stringify(type.slice(0, 80))}`,
+        {
+          hint: 'send content-type: application/json',
+        },
+      )
+    }
+    const bytes = await this.#readBody(request, count)
+    // Decoded leniently, other text would be stored than was sent.
+    if (!isUtf8(bytes)) {
+      throw new FleetError('malformed_json', 'the body is not valid UTF-8', { hint: 'send JSON in UTF-8' })
+    }
+    try {
+      return JSON.parse(bytes.toString('utf8')) as unknown
+    } catch (cause) {
+      throw new FleetError('malformed_json', 'the body is not valid JSON', {
+        hint: 'send valid JSON with content-type application/json',
+        cause,
+      })
+    }
+  }
+
+  #readBody(request: IncomingMessage, count: (bytes: number) => void): Promise<Buffer> {
+    const { requestBytesMax, requestBytesTotalMax } = this.#parts.limits
+    const tooLarge = (): FleetError =>
+      new FleetError('request_too_large', `the body is larger than ${String(requestBytesMax)} bytes`, {
+        hint: 'send less at once, or raise router.request-bytes-max',
+      })
+    if (Number(request.headers['content-length'] ?? 0) > requestBytesMax) return Promise.reject(tooLarge())
+    return new Promise((resolve, reject) => {
+      const chunks: Buffer[] = []
+      let length = 0
+      let refused = false
+      const refuse = (error: FleetError): void => {
+        refused = true
+        chunks.length = 0
+        reject(error)
+      }
+      request.on('data', (chunk: Buffer) => {
+        if (refused) return
+        length += chunk.length
+        this.#bodyBytes += chunk.length
+        count(chunk.length)
+        if (length > requestBytesMax) refuse(tooLarge())
+        else if (this.#bodyBytes > requestBytesTotalMax) {
+          refuse(new FleetError('overloaded', 'too many large requests at once', { hint: 'try again' }))
+        } else chunks.push(chunk)
+      })
+      request.on('end', () => {
+        resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, length))
+      })
+      request.on('error', reject)
+      request.on('close', () => {
+        if (!request.complete)
+          reject(new FleetError('canceled', 'the client closed its connection inside the request'))
+      })
+    })
+  }
+
+  #succeed(exchange: Exchange, answer: QueryAnswer): void {
+    const { response } = exchange
+    if (response.destroyed) return
+    if (this.#draining) response.setHeader('connection', 'close')
+    sendAnswer(response, answer)
+    this.#watchReader(response)
+    this.#observe(exchange, 200, 'ok')
+  }
+
+  #fail(exchange: Exchange, thrown: unknown): void {
+    const error = toFleetError(thrown)
+    const { request, response } = exchange
+    const traceId = traceIdOf(request.headers['traceparent'])
+    if (error.code === 'internal') {
+      this.#parts.log.error({ err: error.cause ?? error, trace_id: traceId }, 'a request failed')
+    }
+    this.#observe(exchange, error.status, error.code)
+    if (response.destroyed || response.headersSent) return
+    const body = JSON.stringify(toProblem(error, traceId))
+    response.writeHead(error.status, {
+      'content-type': problemType,
+      'content-length': Buffer.byteLength(body),
+      ...(error.status === 429 || error.status === 503 ? { 'retry-after': retryAfterSeconds } : {}),
+      ...(this.#draining ? { connection: 'close' } : {}),
+    })
+    // The rest of a body that was refused is read and dropped by node, within the server's requestTimeout.
+    response.end(body)
+    this.#watchReader(response)
+  }
+
+  /** Counts what the client has not yet taken, and drops it when it takes nothing. */
+  #watchReader(response: ServerResponse): void {
+    const bytes = response.writableLength
+    if (bytes === 0 || response.writableFinished || response.destroyed) return
+    this.#answerBytes += bytes
+    const { socket } = response
+    const drop = (): void => {
+      socket?.destroy()
+    }
+    // A socket's own timeout tells progress within one large write. Behind a pipelined request there is none yet.
+    socket?.setTimeout(this.#parts.limits.slowReaderMs, drop)
+    let over = false
+    const stop = (): void => {
+      if (over) return
+      over = true
+      this.#answerBytes -= bytes
+      socket?.off('timeout', drop)
+      socket?.setTimeout(0)
+    }
+    // Before node's own listener, which sets the timeout of a connection kept alive.
+    response.prependOnceListener('finish', stop)
+    response.once('close', stop)
+  }
+
+  #observe({ route, receivedMs }: Exchange, status: number, code: string): void {
+    this.#parts.onAnswer({ route, status, code, elapsedMs: this.#parts.query.clock.monotonic() - receivedMs })
+  }
+}

@@ -1,0 +1,100 @@
+// The router's HTTP listener: the hot endpoints on node:http, everything else by fastify on the same port.
+import type { AddressInfo } from 'node:net'
+import { FleetError } from '@fleetshard/core'
+import type { FastifyInstance } from 'fastify'
+import type { RouterPort } from '../../../../catalog/router-port.ts'
+import { createApp, createStreams, type Streams } from '../../../../runtime/http/mod.ts'
+import type { Logger } from '../../../../runtime/mod.ts'
+import type { Maps } from '../../topology/maps.ts'
+import { QueryEndpoint, type Answered, type EndpointLimits } from './endpoint.ts'
+import type { QueryParts } from './query.ts'
+import { routerRoutes } from './routes.ts'
+
+/** What the listener stands on. */
+export interface ListenerParts {
+  readonly log: Logger
+  readonly options: {
+    readonly id: string
+    readonly version: string
+    readonly host: string
+    readonly port: number
+    readonly httpConnectionsMax: number
+    readonly endpoint: EndpointLimits
+  }
+  readonly maps: Maps
+  readonly port: RouterPort
+  readonly mapAgeMs: () => number
+  readonly onAnswer: (answered: Answered) => void
+  readonly query: QueryParts
+}
+
+/** Sockets that wait in the kernel to be accepted. */
+const backlog = 4_096
+
+/** Listens on one port. */
+export class HttpListener implements AsyncDisposable {
+  readonly #parts: ListenerParts
+  readonly #endpoint: QueryEndpoint
+  readonly #streams: Streams
+  #app: FastifyInstance | null = null
+  #stopping = false
+
+  constructor(parts: ListenerParts) {
+    this.#parts = parts
+    const { log, query, onAnswer, options } = parts
+    this.#streams = createStreams(query.clock)
+    this.#endpoint = new QueryEndpoint({ log, query, onAnswer, limits: options.endpoint })
+  }
+
+  /** Where it listens. */
+  get address(): { readonly host: string; readonly port: number } {
+    const address = this.#app?.server.address() as AddressInfo | null | undefined
+    if (address === null || address === undefined)
+      throw new FleetError('internal', 'the router does not listen yet')
+    return { host: address.address, port: address.port }
+  }
+
+  /** Idempotent. @throws the error of listen, `EADDRINUSE` among them */
+  async listen(): Promise<void> {
+    if (this.#app !== null) return
+    const { log, options } = this.#parts
+    const app = await createApp({
+      log,
+      version: options.version,
+      title: 'FleetShard router',
+      description: 'Data plane of FleetShard: statements by shard key, transactions, topology.',
+      bodyLimitBytes: options.endpoint.requestBytesMax,
+      bodyLimitSetting: 'router.request-bytes-max',
+      socketsMax: options.httpConnectionsMax,
+      routes: routerRoutes({
+        ...this.#parts,
+        endpoint: this.#endpoint,
+        streams: this.#streams,
+        isStopping: () => this.#stopping,
+      }),
+      around: () => Promise.resolve(null),
+      first: (request, response) => this.#endpoint.take(request, response),
+      onAnswer: () => undefined,
+    })
+    this.#app = app
+    await app.listen({ host: options.host, port: options.port, backlog })
+  }
+
+  /** Takes no new work and waits for what is in flight, at most that long. */
+  async drain(withinMs: number): Promise<void> {
+    this.#stopping = true
+    this.#streams.endAll()
+    this.#app?.server.closeIdleConnections()
+    const signal = AbortSignal.timeout(withinMs)
+    signal.addEventListener('abort', () => {
+      this.#endpoint.abort()
+    })
+    await this.#endpoint.drain()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopping = true
+    this.#streams.endAll()
+    await this.#app?.close()
+  }
+}

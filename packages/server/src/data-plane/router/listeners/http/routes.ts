@@ -1,0 +1,157 @@
+// The router's endpoints that are not hot, and the descriptions of those that are, for OpenAPI.
+import {
+  ExecuteRequest,
+  ExecuteResponse,
+  RouterReady,
+  ShardForKeyQuery,
+  ShardForKeyResponse,
+  TransactionRequest,
+  TransactionResponse,
+} from '@fleetshard/core/contract'
+import { FleetError, formatEndpoint, parseKeyspaceName, type KeyType, type ShardMap } from '@fleetshard/core'
+import { Type } from 'typebox'
+import { ok, route, type Answer, type Route, type Streams } from '../../../../runtime/http/mod.ts'
+import { slotKey, tableNamesOf } from '../../plan/mod.ts'
+import type { QueryEndpoint } from './endpoint.ts'
+import { topologyRoute } from './topology.ts'
+import type { ListenerParts } from './listener.ts'
+
+/** What the routes stand on. */
+export interface RouteParts extends ListenerParts {
+  readonly endpoint: QueryEndpoint
+  readonly isStopping: () => boolean
+  readonly streams: Streams
+}
+
+/** Age of the map from which on the router calls itself stale, milliseconds. */
+const staleAfterMs = 10_000
+
+/** All routes of the router. */
+export function routerRoutes(parts: RouteParts): Route[] {
+  return [
+    execute(parts),
+    transaction(parts),
+    shardForKey(parts),
+    topologyRoute(parts),
+    health(parts),
+    ready(parts),
+  ]
+}
+
+const execute = ({ endpoint }: RouteParts): Route =>
+  route({
+    method: 'POST',
+    url: '/v1/execute',
+    tag: 'statements',
+    summary: 'Run one statement on the shard that owns the key',
+    body: ExecuteRequest,
+    answers: { 200: ExecuteResponse },
+    kind: 'read',
+    async handle({ body }, call) {
+      call.reply.hijack()
+      await endpoint.serve(call.request.raw, call.reply.raw, { route: '/v1/execute', body })
+      return { kind: 'hijacked' }
+    },
+  })
+
+const transaction = ({ endpoint }: RouteParts): Route =>
+  route({
+    method: 'POST',
+    url: '/v1/transaction',
+    tag: 'statements',
+    summary: 'Run statements on one shard, all or none',
+    body: TransactionRequest,
+    answers: { 200: TransactionResponse },
+    kind: 'read',
+    async handle({ body }, call) {
+      call.reply.hijack()
+      await endpoint.serve(call.request.raw, call.reply.raw, { route: '/v1/transaction', body })
+      return { kind: 'hijacked' }
+    },
+  })
+
+const shardForKey = ({ maps }: RouteParts): Route =>
+  route({
+    method: 'GET',
+    url: '/v1/shard-for-key',
+    tag: 'topology',
+    summary: 'The shard that owns a key',
+    query: ShardForKeyQuery,
+    answers: { 200: ShardForKeyResponse },
+    kind: 'read',
+    async handle({ query }) {
+      const map = maps.get(parseKeyspaceName(query.keyspace ?? 'default'))
+      const type = keyTypeOf(map, query.table)
+      const { shard, token, hash, epoch } = map.locate(slotKey(query.key, type), type)
+      const endpoints = shard.nodes.map((node) => ({ role: node.role, endpoint: formatEndpoint(node) }))
+      return ok({
+        shard_id: shard.id,
+        shard_name: shard.name,
+        hash,
+        vnode: token,
+        epoch,
+        primary_endpoint: endpoints.find(({ role }) => role === 'primary')?.endpoint ?? null,
+        replicas: endpoints.filter(({ role }) => role === 'replica').map(({ endpoint }) => endpoint),
+      })
+    },
+  })
+
+/** The key type of the table named, else that of the keyspace. @throws FleetError `not_found` */
+function keyTypeOf(map: ShardMap, name: string | undefined): KeyType {
+  if (name === undefined) return map.keyType ?? 'text'
+  const [first = '', second] = name.split('.')
+  const table = tableNamesOf(map).find(
+    second === undefined ? { schema: null, name: first } : { schema: first, name: second },
+  )
+  if (table !== null && table.keyType !== null) return table.keyType
+  throw new FleetError(
+    'not_found',
+    `${JSON.stringify(name)} is not a sharded table of keyspace ${map.snapshot.keyspace.name}`,
+    {
+      hint: 'fleetshard table list shows the declared tables',
+    },
+  )
+}
+
+const health = ({ options }: RouteParts): Route =>
+  route({
+    method: 'GET',
+    url: '/health',
+    tag: 'probes',
+    summary: 'The process is alive',
+    answers: {
+      200: Type.Object({ status: Type.Literal('ok'), role: Type.String(), version: Type.String() }),
+    },
+    kind: 'probe',
+    handle: () => Promise.resolve(ok({ status: 'ok', role: 'router', version: options.version })),
+  })
+
+const ready = (parts: RouteParts): Route =>
+  route({
+    method: 'GET',
+    url: '/ready',
+    tag: 'probes',
+    summary: 'The router has a map and takes statements',
+    answers: { 200: RouterReady, 503: RouterReady },
+    kind: 'probe',
+    handle: () => Promise.resolve(readiness(parts)),
+  })
+
+function readiness({ maps, port, mapAgeMs, options, isStopping }: RouteParts): Answer {
+  const known = [...maps.all()]
+  const age = mapAgeMs()
+  const status = isStopping()
+    ? 'stopping'
+    : known.length === 0 && !port.view.isLoaded()
+      ? 'starting'
+      : age > staleAfterMs
+        ? 'stale'
+        : 'ready'
+  const body: RouterReady = {
+    status,
+    id: options.id,
+    epochs: Object.fromEntries(known.map((map) => [map.snapshot.keyspace.name, map.epoch])),
+    map_age_ms: age === Infinity ? null : Math.round(age),
+  }
+  return { kind: 'json', status: status === 'ready' || status === 'stale' ? 200 : 503, body }
+}

@@ -1,0 +1,127 @@
+// What a router counts, under the names that dashboards know.
+import type { ShardMap } from '@fleetshard/core'
+import type { Metrics } from '../../runtime/mod.ts'
+import type { ExecutorMetrics, ShardAccess } from './execute/mod.ts'
+import type { Answered } from './listeners/http/endpoint.ts'
+import type { StatementCache } from './plan/mod.ts'
+
+/** Where gauges read from when somebody asks. */
+export interface RouterGauges {
+  readonly maps: () => Iterable<ShardMap>
+  readonly shards: () => Iterable<ShardAccess>
+  readonly mapAgeMs: () => number
+  readonly statements: StatementCache
+}
+
+/** The counters of the hot path. */
+export interface RouterMetrics extends ExecutorMetrics {
+  answered(answered: Answered): void
+}
+
+/** Registers the router's metrics. */
+export function createRouterMetrics(metrics: Metrics, gauges: RouterGauges): RouterMetrics {
+  registerGauges(metrics, gauges)
+  const requests = metrics.counter({
+    name: 'http_requests_total',
+    help: 'HTTP requests by route and outcome: ok or the code of the error',
+    labels: ['route', 'code'],
+  })
+  const seconds = metrics.histogram({
+    name: 'http_request_seconds',
+    help: 'Time from a request read to its answer ready',
+    labels: ['route'],
+  })
+  const routed = metrics.counter({
+    name: 'statements_routed_total',
+    help: 'Statements by the role of the node they went to and the kind of connection: a shared lane or one of their own',
+    labels: ['role', 'way'],
+  })
+  const retried = metrics.counter({
+    name: 'statements_retried_total',
+    help: 'Statements sent again, by the reason',
+    labels: ['reason'],
+  })
+  const bound = { primary: bind(routed, 'primary'), replica: bind(routed, 'replica') }
+  const oks = {
+    '/v1/execute': requests.with('/v1/execute', 'ok'),
+    '/v1/transaction': requests.with('/v1/transaction', 'ok'),
+  }
+  const times = {
+    '/v1/execute': seconds.with('/v1/execute'),
+    '/v1/transaction': seconds.with('/v1/transaction'),
+  }
+  return {
+    answered({ route, code, elapsedMs }) {
+      if (code === 'ok') oks[route].inc()
+      else requests.with(route, code).inc()
+      times[route].observe(elapsedMs / 1000)
+    },
+    routed(role, way) {
+      bound[role][way].inc()
+    },
+    retried(reason) {
+      retried.with(reason).inc()
+    },
+  }
+}
+
+interface Incrementable {
+  inc(by?: number): void
+}
+
+function bind(
+  family: { with(role: string, way: string): Incrementable },
+  role: string,
+): Record<'lane' | 'alone', Incrementable> {
+  return { lane: family.with(role, 'lane'), alone: family.with(role, 'alone') }
+}
+
+function registerGauges(metrics: Metrics, { maps, shards, mapAgeMs, statements }: RouterGauges): void {
+  metrics.observedGauge(
+    { name: 'map_epoch', help: 'Epoch of the shard map in use', labels: ['keyspace'] },
+    () => [...maps()].map((map) => ({ labels: [map.snapshot.keyspace.name], value: map.epoch })),
+  )
+  metrics.observedGauge(
+    { name: 'map_age_seconds', help: 'Time since the catalog confirmed the shard map' },
+    () => [{ labels: [], value: mapAgeMs() / 1000 }],
+  )
+  metrics.observedGauge({ name: 'map_shards', help: 'Shards that own keys', labels: ['keyspace'] }, () =>
+    [...maps()].map((map) => ({ labels: [map.snapshot.keyspace.name], value: map.owners.length })),
+  )
+  metrics.observedGauge(
+    {
+      name: 'node_connections',
+      help: 'Connections to a node by state, and statements waiting for one',
+      labels: ['shard', 'node', 'state'],
+    },
+    () => [...shards()].flatMap(poolSamples),
+  )
+  metrics.observedGauge({ name: 'plan_cache_statements', help: 'Statements in the plan cache' }, () => [
+    { labels: [], value: statements.size },
+  ])
+  metrics.observedGauge(
+    {
+      name: 'plan_cache_lookups',
+      help: 'Lookups in the plan cache since the start, by result',
+      labels: ['result'],
+    },
+    () => [
+      { labels: ['hit'], value: statements.hits },
+      { labels: ['miss'], value: statements.misses },
+    ],
+  )
+}
+
+function poolSamples(access: ShardAccess): { labels: readonly [string, string, string]; value: number }[] {
+  return [...access.pools].flatMap(({ node, pool }) => {
+    const { lanes, idle, lent, waiting } = pool.counts
+    const sample = (
+      state: string,
+      value: number,
+    ): { labels: readonly [string, string, string]; value: number } => ({
+      labels: [access.record.id, node.id, state],
+      value,
+    })
+    return [sample('lane', lanes), sample('idle', idle), sample('lent', lent), sample('waiting', waiting)]
+  })
+}

@@ -1,0 +1,224 @@
+// The router: maps from the catalog, the way to each shard, the executor, and the HTTP listener in front.
+import { FleetError, type Clock, type ShardMap, type ShardRecord } from '@fleetshard/core'
+import type { RouterPort } from '../../catalog/router-port.ts'
+import type { Logger, Metrics, Service } from '../../runtime/mod.ts'
+import { DeadlineSweeper, Executor, ShardAccess, type ExecuteLimits } from './execute/mod.ts'
+import { HttpListener } from './listeners/http/listener.ts'
+import type { EndpointLimits } from './listeners/http/endpoint.ts'
+import type { QueryLimits } from './listeners/http/query.ts'
+import { createRouterMetrics, type RouterMetrics } from './metrics.ts'
+import { StatementCache, StatementParser } from './plan/mod.ts'
+import { MapFile, type LoadedCopy } from './topology/map-file.ts'
+import { Maps } from './topology/maps.ts'
+import { Passwords } from './topology/passwords.ts'
+
+/** Settings of one router. */
+export interface RouterOptions {
+  readonly id: string
+  readonly version: string
+  readonly host: string
+  /** 0 takes a free one. */
+  readonly port: number
+  readonly region: string | null
+  readonly zone: string | null
+  /** Where the copy of the maps is kept; null for none. */
+  readonly mapFile: string | null
+  readonly httpConnectionsMax: number
+  readonly planCacheBytesMax: number
+  /** How long what is in flight may take to end when the router stops. */
+  readonly drainMs: number
+  readonly execute: ExecuteLimits
+  readonly query: QueryLimits
+  readonly endpoint: EndpointLimits
+}
+
+/** What a router is made of. Wired in roles/ only. */
+export interface RouterDeps {
+  readonly log: Logger
+  readonly clock: Clock
+  readonly port: RouterPort
+  readonly metrics: Metrics
+  /** The copy of an earlier run (`loadMapCopy`), whose keyspaces were given to the port as its seed. */
+  readonly copy: LoadedCopy | null
+  /** What a secretRef other than `catalog:` stands for. */
+  readonly readSecret: (secretRef: string, signal: AbortSignal) => Promise<string>
+  readonly options: RouterOptions
+}
+
+/** How long a statement waits for a newer map after a shard refused the one at hand. */
+const newerMapWithinMs = 2_000
+
+/** A router as a service: `run` keeps it in step with the catalog and listens. */
+export class Router implements Service {
+  readonly name = 'router'
+  readonly #deps: RouterDeps
+  readonly #shards = new Map<string, ShardAccess>()
+  readonly #sweeper: DeadlineSweeper
+  readonly #parser: StatementParser
+  readonly #passwords: Passwords
+  readonly #file: MapFile | null
+  readonly #metrics: RouterMetrics
+  readonly #maps: Maps
+  readonly #listener: HttpListener
+
+  constructor(deps: RouterDeps) {
+    const { log, clock, port, options, copy } = deps
+    this.#deps = deps
+    this.#sweeper = new DeadlineSweeper(clock)
+    this.#parser = new StatementParser({ log, clock })
+    this.#file =
+      options.mapFile === null
+        ? null
+        : new MapFile({ path: options.mapFile, log, clock, read: () => this.#copy() })
+    this.#passwords = new Passwords({
+      port,
+      clock,
+      readOther: deps.readSecret,
+      onNew: () => this.#file?.changed(),
+      seed: copy?.secrets ?? {},
+    })
+    this.#maps = new Maps({
+      log,
+      clock,
+      port,
+      onMap: (map, held) => {
+        this.#tookMap(map, held)
+      },
+      onGone: (keyspace) => {
+        this.#forgetShards((shard) => shard.keyspace === keyspace)
+      },
+    })
+    const statements = new StatementCache({
+      analyse: (text) => this.#parser.analyse(text),
+      bytesMax: options.planCacheBytesMax,
+    })
+    this.#metrics = createRouterMetrics(deps.metrics, {
+      maps: () => this.#maps.all(),
+      shards: () => this.#shards.values(),
+      mapAgeMs: () => this.mapAgeMs(),
+      statements,
+    })
+    const executor = new Executor({
+      clock,
+      sweeper: this.#sweeper,
+      access: (shard) => this.#access(shard),
+      newerMap: (map) => this.#maps.newerThan(map, newerMapWithinMs),
+      metrics: this.#metrics,
+    })
+    this.#listener = new HttpListener({
+      log,
+      options,
+      maps: this.#maps,
+      port,
+      mapAgeMs: () => this.mapAgeMs(),
+      onAnswer: (answered) => {
+        this.#metrics.answered(answered)
+      },
+      query: {
+        clock,
+        sweeper: this.#sweeper,
+        executor,
+        statements,
+        map: (keyspace) => this.#maps.get(keyspace),
+        limits: options.query,
+      },
+    })
+  }
+
+  /** The port that the listener has; only while it runs. */
+  get address(): { readonly host: string; readonly port: number } {
+    return this.#listener.address
+  }
+
+  /** Milliseconds since the catalog confirmed the map; of a copy from disk, since it was written. */
+  mapAgeMs(): number {
+    const age = this.#deps.port.view.ageMs()
+    if (age !== Infinity || this.#deps.copy === null) return age
+    return Math.max(0, this.#deps.clock.now() - this.#deps.copy.savedAtMs)
+  }
+
+  /** Listens; to be called before `run` when the caller wants to know the port. */
+  async listen(): Promise<void> {
+    await this.#listener.listen()
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    await this.#listener.listen()
+    await Promise.all([this.#deps.port.run(signal), this.#passwords.run(signal)])
+  }
+
+  async drain(): Promise<void> {
+    await this.#listener.drain(this.#deps.options.drainMs)
+    await Promise.all([...this.#shards.values()].map((access) => access.close()))
+    await this.#deps.port.drain()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#listener[Symbol.asyncDispose]()
+    this.#maps[Symbol.dispose]()
+    await Promise.all([...this.#shards.values()].map((access) => access.close()))
+    await this.#file?.[Symbol.asyncDispose]()
+    await this.#parser[Symbol.asyncDispose]()
+    await this.#deps.port[Symbol.asyncDispose]()
+  }
+
+  #access(shard: ShardRecord): ShardAccess {
+    const known = this.#shards.get(keyOf(shard))
+    if (known !== undefined) return known
+    const { log, clock, options, port } = this.#deps
+    const access = new ShardAccess(
+      {
+        log: log.child({ shard: shard.id }),
+        clock,
+        sweeper: this.#sweeper,
+        limits: options.execute,
+        routerId: options.id,
+        routersAlive: () => port.view.current().routers.size,
+        cluster: () => port.view.current().cluster?.id ?? this.#deps.copy?.cluster ?? null,
+        password: (ref, signal) => this.#passwords.get(ref, signal),
+        onPasswordRefused: (ref) => {
+          this.#passwords.refused(ref)
+        },
+        epochOf: ({ keyspace }) => this.#maps.get(keyspace).epoch,
+        onStale: ({ id }, epochMin) => {
+          log.info({ shard: id, epoch: epochMin }, 'a shard wants a newer map')
+        },
+      },
+      shard,
+    )
+    this.#shards.set(keyOf(shard), access)
+    return access
+  }
+
+  #tookMap(map: ShardMap, held: ShardMap | null): void {
+    this.#passwords.want(map.snapshot.shards.flatMap(({ nodes }) => nodes.map(({ secretRef }) => secretRef)))
+    const schemaChanged = held !== null && held.snapshot.tables !== map.snapshot.tables
+    for (const access of this.#shards.values()) {
+      if (access.record.keyspace !== map.snapshot.keyspace.name) continue
+      const record = map.shards.get(access.record.id)
+      if (record !== undefined) access.update(record)
+      if (schemaChanged) access.schemaChanged()
+    }
+    this.#forgetShards(({ keyspace, id }) => keyspace === map.snapshot.keyspace.name && !map.shards.has(id))
+    this.#file?.changed()
+  }
+
+  #forgetShards(gone: (shard: ShardRecord) => boolean): void {
+    for (const [key, access] of this.#shards) {
+      if (!gone(access.record)) continue
+      this.#shards.delete(key)
+      void access.close(new FleetError('stale_map', `shard ${access.record.name} is not in the map any more`))
+    }
+  }
+
+  #copy(): { cluster: string | null; secrets: Record<string, string>; keyspaces: ShardMap['snapshot'][] } {
+    const { view } = this.#deps.port
+    return {
+      cluster: view.current().cluster?.id ?? this.#deps.copy?.cluster ?? null,
+      secrets: this.#passwords.fromCatalog(),
+      keyspaces: [...this.#maps.all()].map(({ snapshot }) => snapshot),
+    }
+  }
+}
+
+const keyOf = ({ keyspace, id }: Pick<ShardRecord, 'keyspace' | 'id'>): string => `${keyspace}/${id}`

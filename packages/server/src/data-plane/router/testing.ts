@@ -1,0 +1,236 @@
+// A router over real databases for tests, with the catalog replaced by a map that the test holds in its hand.
+import { randomUUID } from 'node:crypto'
+import {
+  parseEpoch,
+  parseNodeId,
+  parseRouterId,
+  type Epoch,
+  type KeyspaceSnapshot,
+  type NodeRecord,
+  type ShardId,
+  type TableRecord,
+} from '@fleetshard/core'
+import type { CatalogChange, CatalogState, RouterPort } from '../../catalog/router-port.ts'
+import { createEngine } from '../../engine/mod.ts'
+import { exec } from '../../engine/postgres/wire/mod.ts'
+import type { TestPostgres } from '../../engine/postgres/wire/testing.ts'
+import { createMetrics, silentLogger, systemClock } from '../../runtime/mod.ts'
+import { executeLimitsDefault, type ExecuteLimits } from './execute/mod.ts'
+import { testSnapshot } from './plan/testing.ts'
+import { Router, type RouterOptions } from './router.ts'
+
+/** What a test router is made of. */
+export interface TestRouterOptions {
+  readonly shards: number
+  readonly tables?: readonly TableRecord[]
+  /** Runs on every shard before the router starts. */
+  readonly schema?: string
+  readonly execute?: Partial<ExecuteLimits>
+  readonly options?: Partial<RouterOptions>
+}
+
+/** A running router with its databases. */
+export interface TestRouter extends AsyncDisposable {
+  readonly url: string
+  readonly cluster: string
+  snapshot(): KeyspaceSnapshot
+  /** Gives the router a newer map. */
+  replace(change: (snapshot: KeyspaceSnapshot) => KeyspaceSnapshot): void
+  /** Runs statements in a shard's database, past the router. */
+  onShard(shard: ShardId, sql: string): Promise<void>
+  database(shard: ShardId): string
+  /** Sends a body; the status and the answer. */
+  post(
+    path: string,
+    body: unknown,
+    init?: RequestInit,
+  ): Promise<{ status: number; body: Record<string, unknown> }>
+  metrics(): Promise<string>
+}
+
+/** Starts a router; databases are named after it, so that several may share a server. */
+export async function startTestRouter(server: TestPostgres, wanted: TestRouterOptions): Promise<TestRouter> {
+  const cluster = randomUUID()
+  const prefix = `r${cluster.slice(0, 8)}`
+  const database = (shard: ShardId): string => `${prefix}_${shard}`
+  const plain = testSnapshot(wanted.shards, wanted.tables ?? [])
+  const shards = plain.shards.map((shard) => ({ ...shard, nodes: [nodeOf(server, database(shard.id))] }))
+  let current: KeyspaceSnapshot = { ...plain, shards }
+  for (const shard of shards) {
+    await runOn(server, 'postgres', `create database ${database(shard.id)}`)
+    const target = { ...targetOf(server, database(shard.id)) }
+    const { keyspace, id, term, sequenceBlock } = shard
+    await createEngine('postgres', { clock: systemClock }).claim(target, {
+      cluster,
+      keyspace,
+      shard: id,
+      term,
+      epochMin: parseEpoch(1),
+      sequenceBlock,
+    })
+    if (wanted.schema !== undefined) await runOn(server, database(id), wanted.schema)
+  }
+  const port = new FixedPort(cluster, () => current)
+  const metrics = createMetrics(false)
+  const router = new Router({
+    log: silentLogger,
+    clock: systemClock,
+    port,
+    metrics,
+    copy: null,
+    readSecret: () => Promise.reject(new Error('there are no secrets here')),
+    options: {
+      ...optionsDefault,
+      execute: { ...executeLimitsDefault, connectionsPerNodeMax: 6, ...wanted.execute },
+      ...wanted.options,
+    },
+  })
+  await router.listen()
+  const url = `http://127.0.0.1:${String(router.address.port)}`
+  return {
+    url,
+    cluster,
+    snapshot: () => current,
+    replace(change) {
+      current = change(current)
+      port.changed(current)
+    },
+    onShard: (shard, sql) => runOn(server, database(shard), sql),
+    database,
+    async post(path, body, init = {}) {
+      const text = typeof body === 'string' ? body : JSON.stringify(body)
+      const headers = { 'content-type': 'application/json' }
+      const answer = await fetch(url + path, { method: 'POST', body: text, ...init, headers })
+      return { status: answer.status, body: (await answer.json()) as Record<string, unknown> }
+    },
+    metrics: () => metrics.text(),
+    async [Symbol.asyncDispose]() {
+      await router.drain()
+      await router[Symbol.asyncDispose]()
+    },
+  }
+}
+
+const optionsDefault: RouterOptions = {
+  id: parseRouterId('test'),
+  version: 'test',
+  host: '127.0.0.1',
+  port: 0,
+  region: null,
+  zone: null,
+  mapFile: null,
+  httpConnectionsMax: 10_000,
+  planCacheBytesMax: 10_000_000,
+  drainMs: 1_000,
+  execute: executeLimitsDefault,
+  query: {
+    resultRowsMax: 10_000,
+    resultBytesMax: 5_000_000,
+    statementTimeoutMs: 20_000,
+    statementBytesMax: 1_000_000,
+  },
+  endpoint: {
+    requestBytesMax: 10 * 2 ** 20,
+    requestBytesTotalMax: 64 * 2 ** 20,
+    answerBytesTotalMax: 64 * 2 ** 20,
+    slowReaderMs: 30_000,
+  },
+}
+
+function targetOf(server: TestPostgres, database: string) {
+  return {
+    host: server.socketDir,
+    port: server.port,
+    database,
+    user: 'postgres',
+    password: null,
+    tls: 'disable',
+  } as const
+}
+
+function nodeOf(server: TestPostgres, database: string): NodeRecord {
+  const { password: _none, ...target } = targetOf(server, database)
+  return {
+    ...target,
+    id: parseNodeId(database),
+    role: 'primary',
+    secretRef: null,
+    region: null,
+    zone: null,
+    agent: null,
+  }
+}
+
+async function runOn(server: TestPostgres, database: string, sql: string): Promise<void> {
+  const connection = await server.connect({ database })
+  try {
+    await exec(connection, sql)
+  } finally {
+    await connection.close()
+  }
+}
+
+/** A catalog that says what the test wants. */
+class FixedPort implements RouterPort {
+  readonly name = 'fixed catalog'
+  readonly #cluster: string
+  readonly #current: () => KeyspaceSnapshot
+  readonly #listeners = new Set<(change: CatalogChange) => void>()
+
+  constructor(cluster: string, current: () => KeyspaceSnapshot) {
+    this.#cluster = cluster
+    this.#current = current
+  }
+
+  readonly view: RouterPort['view'] = {
+    current: () => this.#state(),
+    isLoaded: () => true,
+    loaded: () => Promise.resolve(this.#state()),
+    until: () => Promise.resolve(this.#state()),
+    ageMs: () => 0,
+    subscribe: (listener) => {
+      this.#listeners.add(listener)
+      return () => this.#listeners.delete(listener)
+    },
+    async *changes() {},
+  }
+
+  changed(snapshot: KeyspaceSnapshot): void {
+    const change: CatalogChange = {
+      state: this.#state(),
+      keyspaces: new Set([snapshot.keyspace.name]),
+      jobs: new Set(),
+      routers: new Set(),
+      agents: new Set(),
+    }
+    for (const listener of this.#listeners) listener(change)
+  }
+
+  #state(): CatalogState {
+    const snapshot = this.#current()
+    return {
+      cluster: { id: this.#cluster, createdAt: snapshot.keyspace.createdAt },
+      keyspaces: new Map([[snapshot.keyspace.name, snapshot]]),
+      stored: new Map(),
+      jobs: new Map(),
+      jobOwners: new Map(),
+      routers: new Map(),
+      agents: new Map(),
+      corrupt: new Map(),
+    }
+  }
+
+  acknowledge(_keyspace: string, _epoch: Epoch): void {}
+  isRegistered(): boolean {
+    return true
+  }
+  secret(): Promise<string> {
+    return Promise.reject(new Error('there are no secrets here'))
+  }
+  submitJob(): Promise<void> {
+    return Promise.reject(new Error('there are no jobs here'))
+  }
+  async run(): Promise<void> {}
+  async drain(): Promise<void> {}
+  async [Symbol.asyncDispose](): Promise<void> {}
+}
