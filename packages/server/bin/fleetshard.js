@@ -1,0 +1,93 @@
+#!/usr/bin/env node
+// The launcher: starts FleetShard on a Node that can run it. Plain JavaScript for old versions of Node.
+// On Node 24 and newer it runs in this process. On an older one it runs itself again with the Node that came with
+// the packages (node_modules/.bin/node), passes signals on and ends with the same code.
+import { spawn } from 'node:child_process'
+import { existsSync, realpathSync } from 'node:fs'
+import module from 'node:module'
+import { constants } from 'node:os'
+import { dirname, join } from 'node:path'
+import process from 'node:process'
+import { fileURLToPath } from 'node:url'
+
+/** The oldest that runs the sources as they are: types and `using` declarations. */
+const OLDEST_MAJOR = 24
+/** Holds the process id of a launcher that started this one, so that it never starts a third. */
+const STARTED_BY = '_FLEETSHARD_LAUNCHER'
+const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2']
+
+const self = realpathSync(fileURLToPath(import.meta.url))
+const [major = 0] = process.versions.node.split('.').map(Number)
+const canRun = major >= OLDEST_MAJOR
+const startedByLauncher = process.env[STARTED_BY] === String(process.ppid)
+delete process.env[STARTED_BY]
+
+const newer = canRun || startedByLauncher ? null : findNode(dirname(self))
+if (newer !== null) runWith(newer)
+else if (canRun) {
+  keepCompiled()
+  await import('../src/main.ts')
+} else refuse()
+
+/**
+ * The Node of the packages, from the nearest node_modules upwards; null when there is none.
+ * @param {string} start
+ * @returns {string | null}
+ */
+function findNode(start) {
+  for (let folder = start; ; folder = dirname(folder)) {
+    const candidate = join(folder, 'node_modules', '.bin', 'node')
+    if (existsSync(candidate) && realpathSync(candidate) !== realpathSync(process.execPath)) return candidate
+    if (dirname(folder) === folder) return null
+  }
+}
+
+/**
+ * Keeps what was compiled beside the packages: the next start is faster, and a process that need not strip types takes
+ * some 25 MB less. Where the folder cannot be written nothing is kept.
+ */
+function keepCompiled() {
+  const modules = findModules(dirname(self))
+  if (modules !== null) module.enableCompileCache?.(join(modules, '.cache', 'fleetshard'))
+}
+
+/**
+ * The nearest node_modules upwards; null when there is none.
+ * @param {string} start
+ * @returns {string | null}
+ */
+function findModules(start) {
+  for (let folder = start; ; folder = dirname(folder)) {
+    const candidate = join(folder, 'node_modules')
+    if (existsSync(candidate)) return candidate
+    if (dirname(folder) === folder) return null
+  }
+}
+
+/** @param {string} node */
+function runWith(node) {
+  // Before the child begins: a signal that comes in between would end the launcher and leave the child alone.
+  for (const signal of FORWARDED) process.on(signal, () => child.kill(signal))
+  const child = spawn(node, [...process.execArgv, self, ...process.argv.slice(2)], {
+    stdio: 'inherit',
+    env: { ...process.env, [STARTED_BY]: String(process.pid) },
+  })
+  child.on('error', (error) => {
+    fail(`${node} cannot be run: ${error.message}`)
+  })
+  child.on('exit', (code, signal) => {
+    process.exit(code ?? 128 + (constants.signals[signal] ?? 0))
+  })
+}
+
+function refuse() {
+  fail(
+    `FleetShard needs Node ${OLDEST_MAJOR} or newer, this is ${process.version}, and its packages are not installed`,
+  )
+}
+
+/** @param {string} message */
+function fail(message) {
+  process.stderr.write(`error: ${message}\nhint: run npm ci\n`)
+  process.exitCode = 1
+}

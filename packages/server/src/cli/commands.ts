@@ -1,0 +1,65 @@
+// The command table: one line a command, in the order of help.
+import { adopt } from './commands/adopt.ts'
+import { completionCommand } from './commands/completion.ts'
+import { configShow } from './commands/config-show.ts'
+import { jobGet } from './commands/job-get.ts'
+import { jobList } from './commands/job-list.ts'
+import { key } from './commands/key.ts'
+import { keyspaceCreate } from './commands/keyspace-create.ts'
+import { keyspaceDelete } from './commands/keyspace-delete.ts'
+import { keyspaceGet } from './commands/keyspace-get.ts'
+import { keyspaceList } from './commands/keyspace-list.ts'
+import { nodeCreate } from './commands/node-create.ts'
+import { nodeDelete } from './commands/node-delete.ts'
+import { nodeList } from './commands/node-list.ts'
+import { shardCreate } from './commands/shard-create.ts'
+import { shardDelete } from './commands/shard-delete.ts'
+import { shardGet } from './commands/shard-get.ts'
+import { shardList } from './commands/shard-list.ts'
+import { shardUpdate } from './commands/shard-update.ts'
+import { sql } from './commands/sql.ts'
+import { status } from './commands/status.ts'
+import { tableCreate } from './commands/table-create.ts'
+import { tableDeclare } from './commands/table-declare.ts'
+import { tableDelete } from './commands/table-delete.ts'
+import { tableGet } from './commands/table-get.ts'
+import { tableList } from './commands/table-list.ts'
+import { tableSuggest } from './commands/table-suggest.ts'
+import { wait } from './commands/wait.ts'
+import { roleCommands, type RoleRunners } from './role-commands.ts'
+import type { CommandSpec } from './spec.ts'
+
+/** All commands, with those of roles/ whose functions are given. */
+export function commandTable(runners: RoleRunners): readonly CommandSpec[] {
+  const table: readonly CommandSpec[] = [
+    ...roleCommands(runners),
+    status,
+    sql,
+    key,
+    keyspaceCreate,
+    keyspaceList,
+    keyspaceGet,
+    keyspaceDelete,
+    adopt,
+    tableCreate,
+    tableDeclare,
+    tableList,
+    tableGet,
+    tableDelete,
+    tableSuggest,
+    shardCreate,
+    shardList,
+    shardGet,
+    shardUpdate,
+    shardDelete,
+    nodeList,
+    nodeCreate,
+    nodeDelete,
+    jobList,
+    jobGet,
+    wait,
+    configShow,
+    completionCommand(() => table),
+  ]
+  return table
+}

@@ -1,0 +1,101 @@
+// What a command is given: settings, terminal, time, and clients of the running fleet, made when first asked for.
+import { createAdminClient, type AdminClient, type ChangeOptions } from '@fleetshard/client/admin'
+import type { Clock } from '@fleetshard/core'
+import {
+  dataDirOf,
+  runningCluster,
+  type ClusterState,
+  type Config,
+  type Environment,
+} from '../runtime/mod.ts'
+import { OUTPUT_FORMATS, styleFor, type OutputFormat, type Style } from './output/mod.ts'
+import type { Options } from './options.ts'
+import { createRouterClient, type RouterClient } from './router-client.ts'
+import type { Terminal } from './terminal.ts'
+
+/** Outside things that commands use. */
+export interface CliDependencies {
+  readonly env: Environment
+  readonly terminal: Terminal
+  readonly clock: Clock
+  /** Aborts at the first Ctrl-C or SIGTERM. */
+  readonly stop: AbortSignal
+  /** Aborts at the second one. */
+  readonly forced: AbortSignal
+  readonly fetch: typeof fetch
+  readonly cwd: string
+  /** Of FleetShard. */
+  readonly version: string
+}
+
+/** One call of a command. */
+export interface CommandContext extends CliDependencies {
+  readonly config: Config
+  readonly options: Options
+  readonly output: OutputFormat
+  /** For standard output. */
+  readonly style: Style
+  /** For standard error. */
+  readonly errStyle: Style
+  /** The local cluster that runs on the data directory, if any. */
+  readonly cluster: ClusterState | null
+  readonly managerUrl: string
+  readonly routerUrl: string
+  readonly admin: AdminClient
+  readonly router: RouterClient
+  /** Signal and reason, for changes. */
+  readonly change: ChangeOptions
+  /** The same call with another terminal. */
+  withTerminal(terminal: Terminal): CommandContext
+}
+
+/** The context of one call; clients and the cluster's state are looked up when first used. */
+export function createContext(
+  dependencies: CliDependencies,
+  config: Config,
+  options: Options,
+): CommandContext {
+  const { env, terminal, cwd, stop } = dependencies
+  let cluster: ClusterState | null | undefined
+  const clusterOf = (): ClusterState | null => (cluster ??= runningCluster(dataDirOf(config, cwd)))
+  const urlOf = (key: 'manager-url' | 'router-url'): string => {
+    const name = key === 'manager-url' ? 'manager' : 'router'
+    return (
+      config.get(key) ?? clusterOf()?.urls[name] ?? `http://127.0.0.1:${name === 'manager' ? '8081' : '8080'}`
+    )
+  }
+  const timeoutMs = config.get('request-timeout-ms')
+  return {
+    ...dependencies,
+    config,
+    options,
+    output: options.choice('output', OUTPUT_FORMATS) ?? 'table',
+    style: styleFor(terminal.outIsTerminal, env),
+    errStyle: styleFor(terminal.errIsTerminal, env),
+    get cluster() {
+      return clusterOf()
+    },
+    get managerUrl() {
+      return urlOf('manager-url')
+    },
+    get routerUrl() {
+      return urlOf('router-url')
+    },
+    get admin() {
+      return createAdminClient({ url: urlOf('manager-url'), timeoutMs, fetch: dependencies.fetch })
+    },
+    get router() {
+      return createRouterClient({
+        url: urlOf('router-url'),
+        timeoutMs,
+        signal: stop,
+        fetch: dependencies.fetch,
+      })
+    },
+    get change() {
+      const reason = options.text('reason')
+      return { signal: stop, ...(reason === undefined ? {} : { reason }) }
+    },
+    withTerminal: (other) => createContext({ ...dependencies, terminal: other }, config, options),
+  }
+}

@@ -1,0 +1,75 @@
+// The commands that are processes of their own. Their words and flags are here; what they do is in roles/, which this
+// folder does not know: main.ts hands the functions in.
+import type { CommandContext } from './context.ts'
+import type { ExitCode } from './exit-codes.ts'
+import { outputFlag, timeoutFlag, yesFlag, type CommandSpec } from './spec.ts'
+
+/** Runs a role until it is done or stopped; `context.stop` and `context.forced` tell when. */
+export type RoleRunner = (context: CommandContext) => Promise<ExitCode>
+
+const SPECS = {
+  up: {
+    summary:
+      'run a whole cluster on this machine: catalog, manager, router, worker and real Postgres servers',
+    details:
+      'Starts what the data directory holds, or a new cluster. Ctrl-C stops it; the data stays. A default port that is ' +
+      'taken is replaced by the next free one; a port that was asked for is not.',
+    user: 'up',
+    flags: [{ flags: '-d, --detach', doc: 'start it in the background and return when it is ready' }],
+    examples: [
+      'up',
+      'up --detach',
+      'up --shards 4 --replicas 2 --data-dir ./data',
+      'up --pg-bin /usr/lib/postgresql/15/bin',
+    ],
+  },
+  down: {
+    summary: 'stop the cluster that runs on the data directory',
+    user: 'cli',
+    flags: [timeoutFlag, { flags: '--destroy', doc: 'remove the data directory as well' }, yesFlag],
+  },
+  quickstart: {
+    summary: 'run a cluster with a users table and 1,000 rows in it, and show what to try',
+    user: 'up',
+  },
+  demo: {
+    summary: 'show all of it on real data in a temporary directory, check every row, and stop',
+    user: 'up',
+    flags: [
+      { flags: '--json', doc: 'print the figures as one JSON object' },
+      { flags: '--cities <count>', doc: 'write only the first cities; all of them by default' },
+      { flags: '--users <count>', doc: 'how many users to make; 20,000 by default' },
+    ],
+    examples: ['demo', 'demo --json', 'demo --shards 4 --replicas 0 --cities 10000 --users 1000'],
+  },
+  doctor: {
+    summary: 'check this machine and the running fleet, and say what to do about what is wrong',
+    user: 'cli',
+    flags: [outputFlag],
+  },
+  router: {
+    summary: 'run a router',
+    user: 'router',
+    examples: ['router --catalog-url postgres://fleetshard@db/catalog'],
+  },
+  manager: { summary: 'run a manager', user: 'manager' },
+  worker: { summary: 'run a worker', user: 'worker' },
+  agent: { summary: 'run an agent, which supervises the Postgres servers of its machine', user: 'agent' },
+} as const satisfies Readonly<Record<string, Omit<CommandSpec, 'path' | 'run'>>>
+
+/** Commands that need a function from roles/. */
+export type RoleCommandName = keyof typeof SPECS
+
+/** All of them, in the order of help. */
+export const ROLE_COMMAND_NAMES = Object.keys(SPECS) as readonly RoleCommandName[]
+
+/** The functions there are; a command without one does not exist. */
+export type RoleRunners = { readonly [Name in RoleCommandName]?: RoleRunner }
+
+/** The commands whose functions are given. */
+export function roleCommands(runners: RoleRunners): readonly CommandSpec[] {
+  return ROLE_COMMAND_NAMES.flatMap((name) => {
+    const run = runners[name]
+    return run === undefined ? [] : [{ ...SPECS[name], path: name, run }]
+  })
+}
