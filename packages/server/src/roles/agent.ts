@@ -1,0 +1,135 @@
+// `fleetshard agent`: supervises the Postgres servers of this machine for a manager, as a process; and the agent's
+// HTTP interface with its registration, which `up` uses as well.
+import { hostname } from 'node:os'
+import { FleetError, toFleetError, type AgentRecord, type Clock } from '@fleetshard/core'
+import { openAgent, startAgentHttp, type Agent } from '../agent/mod.ts'
+import type { Catalog, Registration } from '../catalog/mod.ts'
+import { EXIT, type CommandContext, type ExitCode } from '../cli/mod.ts'
+import {
+  createLogger,
+  dataDirOf,
+  serviceGroup,
+  systemClock,
+  type Config,
+  type Logger,
+  type Service,
+} from '../runtime/mod.ts'
+import { openCatalog } from './catalog.ts'
+import { isLoopback, refuseOpenBind } from './loopback.ts'
+
+/** Pause between attempts to tell the catalog the agent's token. */
+const tokenRetryMs = 1_000
+
+/** Runs an agent until a signal; its servers stop with it. */
+export async function runAgent(context: CommandContext): Promise<ExitCode> {
+  const { config, env, version, cwd, stop, forced } = context
+  refuseOpenBind(config)
+  const log = createLogger(config.get('log.level')).child({ role: 'agent' })
+  const clock = systemClock
+  await using open = openCatalog({ config, env, clock, log, role: 'agent' })
+  const agent = await openAgent({
+    dataDir: dataDirOf(config, cwd),
+    log,
+    clock,
+    pgBin: config.get('pg-bin') ?? undefined,
+  })
+  const id = config.get('agent.id') ?? agentIdOf(hostname())
+  const http = agentHttpService({ agent, id, catalog: open.catalog, config, clock, log, version })
+  const group = serviceGroup('agent', [agent, http], {
+    log,
+    clock,
+    drainMs: config.get('drain-ms'),
+    forced,
+  })
+  try {
+    await group.run(stop)
+    return EXIT.ok
+  } finally {
+    await group[Symbol.asyncDispose]()
+  }
+}
+
+/** What the interface stands on. */
+export interface AgentHttpParts {
+  readonly agent: Agent
+  /** Name in the catalog, and in the node records of its servers. */
+  readonly id: string
+  readonly catalog: Catalog
+  readonly config: Config
+  readonly clock: Clock
+  readonly log: Logger
+  readonly version: string
+}
+
+/** The agent's HTTP interface, registered in the catalog while it runs. Ready once it listens. */
+export interface AgentHttpService extends Service {
+  /** `http://127.0.0.1:8082`; only once it is ready. */
+  url(): string
+  /** True while managers can find it. */
+  isRegistered(): boolean
+}
+
+/** Listens and registers; its token goes through the catalog, so that any manager on this machine may use it. */
+export function agentHttpService(parts: AgentHttpParts): AgentHttpService {
+  const { agent, id, catalog, config, clock, log, version } = parts
+  const ready = Promise.withResolvers<undefined>()
+  let url: string | null = null
+  let registration: Registration<AgentRecord> | null = null
+  return {
+    name: 'agent http',
+    ready: () => ready.promise,
+    url() {
+      if (url === null) throw new FleetError('internal', 'the agent does not listen yet')
+      return url
+    },
+    isRegistered: () => registration?.isRegistered() ?? false,
+    async run(signal) {
+      const bind = config.get('bind-host')
+      // Its orders start and stop servers, and it has no TLS: it stays on this machine whatever the others do.
+      const options = { host: isLoopback(bind) ? bind : '127.0.0.1', port: config.get('agent.port') }
+      await using http = await startAgentHttp({ agent, log, version, ...options })
+      url = http.url
+      ready.resolve(undefined)
+      const secret = `agent-${id}`
+      if (!(await publishToken(parts, { secret, token: http.token }, signal))) return
+      const startedAt = new Date(clock.now()).toISOString()
+      const record: AgentRecord = { id, url: http.url, tokenRef: `catalog:${secret}`, startedAt }
+      registration = catalog.agents.register(
+        { store: catalog.store, clock, log },
+        record,
+        config.get('catalog.lease-ttl-ms'),
+      )
+      await registration.run(signal)
+    },
+    drain: () => registration?.drain() ?? Promise.resolve(),
+    async [Symbol.asyncDispose]() {
+      await registration?.[Symbol.asyncDispose]()
+    },
+  }
+}
+
+/** Waits through outages of the catalog; false when the signal aborted first. */
+async function publishToken(
+  { catalog, clock, log }: AgentHttpParts,
+  { secret, token }: { readonly secret: string; readonly token: string },
+  signal: AbortSignal,
+): Promise<boolean> {
+  while (!signal.aborted) {
+    try {
+      if ((await catalog.secrets.get(secret, signal)) !== token)
+        await catalog.secrets.put(secret, token, { signal })
+      return true
+    } catch (error) {
+      if (signal.aborted) break
+      log.warn({ code: toFleetError(error).code }, 'the agent cannot register yet')
+      await clock.sleep(tokenRetryMs, signal).catch(() => undefined)
+    }
+  }
+  return false
+}
+
+/** A host name in the form that ids have. */
+function agentIdOf(host: string): string {
+  const id = host.replaceAll(/[^A-Za-z0-9_-]/g, '-').replace(/^[-_]+/, '')
+  return id.slice(0, 60) === '' ? 'agent' : id.slice(0, 60)
+}

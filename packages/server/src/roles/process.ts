@@ -1,0 +1,106 @@
+// What every role does as a process of its own: builds its service, serves its metrics, runs until a signal, drains,
+// stops, and ends with an exit code.
+import { EXIT, type CommandContext, type ExitCode } from '../cli/mod.ts'
+import {
+  createLogger,
+  createMetrics,
+  createMetricsServer,
+  machineProbe,
+  flagOf,
+  serviceGroup,
+  systemClock,
+  type Config,
+  type Environment,
+  type Health,
+  type Logger,
+  type Metrics,
+  type PortKey,
+  type Service,
+} from '../runtime/mod.ts'
+import type { Clock } from '@fleetshard/core'
+import { refuseOpenBind } from './loopback.ts'
+
+/** What a role is built from. */
+export interface RoleParts {
+  readonly config: Config
+  readonly env: Environment
+  readonly clock: Clock
+  readonly log: Logger
+  readonly metrics: Metrics
+  /** Of FleetShard. */
+  readonly version: string
+}
+
+/** A role ready to run. */
+export interface Role {
+  /** In the order they start; each is disposed at the end. */
+  readonly services: readonly Service[]
+  /** For GET /health beside the metrics. */
+  readonly health: () => Health
+  /** Where it listens, for the log; asked when all services are ready. */
+  readonly address: () => string
+  /** Closes what the services stand on, after them. */
+  readonly close: () => PromiseLike<void>
+}
+
+/** Builds the role. Does no I/O but reading its own files. */
+export type BuildRole = (parts: RoleParts) => Promise<Role>
+
+/** Runs one role as this process. @throws FleetError of whatever keeps it from starting or going on */
+export async function runRole(
+  context: CommandContext,
+  name: string,
+  metricsKey: PortKey,
+  build: BuildRole,
+): Promise<ExitCode> {
+  const { config, env, version, stop, forced } = context
+  refuseOpenBind(config)
+  const log = createLogger(config.get('log.level')).child({ role: name })
+  const metrics = createMetrics(config.get('metrics.process'))
+  const role = await build({ config, env, clock: systemClock, log, metrics, version })
+  const server = metricsService({ config, metrics, log, health: role.health }, metricsKey)
+  const group = serviceGroup(name, [server, ...role.services], {
+    log,
+    clock: systemClock,
+    drainMs: config.get('drain-ms'),
+    forced,
+  })
+  try {
+    void group.ready?.().then(() => {
+      log.info({ address: role.address(), version }, `${name} is ready`)
+    })
+    await group.run(stop)
+    log.info(`${name} has stopped`)
+    return EXIT.ok
+  } finally {
+    await group[Symbol.asyncDispose]()
+    await role.close()
+  }
+}
+
+/** The metrics server of a role. */
+export function metricsService(
+  parts: {
+    readonly config: Config
+    readonly metrics: Metrics
+    readonly log: Logger
+    readonly health: () => Health
+  },
+  key: PortKey,
+): Service {
+  const { config, metrics, log, health } = parts
+  return createMetricsServer({
+    metrics,
+    health,
+    log,
+    host: config.get('bind-host'),
+    port: config.get(key),
+    flag: config.flagGiven(key) ?? flagOf(key),
+  })
+}
+
+/** The port of the setting; a free one where it is 0, for those who must say their port before they listen. */
+export async function knownPort(config: Config, key: PortKey): Promise<number> {
+  const port = config.get(key)
+  return port === 0 ? machineProbe.any(config.get('bind-host')) : port
+}

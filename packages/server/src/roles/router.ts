@@ -1,0 +1,235 @@
+// `fleetshard router`: the data plane as a process. It starts without the catalog too, from the copy of the shard map
+// that an earlier run left on disk.
+import { createHash, randomBytes } from 'node:crypto'
+import { mkdir } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { FleetError, parseRouterId, toFleetError, type RouterRecord } from '@fleetshard/core'
+import type { CommandContext, ExitCode } from '../cli/mod.ts'
+import { createRouterPort } from '../catalog/mod.ts'
+import { Router, loadMapCopy, type LoadedCopy, type RouterOptions } from '../data-plane/router/mod.ts'
+import {
+  flagOf,
+  listenError,
+  redactUrl,
+  type Config,
+  type Environment,
+  type Logger,
+  type Service,
+} from '../runtime/mod.ts'
+import { openCatalog, type OpenCatalog } from './catalog.ts'
+import { reachableHost, urlHost } from './loopback.ts'
+import { knownPort, runRole, type Role, type RoleParts } from './process.ts'
+
+/** Memory for plans of statements. */
+const planCacheBytesMax = 32 * 1024 * 1024
+/** Request bodies under way, as a multiple of the largest one. */
+const requestsInFlightFactor = 12
+/** Answers that clients have not taken yet, as a multiple of the largest result. */
+const answersInFlightFactor = 4
+/** A client that takes nothing of its answer for so long is dropped. */
+const slowReaderMs = 30_000
+/** Connections being opened to one server at a time. */
+const openingMax = 8
+/** Longest statement text; more belongs into parameters. */
+const statementBytesMax = 1024 * 1024
+
+/** Runs a router until a signal. */
+export function runRouter(context: CommandContext): Promise<ExitCode> {
+  return runRole(context, 'router', 'router.metrics-port', async (parts) => {
+    const open = openCatalog({ ...parts, role: 'router' })
+    const mapFile = parts.config.get('router.map-cache-file') ?? mapFileOf(parts.config, parts.env)
+    const built = await buildRouter(parts, open, { mapFile, id: parts.config.get('router.id') })
+    return { ...built, close: () => open[Symbol.asyncDispose]() }
+  })
+}
+
+/** What differs between a router of its own and that of `up`. */
+export interface RouterChoices {
+  /** Null keeps no copy of the map. */
+  readonly mapFile: string | null
+  /** Null makes one. */
+  readonly id: string | null
+}
+
+/** The router as a role; the catalog stays the caller's. */
+export async function buildRouter(
+  parts: RoleParts,
+  open: OpenCatalog,
+  choices: RouterChoices,
+): Promise<Role> {
+  const { config, clock, log, metrics } = parts
+  const { catalog, secrets } = open
+  const id = parseRouterId(choices.id ?? `router-${randomBytes(4).toString('hex')}`)
+  const mapFile = await usableMapFile(choices.mapFile, log)
+  const copy = mapFile === null ? null : await loadCopy(mapFile, log)
+  const options = routerOptions(parts, { id, mapFile, port: await knownPort(config, 'router.http-port') })
+  const port = createRouterPort(
+    { store: catalog.store, clock, log },
+    {
+      record: recordOf(parts, options),
+      leaseTtlMs: config.get('catalog.lease-ttl-ms'),
+      ...(copy === null ? {} : { seed: copy.keyspaces }),
+    },
+  )
+  const router = new Router({
+    log,
+    clock,
+    port,
+    metrics,
+    copy,
+    options,
+    async readSecret(secretRef, signal) {
+      const password = await secrets.resolve(secretRef, signal)
+      if (password !== null) return password
+      throw new FleetError('secret_unavailable', 'a node has no secretRef')
+    },
+  })
+  const knowsMap = (signal: AbortSignal): Promise<unknown> =>
+    copy === null || copy.keyspaces.length === 0 ? port.view.loaded(signal) : Promise.resolve()
+  return {
+    services: [listening(router, options, { config, knowsMap })],
+    address: () => `http://${urlHost(options.host)}:${String(router.address.port)}`,
+    close: () => Promise.resolve(),
+    health: () => ({
+      ok: true,
+      role: 'router',
+      registered: port.isRegistered(),
+      map_age_ms: Number.isFinite(router.mapAgeMs()) ? Math.round(router.mapAgeMs()) : null,
+    }),
+  }
+}
+
+/** The router as a service that is ready once it listens and knows a map, and names who holds its port when it can't. */
+function listening(
+  router: Router,
+  { host, port }: RouterOptions,
+  parts: { readonly config: Config; readonly knowsMap: (signal: AbortSignal) => Promise<unknown> },
+): Service {
+  const ready = Promise.withResolvers<undefined>()
+  const flag = parts.config.flagGiven('router.http-port') ?? flagOf('router.http-port')
+  return {
+    name: 'router',
+    ready: () => ready.promise,
+    async run(signal) {
+      try {
+        await router.listen()
+      } catch (error) {
+        throw listenError(error, flag, host, port)
+      }
+      parts.knowsMap(signal).then(
+        () => {
+          ready.resolve(undefined)
+        },
+        () => undefined,
+      )
+      await router.run(signal)
+    },
+    drain: () => router.drain(),
+    [Symbol.asyncDispose]: () => router[Symbol.asyncDispose](),
+  }
+}
+
+function recordOf({ config, clock, version }: RoleParts, options: RouterOptions): RouterRecord {
+  return {
+    id: parseRouterId(options.id),
+    host: reachableHost(options.host),
+    httpPort: options.port,
+    pid: process.pid,
+    version,
+    region: config.get('region'),
+    zone: config.get('zone'),
+    ackedEpochs: {},
+    startedAt: new Date(clock.now()).toISOString(),
+  }
+}
+
+function routerOptions(
+  { config, version }: RoleParts,
+  own: { readonly id: string; readonly mapFile: string | null; readonly port: number },
+): RouterOptions {
+  const requestBytesMax = config.get('router.request-bytes-max')
+  const resultBytesMax = config.get('router.result-bytes-max')
+  return {
+    ...own,
+    version,
+    host: config.get('bind-host'),
+    region: config.get('region'),
+    zone: config.get('zone'),
+    httpConnectionsMax: config.get('router.http-connections-max'),
+    planCacheBytesMax,
+    drainMs: config.get('drain-ms'),
+    execute: {
+      connectionsPerNodeMax: config.get('router.connections-per-node'),
+      lanesPerNodeMax: config.get('router.lanes-per-node'),
+      laneInFlightMax: config.get('router.lane-inflight-max'),
+      queueMax: config.get('router.queue-length-max'),
+      queueWaitMs: config.get('router.queue-wait-ms'),
+      statementTimeoutMs: config.get('router.statement-timeout-ms'),
+      connectTimeoutMs: config.get('router.connect-timeout-ms'),
+      openingMax,
+      idleMs: config.get('router.connection-idle-ms'),
+    },
+    query: {
+      resultRowsMax: config.get('router.result-rows-max'),
+      resultBytesMax,
+      statementTimeoutMs: config.get('router.statement-timeout-ms'),
+      statementBytesMax: Math.min(statementBytesMax, requestBytesMax),
+    },
+    endpoint: {
+      requestBytesMax,
+      requestBytesTotalMax: requestBytesMax * requestsInFlightFactor,
+      answerBytesTotalMax: resultBytesMax * answersInFlightFactor,
+      slowReaderMs,
+    },
+  }
+}
+
+/**
+ * Where a router that was told nothing keeps its copy: one file for each catalog and port, in the folder for state of
+ * the account that runs it; null where there is no such folder.
+ */
+export function mapFileOf(config: Config, env: Environment): string | null {
+  const folder = stateFolder(env)
+  if (folder === null) return null
+  const catalog = redactUrl(config.get('catalog.url') ?? '')
+  const of = `${catalog} ${config.get('bind-host')} ${String(config.get('router.http-port'))}`
+  return join(folder, `router-${createHash('sha256').update(of).digest('hex').slice(0, 12)}.map`)
+}
+
+function stateFolder(env: Environment): string | null {
+  if (process.getuid?.() === 0) return '/var/lib/fleetshard'
+  const state = env['XDG_STATE_HOME'] ?? ''
+  if (state.startsWith('/')) return join(state, 'fleetshard')
+  const home = env['HOME'] ?? homedir()
+  return home.startsWith('/') && home !== '/' ? join(home, '.local', 'state', 'fleetshard') : null
+}
+
+/** Makes the folder; without one the router works, but does not start without the catalog. */
+async function usableMapFile(path: string | null, log: Logger): Promise<string | null> {
+  if (path === null) {
+    log.warn(
+      { setting: 'router.map-cache-file' },
+      'no place for a copy of the shard map; a restart needs the catalog',
+    )
+    return null
+  }
+  try {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+    return path
+  } catch (error) {
+    log.warn({ path, err: error }, 'the copy of the shard map cannot be kept; a restart needs the catalog')
+    return null
+  }
+}
+
+/** A copy that can't be used must not keep the router from starting: the catalog has the truth. */
+async function loadCopy(path: string, log: Logger): Promise<LoadedCopy | null> {
+  try {
+    return await loadMapCopy(path)
+  } catch (error) {
+    const { message } = toFleetError(error)
+    log.warn({ path, reason: message }, 'the copy of the shard map on disk is not used')
+    return null
+  }
+}

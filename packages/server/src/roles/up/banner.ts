@@ -1,0 +1,63 @@
+// What `up` and `quickstart` say once the cluster is ready: what runs where, who may use it, how to stop.
+import { isLoopback } from '../loopback.ts'
+import type { ClusterState } from '../../runtime/mod.ts'
+import type { Style } from '../../cli/mod.ts'
+
+/** A node group as the banner shows it. */
+export interface ShownGroup {
+  readonly name: string
+  readonly primary: string
+  readonly replicas: readonly string[]
+}
+
+/** Lines about the node groups; a cluster of many shards is told in numbers. */
+const groupLinesMax = 6
+
+/** `primary 127.0.0.1:15433, replicas 127.0.0.1:15434 …` for each group. */
+export function groupLines(groups: readonly ShownGroup[]): readonly string[] {
+  const lines = groups.slice(0, groupLinesMax).map(({ name, primary, replicas }) => {
+    const copies =
+      replicas.length === 0 ? '' : `  ${plural(replicas.length, 'replica')} ${replicas.join(' ')}`
+    return `  ${name.padEnd(10)} primary ${primary}${copies}`
+  })
+  const more = groups.length - groupLinesMax
+  return more > 0 ? [...lines, `  … and ${String(more)} more`] : lines
+}
+
+/** Where the processes listen. */
+export function processLines({ urls }: ClusterState): readonly string[] {
+  const metrics = (url: string | undefined): string => (url === undefined ? '' : `metrics ${url}/metrics`)
+  const line = (name: string, url: string, rest: string): string =>
+    `  ${name.padEnd(10)} ${url.padEnd(23)}  ${rest}`.trimEnd()
+  return [
+    line('router', urls.router, metrics(urls.routerMetrics)),
+    line('manager', urls.manager, metrics(urls.managerMetrics)),
+    line('agent', urls.agent ?? '', `worker ${metrics(urls.workerMetrics)}`),
+  ]
+}
+
+/** What one may know of the machine: versions and how long the start took. */
+export function headLine(state: ClusterState, tookMs: number, style: Style): string {
+  const seconds = (tookMs / 1000).toFixed(1)
+  const versions = `Node ${process.versions.node} · PostgreSQL ${state.postgresVersion ?? 'unknown'}`
+  return `${style.bold(`FleetShard ${state.version}`)} is running · ${versions} · ready in ${seconds} s`
+}
+
+/** Who may use a cluster that listens on that address. */
+export function openNotice(host: string): string {
+  const who = isLoopback(host) ? 'every account of this machine' : `everybody who reaches ${host}`
+  return `Open to ${who}: there is no authentication yet.`
+}
+
+/** The words behind `fleetshard` that name the cluster, where it is not the usual one of this folder. */
+export function dataDirWords(dataDir: string, usual: string): string {
+  return dataDir === usual ? '' : ` --data-dir ${quoted(dataDir)}`
+}
+
+function quoted(path: string): string {
+  return /^[\w./@:-]+$/.test(path) ? path : `'${path.replaceAll("'", String.raw`'\''`)}'`
+}
+
+function plural(count: number, word: string): string {
+  return count === 1 ? word : `${word}s`
+}

@@ -1,0 +1,221 @@
+// Everything that `up` runs, in one process: the agent with its Postgres servers, the catalog on one of them, and
+// manager, router and worker on top. Started in steps, stopped as one.
+import { existsSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { FleetError, type Clock } from '@fleetshard/core'
+import { localAgentId, openLocalCluster, type LocalCluster } from '../../local/mod.ts'
+import {
+  createMetrics,
+  serviceGroup,
+  type Config,
+  type Environment,
+  type Logger,
+  type PortKey,
+  type Service,
+} from '../../runtime/mod.ts'
+import { agentHttpService, type AgentHttpService } from '../agent.ts'
+import { openCatalog, type OpenCatalog } from '../catalog.ts'
+import { buildManager } from '../manager.ts'
+import { metricsService, type Role, type RoleParts } from '../process.ts'
+import { buildRouter } from '../router.ts'
+import { buildWorker } from '../worker.ts'
+import { recordMovedNodes } from './moved-nodes.ts'
+import { choosePortsOfUp, urlOf } from './ports.ts'
+import { awaitRouter, fillCatalog } from './shards.ts'
+
+/** Present once the cluster has the shards that it was made with; from then on shards are the user's affair. */
+const filledFile = 'cluster-filled'
+/** The router's copy of the shard map. */
+const mapFile = 'router.map'
+
+/** What the cluster is made from. */
+export interface LocalFleetParts {
+  readonly config: Config
+  readonly env: Environment
+  readonly dataDir: string
+  readonly clock: Clock
+  readonly log: Logger
+  readonly version: string
+  /** Aborts when the process is to stop. */
+  readonly stop: AbortSignal
+  readonly forced: AbortSignal
+}
+
+interface Servers {
+  readonly local: LocalCluster
+  readonly open: OpenCatalog
+}
+
+interface Running {
+  readonly group: Service
+  /** Settles when the services have stopped; rejects with the failure of one. */
+  readonly ended: Promise<void>
+}
+
+interface Services {
+  readonly http: AgentHttpService
+  readonly managerUrl: string
+  readonly routerUrl: string
+  /** With the ports in use. */
+  readonly config: Config
+  readonly notes: readonly string[]
+}
+
+/** The cluster of this process. The three `start…` are called in order, once. */
+export class LocalFleet implements AsyncDisposable {
+  readonly #parts: LocalFleetParts
+  #servers: Servers | null = null
+  #running: Running | null = null
+  #services: Services | null = null
+  #wasFilled = false
+  /** For the end that nobody outside asked for: a start that failed half-way. */
+  readonly #halt = new AbortController()
+  readonly #stop: AbortSignal
+
+  constructor(parts: LocalFleetParts) {
+    this.#parts = parts
+    this.#stop = AbortSignal.any([parts.stop, this.#halt.signal])
+  }
+
+  /** Postgres servers; those of an earlier run with their data. @throws FleetError `data_dir_in_use` and the agent's */
+  async startServers(say: (text: string) => void): Promise<void> {
+    const { config, env, dataDir, clock, log } = this.#parts
+    await choosePortsOfUp(config)
+    this.#wasFilled = existsSync(join(dataDir, filledFile))
+    const local = await openLocalCluster({
+      dataDir,
+      clock,
+      log: log.child({ role: 'agent' }),
+      shards: this.#wasFilled ? 0 : config.get('up.shards'),
+      replicas: config.get('up.replicas'),
+      pgBin: config.get('pg-bin') ?? undefined,
+      portStart: config.get('up.postgres-port'),
+      durability: config.get('up.fsync') ? 'full' : 'throwaway',
+      onProgress: ({ server, done, total }) => {
+        say(`${server} (${String(done)} of ${String(total)})`)
+      },
+      signal: this.#stop,
+    })
+    const catalog = config.with({
+      'catalog.url': catalogUrlOf(local),
+      'catalog.password': local.catalog().password,
+    })
+    this.#servers = { local, open: openCatalog({ config: catalog, env, clock, log, role: 'up' }) }
+  }
+
+  /** Manager, router, worker and the agent's interface; resolves when all are ready. */
+  async startServices(): Promise<void> {
+    const { clock, log, forced } = this.#parts
+    const { local, open } = this.servers
+    await recordMovedNodes(open.catalog, { agent: local.agent, id: localAgentId }, log)
+    const { config, notes } = await choosePortsOfUp(this.#parts.config)
+    const { services, http } = await this.#assemble(config)
+    const group = serviceGroup('up', services, { log, clock, drainMs: config.get('drain-ms'), forced })
+    const ended = group.run(this.#stop)
+    ended.catch(() => undefined)
+    this.#running = { group, ended }
+    await Promise.race([group.ready?.(), ended])
+    this.#stop.throwIfAborted()
+    this.#services = {
+      http,
+      config,
+      managerUrl: urlOf(config, 'manager.http-port'),
+      routerUrl: urlOf(config, 'router.http-port'),
+      notes: [...notes, ...this.#ignored()],
+    }
+  }
+
+  /** On the first start: the keyspace `default` and its shards. Resolves when the router knows all there is. */
+  async fill(say: (text: string) => void): Promise<void> {
+    const { clock, dataDir, log } = this.#parts
+    const { managerUrl, routerUrl } = this.services
+    const parts = { managerUrl, routerUrl, clock, signal: this.#stop, say }
+    const filling = this.#wasFilled ? Promise.resolve() : fillCatalog(parts, this.servers.local.groups())
+    const known = filling.then(async () => {
+      if (!(await awaitRouter(parts))) log.warn('the router does not know all shards yet')
+    })
+    known.catch(() => undefined)
+    await Promise.race([known, this.ended])
+    this.#stop.throwIfAborted()
+    if (!this.#wasFilled) writeFileSync(join(dataDir, filledFile), '')
+  }
+
+  /** Settles when the cluster has stopped serving. */
+  get ended(): Promise<void> {
+    if (this.#running === null) throw new Error('the services are not started yet')
+    return this.#running.ended
+  }
+
+  get servers(): Servers {
+    if (this.#servers === null) throw new Error('the servers are not started yet')
+    return this.#servers
+  }
+
+  get services(): Services {
+    if (this.#services === null) throw new Error('the services are not started yet')
+    return this.#services
+  }
+
+  /** Stops what was started, in reverse; the data stays. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#halt.abort(new FleetError('shutting_down', 'the cluster is stopping'))
+    await this.#running?.ended.catch(() => undefined)
+    await this.#running?.group[Symbol.asyncDispose]()
+    await this.#servers?.open[Symbol.asyncDispose]()
+    await this.#servers?.local.stop()
+  }
+
+  /** Settings that are for a new cluster, given to an old one. */
+  #ignored(): readonly string[] {
+    const given = (['up.shards', 'up.replicas'] as const).filter((key) => this.#parts.config.isGiven(key))
+    if (!this.#wasFilled || given.length === 0) return []
+    return [`${given.join(' and ')} concern new clusters; fleetshard shard create adds to this one`]
+  }
+
+  async #assemble(config: Config): Promise<{
+    services: readonly Service[]
+    http: AgentHttpService
+  }> {
+    const { clock, log, version, dataDir } = this.#parts
+    const { local, open } = this.servers
+    const partsOf = (role: string): RoleParts => ({
+      ...this.#parts,
+      config,
+      log: log.child({ role }),
+      // One role tells of the process; three would count the same memory thrice.
+      metrics: createMetrics(role === 'router' && config.get('metrics.process')),
+    })
+    const [forRouter, forManager, forWorker] = [partsOf('router'), partsOf('manager'), partsOf('worker')]
+    const http = agentHttpService({
+      agent: local.agent,
+      id: localAgentId,
+      catalog: open.catalog,
+      config,
+      clock,
+      version,
+      log: log.child({ role: 'agent' }),
+    })
+    const managerRole = buildManager(forManager, open)
+    const router = await buildRouter(forRouter, open, { mapFile: join(dataDir, mapFile), id: null })
+    const worker = buildWorker(forWorker, open)
+    const served = (parts: RoleParts, role: Role, key: PortKey): readonly Service[] => [
+      metricsService({ ...parts, health: role.health }, key),
+      ...role.services,
+    ]
+    return {
+      http,
+      services: [
+        http,
+        ...served(forManager, managerRole, 'manager.metrics-port'),
+        ...served(forRouter, router, 'router.metrics-port'),
+        ...served(forWorker, worker, 'worker.metrics-port'),
+      ],
+    }
+  }
+}
+
+/** Without the password. */
+export function catalogUrlOf(local: LocalCluster): string {
+  const { host, port, database, user } = local.catalog().node
+  return `postgres://${user}@${host}:${String(port)}/${database}`
+}

@@ -1,0 +1,58 @@
+// `fleetshard worker`: carries jobs on, as a process. A new kind of work is a line in WORKERS.
+import { randomBytes } from 'node:crypto'
+import { hostname } from 'node:os'
+import type { CommandContext, ExitCode } from '../cli/mod.ts'
+import type { NodeRecord } from '@fleetshard/core'
+import { createEngine, type NodeTarget } from '../engine/mod.ts'
+import type { SecretResolver } from '../security/mod.ts'
+import { WorkerRunner, type WorkerDefinition } from '../workers/mod.ts'
+import { createSchemaWorker } from '../workers/schema/mod.ts'
+import { openCatalog, viewOf, type OpenCatalog } from './catalog.ts'
+import { runRole, type Role, type RoleParts } from './process.ts'
+
+const WORKERS: readonly WorkerDefinition[] = [createSchemaWorker()]
+
+/** Runs a worker until a signal. */
+export function runWorker(context: CommandContext): Promise<ExitCode> {
+  return runRole(context, 'worker', 'worker.metrics-port', (parts) => {
+    const open = openCatalog({ ...parts, role: 'worker' })
+    return Promise.resolve({ ...buildWorker(parts, open), close: () => open[Symbol.asyncDispose]() })
+  })
+}
+
+/** The worker as a role; the catalog stays the caller's. */
+export function buildWorker({ config, clock, log, metrics }: RoleParts, open: OpenCatalog): Role {
+  const { catalog, secrets } = open
+  const view = viewOf(catalog, clock, log)
+  const worker = `${hostname().slice(0, 40)}-${randomBytes(4).toString('hex')}`
+  const runner = new WorkerRunner({
+    log,
+    clock,
+    catalog,
+    worker,
+    view,
+    engineOf: (name) => createEngine(name, { clock }),
+    targetOf: (node, signal) => targetOf(secrets, node, signal),
+    definitions: WORKERS,
+    options: { jobsMax: config.get('worker.jobs-max'), leaseTtlMs: config.get('catalog.lease-ttl-ms') },
+  })
+  metrics.observedGauge({ name: 'worker_jobs_running', help: 'Jobs that this worker carries on now' }, () => [
+    { labels: [], value: runner.running.length },
+  ])
+  return {
+    services: [view, runner],
+    address: () => worker,
+    close: () => Promise.resolve(),
+    health: () => ({ ok: true, role: 'worker', jobs_running: runner.running.length }),
+  }
+}
+
+/** A node of a record with its password. @throws FleetError `secret_unavailable` */
+export async function targetOf(
+  secrets: SecretResolver,
+  node: NodeRecord,
+  signal: AbortSignal,
+): Promise<NodeTarget> {
+  const { host, port, database, user, tls, secretRef } = node
+  return { host, port, database, user, tls, password: await secrets.resolve(secretRef, signal) }
+}
