@@ -1,0 +1,29 @@
+// `npm run bench -- NAME [--json] [--check]`: runs one workload and reports medians and ratios.
+import { parseArgs } from 'node:util'
+import { formatReport, round, type Report, type Run } from './harness/report.ts'
+import { http } from './workloads/http.ts'
+import { lookup } from './workloads/lookup.ts'
+
+/** Workloads by name: one line each. */
+const WORKLOADS: Readonly<Record<string, (onRun: (run: Run) => void) => Promise<Report>>> = { lookup, http }
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { json: { type: 'boolean', default: false }, check: { type: 'boolean', default: false } },
+})
+const [name = ''] = positionals
+const workload = WORKLOADS[name]
+if (workload === undefined || positionals.length !== 1) {
+  console.error(
+    `usage: npm run bench -- NAME [--json] [--check]\nworkloads: ${Object.keys(WORKLOADS).join(', ')}`,
+  )
+  process.exit(2)
+}
+const report = await workload(({ variant, clients, ops_per_s, p50_ms }) => {
+  const latency = p50_ms === null ? '' : `, p50 ${String(round(p50_ms))} ms`
+  console.error(
+    `  ${variant}, ${String(clients)} clients: ${Math.round(ops_per_s).toLocaleString('en')} ops/s${latency}`,
+  )
+})
+console.log(values.json ? JSON.stringify(report) : formatReport(report))
+if (values.check && report.targets.some(({ holds }) => !holds)) process.exitCode = 1
