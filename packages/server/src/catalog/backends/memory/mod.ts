@@ -39,7 +39,7 @@ interface State {
   readonly clock: Clock
   readonly wake: Wake
   readonly entries: Map<string, StoreEntry & { readonly lease: string | null }>
-  readonly leases: Map<string, { readonly ttlMs: number; expiresAtMs: number }>
+  readonly leases: Map<string, { readonly expiresAtMs: number }>
   readonly history: Batch[]
   revision: number
   compacted: number
@@ -201,9 +201,11 @@ function makeLease(
 ): StoreLease {
   const id = String(++state.leasesMade)
   const extend = (): void => {
-    state.leases.set(id, { ttlMs, expiresAtMs: state.clock.monotonic() + ttlMs })
+    const term = { expiresAtMs: state.clock.monotonic() + ttlMs }
+    state.leases.set(id, term)
+    // Not by the time it is: a timer may fire a part of a millisecond early, and nothing would ask again.
     state.clock.after(ttlMs, () => {
-      expireLeases(state)
+      if (state.leases.get(id) === term) endLease(state, id)
     })
   }
   const lease: StoreLease = {
