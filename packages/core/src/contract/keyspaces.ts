@@ -15,7 +15,7 @@ import { TableSuggestion } from './tables.ts'
 /** Hashes a keyspace may be created with. */
 const KeyspaceHashSchema = oneOf(
   ['murmur3', 'xxhash', 'postgres'],
-  'hash of the shard key; can not be changed later',
+  'hash of the shard key; cannot be changed later',
 )
 
 /** One logical database. */

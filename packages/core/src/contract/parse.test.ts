@@ -2,6 +2,7 @@ import { Type } from 'typebox'
 import { describe, expect, it } from 'vitest'
 import { FleetError } from '../errors/fleet-error.ts'
 import { compileParser } from './parse.ts'
+import { JobListQuery } from './jobs.ts'
 import { closed, nullable, oneOf } from './schema.ts'
 import { CreateShard, ShardListQuery } from './shards.ts'
 
@@ -11,6 +12,7 @@ const parse = compileParser(
     size: Type.Optional(Type.Integer({ minimum: 1 })),
     color: Type.Optional(oneOf(['red', 'blue'])),
     note: Type.Optional(nullable(Type.String())),
+    only: Type.Optional(oneOf(['this'])),
     parts: Type.Optional(Type.Array(closed({ id: Type.String() }), { maxItems: 2 })),
   }),
   'body',
@@ -39,7 +41,8 @@ describe('compileParser', () => {
     [{ name: 'ab', size: 0 }, 'size must be >= 1'],
     [{ name: 'ab', size: 1.5 }, 'size must be integer'],
     [{ name: 'ab', color: 'green' }, 'color must be one of "red", "blue"'],
-    [{ name: 'ab', note: 3 }, 'note has a wrong type'],
+    [{ name: 'ab', note: 3 }, 'note must be string or null'],
+    [{ name: 'ab', only: 'other' }, 'only must be "this"'],
     [{ name: 'ab', parts: [{ id: 'x' }, { id: 'y', extra: 1 }] }, 'parts[1] has unknown field "extra"'],
     [{ name: 'ab', parts: [1] }, 'parts[0] must be object'],
     [{ name: 'bb' }, 'name must match ^a'],
@@ -60,7 +63,10 @@ describe('compileParser', () => {
   it('converts the texts of a query string, and only there', () => {
     const query = compileParser(ShardListQuery, 'query', true)
     expect(query({ vnodes: 'false', status: 'active' })).toEqual({ vnodes: false, status: 'active' })
-    expect(() => query({ vnodes: 'perhaps' })).toThrow('vnodes')
+    for (const vnodes of ['perhaps', '1', '', 'TRUE']) expect(() => query({ vnodes })).toThrow('vnodes')
+    const jobs = compileParser(JobListQuery, 'query', true)
+    expect(jobs({ limit: '10' })).toEqual({ limit: 10 })
+    for (const limit of ['true', '0x10', '1e2', ' 1', '1.5']) expect(() => jobs({ limit })).toThrow('limit')
     const body = compileParser(CreateShard, 'body')
     expect(() => body({ name: 'a', vnode_count: '256' })).toThrow('vnode_count must be integer')
   })

@@ -18,10 +18,26 @@ export type Parser<S extends TSchema> = (value: unknown) => Static<S>
 export function compileParser<S extends TSchema>(schema: S, what: string, convert = false): Parser<S> {
   const validator = Compile(schema)
   return (outside) => {
-    const value = convert ? validator.Convert(outside) : outside
+    const value = convert ? fromTexts(schema, outside) : outside
     if (validator.Check(value)) return value
     throw invalidRequest(what, validator.Errors(value))
   }
+}
+
+/** The texts of a query string as the types that the schema wants; what does not read as one stays a text. */
+function fromTexts(schema: TSchema, outside: unknown): unknown {
+  if (typeof outside !== 'object' || outside === null) return outside
+  const { properties = {} } = schema as { readonly properties?: Readonly<Record<string, { type?: unknown }>> }
+  return Object.fromEntries(
+    Object.entries(outside).map(([name, text]) => [name, fromText(properties[name]?.type, text)]),
+  )
+}
+
+function fromText(type: unknown, text: unknown): unknown {
+  if (typeof text !== 'string') return text
+  if (type === 'boolean' && (text === 'true' || text === 'false')) return text === 'true'
+  const isNumber = type === 'integer' || type === 'number'
+  return isNumber && /^-?\d{1,16}(\.\d{1,16})?$/.test(text) ? Number(text) : text
 }
 
 interface SchemaError {
@@ -34,10 +50,17 @@ interface SchemaError {
 function invalidRequest(what: string, errors: readonly SchemaError[]): FleetError {
   const messages = new Set<string>()
   const unions = errors.filter(({ keyword }) => keyword === 'anyOf').map(({ instancePath }) => instancePath)
+  const isNamed = (path: string): boolean =>
+    errors.some((error) => error.keyword === 'additionalProperties' && error.instancePath === path)
   for (const error of errors) {
     if (error.keyword === 'boolean') continue // said once more, with all names, by additionalProperties
+    if (error.keyword === 'anyOf') {
+      // A value of the right type whose fields are named needs no word on its type.
+      if (!isNamed(error.instancePath)) messages.add(typesMessage(what, error.instancePath, errors))
+      continue
+    }
     const within = unions.some((path) => error.instancePath.startsWith(path))
-    if (within && error.keyword !== 'anyOf' && error.keyword !== 'additionalProperties') continue
+    if (within && error.keyword !== 'additionalProperties') continue
     messages.add(messageOf(what, error))
   }
   const shown = [...messages].slice(0, namedErrorsMax)
@@ -45,6 +68,18 @@ function invalidRequest(what: string, errors: readonly SchemaError[]): FleetErro
   return new FleetError('invalid_request', shown.join('; ') + more, {
     hint: 'see /openapi.json for the fields and their types',
   })
+}
+
+/** What a union wants, told by the types that its members missed. */
+function typesMessage(what: string, path: string, errors: readonly SchemaError[]): string {
+  const wanted = errors
+    .filter((error) => error.keyword === 'type' && error.instancePath === path)
+    .map(({ params }) => (params as { readonly type?: unknown }).type)
+    .filter((type) => typeof type === 'string' && type !== 'undefined')
+  const field = fieldOf(what, path)
+  return wanted.length === 0
+    ? `${field} has a wrong type`
+    : `${field} must be ${[...new Set(wanted)].join(' or ')}`
 }
 
 function messageOf(what: string, { keyword, instancePath, message, params }: SchemaError): string {
@@ -55,10 +90,10 @@ function messageOf(what: string, { keyword, instancePath, message, params }: Sch
       return `${field} has unknown ${listOf('field', detail['additionalProperties'])}`
     case 'required':
       return `${field} lacks the required ${listOf('field', detail['requiredProperties'])}`
-    case 'enum':
-      return `${field} must be one of ${listOf('', detail['allowedValues']).trim()}`
-    case 'anyOf':
-      return `${field} has a wrong type`
+    case 'enum': {
+      const allowed = listOf('', detail['allowedValues']).trim()
+      return allowed.includes(', ') ? `${field} must be one of ${allowed}` : `${field} must be ${allowed}`
+    }
     case 'pattern':
       return `${field} must match ${String(detail['pattern'])}`
     default:

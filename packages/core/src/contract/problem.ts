@@ -9,7 +9,7 @@ export const ProblemBody = Type.Object(
     status: Type.Integer(),
     detail: Type.String({ description: 'what happened and why' }),
     retryable: Type.Boolean({ description: 'the same request may succeed later' }),
-    hint: Type.Optional(Type.String({ description: 'what to do next' })),
+    hint: Type.String({ description: 'what to do next' }),
     sqlstate: Type.String(),
     trace_id: Type.String(),
   },

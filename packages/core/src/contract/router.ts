@@ -1,5 +1,6 @@
 // The router's HTTP contract: bodies of /v1/execute, /v1/transaction and /v1/shard-for-key.
 import { Type, type Static } from 'typebox'
+import { oneOf } from './schema.ts'
 
 /** Strings, numbers, booleans and null go as they are; arrays and objects by the type of the parameter. */
 const Params = Type.Array(Type.Unknown(), { maxItems: 65_535, description: 'Values of $1, $2, …' })
@@ -8,23 +9,26 @@ const ShardKey = Type.Union([Type.String(), Type.Number()], {
   description: 'The value that decides the shard; a number is its decimal text',
 })
 
-const ConsistencyField = Type.Union([Type.Literal('strong'), Type.Literal('eventual')], {
-  description: 'strong reads the primary, eventual a replica; the default is that of the keyspace',
-})
+const ConsistencyField = oneOf(
+  ['strong', 'eventual'],
+  'strong reads the primary, eventual a replica; the default is that of the keyspace',
+)
 
 /** `options` of execute and transaction. Every field is optional. */
 export const ExecuteOptions = Type.Object(
   {
     keyspace: Type.Optional(Type.String({ minLength: 1, maxLength: 63 })),
     row_format: Type.Optional(
-      Type.Union([Type.Literal('object'), Type.Literal('array')], {
-        description: 'array: rows as arrays in the order of columns; needed where two columns share a name',
-      }),
+      oneOf(
+        ['object', 'array'],
+        'array: rows as arrays in the order of columns; needed where two columns share a name',
+      ),
     ),
     int8: Type.Optional(
-      Type.Union([Type.Literal('string'), Type.Literal('number')], {
-        description: 'How int8 travels; with number, values of more than 15 characters still are strings',
-      }),
+      oneOf(
+        ['string', 'number'],
+        'How int8 travels; with number, values of more than 15 characters still are strings',
+      ),
     ),
     timeout_ms: Type.Optional(Type.Integer({ minimum: 1, maximum: 86_400_000 })),
     max_rows: Type.Optional(Type.Integer({ minimum: 0, maximum: 10_000_000 })),
@@ -88,13 +92,7 @@ export const TransactionRequest = Type.Object(
       ),
       { minItems: 1, maxItems: 1_000 },
     ),
-    isolation: Type.Optional(
-      Type.Union([
-        Type.Literal('read committed'),
-        Type.Literal('repeatable read'),
-        Type.Literal('serializable'),
-      ]),
-    ),
+    isolation: Type.Optional(oneOf(['read committed', 'repeatable read', 'serializable'])),
     options: Type.Optional(ExecuteOptions),
   },
   { additionalProperties: false },
@@ -136,9 +134,9 @@ export type ShardForKeyResponse = Static<typeof ShardForKeyResponse>
 
 /** Answer of the router's GET /ready; HTTP 503 unless `ready` or `stale`. */
 export const RouterReady = Type.Object({
-  status: Type.Union(
-    [Type.Literal('ready'), Type.Literal('stale'), Type.Literal('starting'), Type.Literal('stopping')],
-    { description: 'stale: the catalog does not answer; statements are served by the map as it was' },
+  status: oneOf(
+    ['ready', 'stale', 'starting', 'stopping'],
+    'stale: the catalog does not answer; statements are served by the map as it was',
   ),
   id: Type.String(),
   epochs: Type.Record(Type.String(), Type.Integer()),

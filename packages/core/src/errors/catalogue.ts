@@ -31,7 +31,7 @@ export const ERRORS = {
     retryable: false,
     title: 'The identifier is not valid',
     cause: 'A name, id, epoch, term or log position does not have the form of its kind.',
-    remedy: 'Use the form that the hint shows.',
+    remedy: 'Write it in the form of its kind; the list commands print those that exist.',
   },
   malformed_json: {
     status: 400,
@@ -62,8 +62,16 @@ export const ERRORS = {
     sqlstate: '42704',
     retryable: false,
     title: 'There is no such route',
-    cause: 'The path or the method is unknown.',
+    cause: 'The path is unknown.',
     remedy: 'See /docs for the list of routes.',
+  },
+  method_not_allowed: {
+    status: 405,
+    sqlstate: '08P01',
+    retryable: false,
+    title: 'The route does not know this method',
+    cause: 'The path exists, but not with the method of the request.',
+    remedy: 'Use one of the methods in the allow header.',
   },
   // Keys and placement
   shard_key_required: {
@@ -147,7 +155,7 @@ export const ERRORS = {
     title: 'The statement is refused here',
     cause:
       'The statement would leave state behind in a shared connection, or is not possible over this surface.',
-    remedy: 'Use the way that the hint names.',
+    remedy: 'Leave it out, or run it on the shard with a Postgres driver.',
   },
   several_statements: {
     status: 400,
@@ -287,7 +295,7 @@ export const ERRORS = {
     retryable: false,
     title: 'The node cannot be used',
     cause: 'The database server of the request is unreachable, read-only, or belongs to another shard.',
-    remedy: 'See the message for the check that failed and its remedy.',
+    remedy: 'Mend what the check found; fleetshard doctor looks at every server.',
   },
   schema_refused: {
     status: 422,
@@ -295,7 +303,7 @@ export const ERRORS = {
     retryable: false,
     title: 'The table cannot be sharded like this',
     cause: 'The declaration of the table breaks a rule that sharding needs.',
-    remedy: 'Change the declaration as the hint says.',
+    remedy: 'Change the table or its declaration so that the rule in the message holds.',
   },
   schema_failed: {
     status: 422,

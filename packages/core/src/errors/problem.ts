@@ -9,7 +9,8 @@ export interface Problem {
   readonly status: number
   readonly detail: string
   readonly retryable: boolean
-  readonly hint?: string
+  /** What to do: the error's own hint, else the remedy of the catalogue. */
+  readonly hint: string
   readonly sqlstate: string
   readonly trace_id: string
   readonly [fact: string]: string | number | boolean | null | undefined
@@ -24,18 +25,22 @@ export function toProblem(error: FleetError, traceId: string): Problem {
     status: error.status,
     detail: error.message,
     retryable: error.retryable,
-    ...(error.hint === undefined ? {} : { hint: error.hint }),
+    hint: error.hint ?? ERRORS[error.code].remedy,
     sqlstate: error.sqlstate,
     trace_id: traceId,
   }
 }
 
-/** The error that a problem body tells of; a body that isn't one becomes `internal`. */
+/** The error that a problem body tells of; a body that isn't one becomes `server_unreachable`: something else answered. */
 export function fromProblem(status: number, body: unknown): FleetError {
   const problem = (typeof body === 'object' && body !== null ? body : {}) as Partial<Problem>
   const code = typeof problem.code === 'string' && problem.code in ERRORS ? problem.code : undefined
   if (code === undefined) {
-    return new FleetError('internal', `HTTP ${String(status)} without a problem body`, { status })
+    return new FleetError(
+      'server_unreachable',
+      `what answered (HTTP ${String(status)}) does not speak as FleetShard does`,
+      { hint: 'check the URL: it may be that of another service, or a proxy may have answered' },
+    )
   }
   return new FleetError(code, String(problem.detail ?? ERRORS[code].title), {
     status,
