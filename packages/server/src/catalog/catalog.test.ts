@@ -9,7 +9,7 @@ import { changeAttemptsMax, type Catalog, type StoredKeyspace } from './contract
 import { holdLease } from './leases.ts'
 import { routingShardsMax } from './routing.ts'
 import type { StoreCondition } from './store.ts'
-import { createManualClock, type ManualClock } from './testing/manual-clock.ts'
+import { manualClock, type ManualClock } from '../runtime/testing/manual-clock.ts'
 import {
   app,
   sampleJob,
@@ -26,7 +26,7 @@ interface Fixture {
 }
 
 function open(): Fixture {
-  const clock = createManualClock()
+  const clock = manualClock()
   const store = createMemoryBackend({ clock }).open()
   const catalog = createCatalog({ store, clock, uuid: randomUUID })
   return { catalog, clock, leaseDeps: { store, clock, log: silentLogger } }
@@ -334,7 +334,7 @@ describe('jobs', () => {
     const next = (await catalog.jobs.claim(record.id, 'w2', other)) ?? expect.fail('not claimed')
     await next[Symbol.asyncDispose]()
     expect(await catalog.jobs.owner(record.id)).toBeNull()
-    await clock.advance(1)
+    await clock.pass(1)
     await other.release()
   })
 
@@ -382,11 +382,11 @@ describe('registrations', () => {
     const registration = catalog.routers.register(leaseDeps, sampleRouter('r1'), 9_000)
     const stop = new AbortController()
     const running = registration.run(stop.signal)
-    await clock.advance(1)
+    await clock.pass(1)
     expect(registration.isRegistered()).toBe(true)
     registration.set({ ...registration.current(), ackedEpochs: { app: parseEpoch(4) } })
     expect(registration.isRegistered()).toBe(false)
-    await clock.advance(30_000)
+    await clock.pass(30_000)
     expect(registration.isRegistered()).toBe(true)
     expect((await catalog.routers.list()).map(({ record }) => record.ackedEpochs)).toEqual([{ app: 4 }])
     stop.abort()

@@ -2,12 +2,12 @@ import { describe, expect, it } from 'vitest'
 import { silentLogger } from '../runtime/mod.ts'
 import { createMemoryBackend } from './backends/memory/mod.ts'
 import { campaign, leadWhileElected, readLeader, watchLeader, type Candidacy } from './elections.ts'
-import { createManualClock } from './testing/manual-clock.ts'
+import { manualClock } from '../runtime/testing/manual-clock.ts'
 
 const ttlMs = 3_000
 
 function open() {
-  const clock = createManualClock()
+  const clock = manualClock()
   const backend = createMemoryBackend({ clock })
   const store = backend.open()
   return { clock, backend, store, deps: { store, clock, log: silentLogger } }
@@ -27,7 +27,7 @@ describe('an election', () => {
     const first = await campaign(deps, candidacy('a'), forever)
     let second: Awaited<ReturnType<typeof campaign>> | null = null
     const waiting = campaign(deps, candidacy('b'), forever).then((won) => (second = won))
-    await clock.advance(ttlMs * 10)
+    await clock.pass(ttlMs * 10)
     expect(second).toBeNull()
     expect(first.isLeader()).toBe(true)
     expect(await readLeader(store, 'manager')).toMatchObject({ id: 'a' })
@@ -52,7 +52,7 @@ describe('an election', () => {
     expect((await write(first.condition)).kind).toBe('conflict')
     expect((await write(again.condition)).kind).toBe('committed')
     await again.resign()
-    await clock.advance(1)
+    await clock.pass(1)
   })
 
   it('never has two who are certain to lead, through outages of the store', async () => {
@@ -81,19 +81,19 @@ describe('an election', () => {
       )
     const runs = ['a', 'b', 'c'].map(run)
     for (let outage = 0; outage < 5; outage++) {
-      await clock.advance(ttlMs)
+      await clock.pass(ttlMs)
       expect(leading.size).toBe(1)
       backend.setReachable(false)
-      await clock.advance(ttlMs * 2)
+      await clock.pass(ttlMs * 2)
       expect(leading.size).toBe(0)
       backend.setReachable(true)
-      await clock.advance(ttlMs * 2)
+      await clock.pass(ttlMs * 2)
       expect(leading.size).toBe(1)
     }
     expect(both).toEqual([])
     expect(terms.length).toBeGreaterThanOrEqual(6)
     stop.abort()
-    await clock.advance(1)
+    await clock.pass(1)
     await Promise.all(runs)
   })
 
@@ -110,10 +110,10 @@ describe('an election', () => {
       },
       stop.signal,
     )
-    await clock.advance(ttlMs * 3)
+    await clock.pass(ttlMs * 3)
     expect(times).toBeGreaterThan(1)
     stop.abort()
-    await clock.advance(1)
+    await clock.pass(1)
     await running
   })
 
@@ -123,7 +123,7 @@ describe('an election', () => {
     const stop = new AbortController()
     const waiting = campaign(deps, candidacy('b'), stop.signal)
     const rejected = expect(waiting).rejects.toThrow('enough')
-    await clock.advance(1)
+    await clock.pass(1)
     stop.abort(new Error('enough'))
     await rejected
     await first.resign()
@@ -136,20 +136,20 @@ describe('an election', () => {
     const watching = (async () => {
       for await (const leader of watchLeader(deps, 'manager', stop.signal)) seen.push(leader?.id ?? null)
     })()
-    await clock.advance(1)
+    await clock.pass(1)
     const first = await campaign(deps, candidacy('a'), forever)
-    await clock.advance(1)
+    await clock.pass(1)
     await first.resign()
-    await clock.advance(1)
+    await clock.pass(1)
     backend.compact()
     backend.setReachable(false)
-    await clock.advance(1)
+    await clock.pass(1)
     backend.setReachable(true)
     const second = await campaign(deps, candidacy('b'), forever)
-    await clock.advance(5_000)
+    await clock.pass(5_000)
     expect(seen).toEqual([null, 'a', null, 'b'])
     stop.abort()
-    await clock.advance(1)
+    await clock.pass(1)
     await watching
     await second.resign()
   })

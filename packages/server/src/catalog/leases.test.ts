@@ -4,12 +4,12 @@ import { createMemoryBackend } from './backends/memory/mod.ts'
 import { failure } from './conformance/harness.ts'
 import { holdLease, type LeaseDeps } from './leases.ts'
 import type { StoreLease } from './store.ts'
-import { createManualClock } from './testing/manual-clock.ts'
+import { manualClock } from '../runtime/testing/manual-clock.ts'
 
 const ttlMs = 9_000
 
 function open() {
-  const clock = createManualClock()
+  const clock = manualClock()
   const backend = createMemoryBackend({ clock })
   const store = backend.open()
   const deps: LeaseDeps = { store, clock, log: silentLogger }
@@ -23,7 +23,7 @@ describe('a held lease', () => {
     const { clock, deps, write, isThere } = open()
     const held = await holdLease(deps, ttlMs)
     await write(held.lease)
-    await clock.advance(ttlMs * 20)
+    await clock.pass(ttlMs * 20)
     expect(held.isHeld()).toBe(true)
     expect(held.lost.aborted).toBe(false)
     expect(await isThere()).toBe(true)
@@ -37,7 +37,7 @@ describe('a held lease', () => {
     const { clock, backend, deps, write, isThere } = open()
     const held = await holdLease(deps, ttlMs)
     await write(held.lease)
-    await clock.advance(ttlMs * 2)
+    await clock.pass(ttlMs * 2)
     backend.setReachable(false)
     const order: string[] = []
     held.lost.addEventListener('abort', () => {
@@ -45,7 +45,7 @@ describe('a held lease', () => {
     })
     // Every millisecond: whenever the key is gone, the loss was told before.
     for (let passed = 0; passed < ttlMs * 2; passed += 100) {
-      await clock.advance(100)
+      await clock.pass(100)
       backend.setReachable(true)
       if (!order.includes('gone') && !(await isThere())) order.push('gone')
       backend.setReachable(false)
@@ -60,9 +60,9 @@ describe('a held lease', () => {
     const held = await holdLease(deps, ttlMs)
     await write(held.lease)
     backend.setReachable(false)
-    await clock.advance(ttlMs / 2)
+    await clock.pass(ttlMs / 2)
     backend.setReachable(true)
-    await clock.advance(ttlMs * 3)
+    await clock.pass(ttlMs * 3)
     expect(held.isHeld()).toBe(true)
     expect(await isThere()).toBe(true)
     await held.release()
@@ -97,14 +97,14 @@ describe('a held lease', () => {
       }),
     }
     const held = await holdLease({ ...deps, store }, ttlMs)
-    await clock.advance(ttlMs / 3)
+    await clock.pass(ttlMs / 3)
     // Sent at 1/3, answered at 2/3: certain until 1/3 + 9/10 of the time.
-    await clock.advance(ttlMs / 3)
+    await clock.pass(ttlMs / 3)
     const reply = answer as (() => void) | null
     reply?.()
-    await clock.advance(ttlMs * 0.5)
+    await clock.pass(ttlMs * 0.5)
     expect(held.isHeld()).toBe(true)
-    await clock.advance(ttlMs * 0.1)
+    await clock.pass(ttlMs * 0.1)
     expect(held.isHeld()).toBe(false)
     expect(held.lost.aborted).toBe(true)
     await held.release()
@@ -114,7 +114,7 @@ describe('a held lease', () => {
     const { clock, deps } = open()
     const held = await holdLease(deps, ttlMs)
     await held.lease.revoke()
-    await clock.advance(ttlMs / 3 + 1)
+    await clock.pass(ttlMs / 3 + 1)
     expect(held.lost.aborted).toBe(true)
     await held.release()
   })

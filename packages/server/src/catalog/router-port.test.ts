@@ -6,11 +6,11 @@ import { createMemoryBackend } from './backends/memory/mod.ts'
 import { createCatalog } from './catalog.ts'
 import { failure } from './conformance/harness.ts'
 import { createRouterPort, encodeSnapshot, parseSnapshot } from './router-port.ts'
-import { createManualClock } from './testing/manual-clock.ts'
+import { manualClock } from '../runtime/testing/manual-clock.ts'
 import { app, sampleJob, sampleKeyspace, sampleRouter, sampleShard } from './testing/sample-records.ts'
 
 function open() {
-  const clock = createManualClock()
+  const clock = manualClock()
   const backend = createMemoryBackend({ clock })
   const store = backend.open()
   const catalog = createCatalog({ store, clock, uuid: randomUUID })
@@ -24,17 +24,17 @@ describe('the router port', () => {
     await catalog.keyspaces.create(sampleKeyspace())
     const stop = new AbortController()
     const running = port.run(stop.signal)
-    await clock.advance(1)
+    await clock.pass(1)
     expect(port.view.current().keyspaces.has(app)).toBe(true)
     expect(port.isRegistered()).toBe(true)
     backend.setReachable(false)
-    await clock.advance(60_000)
+    await clock.pass(60_000)
     expect(port.isRegistered()).toBe(false)
     backend.setReachable(true)
-    await clock.advance(10_000)
+    await clock.pass(10_000)
     expect(port.isRegistered()).toBe(true)
     stop.abort()
-    await clock.advance(1)
+    await clock.pass(1)
     await running
     expect(await catalog.routers.list()).toEqual([])
   })
@@ -43,13 +43,13 @@ describe('the router port', () => {
     const { clock, catalog, port } = open()
     const stop = new AbortController()
     const running = port.run(stop.signal)
-    await clock.advance(1)
+    await clock.pass(1)
     for (const epoch of [3, 5, 4]) port.acknowledge(app, parseEpoch(epoch))
-    await clock.advance(1)
+    await clock.pass(1)
     expect((await catalog.routers.list())[0]?.record.ackedEpochs).toEqual({ app: 5 })
     expect(port.isRegistered()).toBe(true)
     stop.abort()
-    await clock.advance(1)
+    await clock.pass(1)
     await running
   })
 

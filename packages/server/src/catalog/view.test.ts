@@ -5,7 +5,7 @@ import { silentLogger } from '../runtime/mod.ts'
 import { createMemoryBackend } from './backends/memory/mod.ts'
 import { createCatalog } from './catalog.ts'
 import { commit, del, put } from './conformance/harness.ts'
-import { createManualClock } from './testing/manual-clock.ts'
+import { manualClock } from '../runtime/testing/manual-clock.ts'
 import {
   app,
   sampleJob,
@@ -19,7 +19,7 @@ import { createCatalogView, type CatalogChange, type CatalogViewOptions } from '
 const forever = new AbortController().signal
 
 function open(options?: CatalogViewOptions) {
-  const clock = createManualClock()
+  const clock = manualClock()
   const backend = createMemoryBackend({ clock })
   const store = backend.open()
   const catalog = createCatalog({ store, clock, uuid: randomUUID })
@@ -29,7 +29,7 @@ function open(options?: CatalogViewOptions) {
   const stop = new AbortController()
   const start = async () => {
     const running = view.run(stop.signal)
-    await clock.advance(1)
+    await clock.pass(1)
     return running
   }
   return { clock, backend, store, catalog, view, changes, stop, start }
@@ -47,7 +47,7 @@ describe('a catalog view', () => {
     const done = await catalog.changeRouting(app, () => ({ put: [sampleShard('s')] }))
     await catalog.tables.create([sampleTable('public.users')])
     await catalog.jobs.create(sampleJob('j'))
-    await clock.advance(1)
+    await clock.pass(1)
     const read = await catalog.keyspaces.read(app)
     expect(view.current().keyspaces.get(app)).toEqual(read?.snapshot)
     expect(view.current().stored.get(app)).toEqual(read)
@@ -77,7 +77,7 @@ describe('a catalog view', () => {
         { base },
       )
       expect(plans).toEqual([n + 1])
-      await clock.advance(1)
+      await clock.pass(1)
     }
   })
 
@@ -96,7 +96,7 @@ describe('a catalog view', () => {
       put('later/version', '?'),
     ])
     const cluster = await catalog.cluster()
-    await clock.advance(1)
+    await clock.pass(1)
     const state = view.current()
     expect(state.jobs.get(parseJobId('j'))?.record).toEqual(sampleJob('j'))
     expect(state.jobOwners.get(parseJobId('j'))).toMatchObject({ worker: 'w' })
@@ -111,7 +111,7 @@ describe('a catalog view', () => {
       'hidden',
     )
     await commit(store, [del('routers/r'), del('jobs/j/owner')])
-    await clock.advance(1)
+    await clock.pass(1)
     expect(view.current().routers.size + view.current().jobOwners.size).toBe(0)
     expect([...(changes.at(-1)?.jobs ?? [])]).toEqual(['j'])
   })
@@ -121,16 +121,16 @@ describe('a catalog view', () => {
     await catalog.keyspaces.create(sampleKeyspace())
     void start()
     await view.loaded(forever)
-    await clock.advance(60_000)
+    await clock.pass(60_000)
     expect(view.ageMs()).toBeLessThan(10_000)
     backend.setReachable(false)
-    await clock.advance(60_000)
+    await clock.pass(60_000)
     expect(view.ageMs()).toBeGreaterThanOrEqual(55_000)
     expect(view.current().keyspaces.has(app)).toBe(true)
     expect(changes).toHaveLength(1)
     backend.setReachable(true)
     await catalog.changeRouting(app, () => ({ put: [sampleShard('s')] }))
-    await clock.advance(5_000)
+    await clock.pass(5_000)
     expect(view.ageMs()).toBeLessThan(10_000)
     expect(view.current().keyspaces.get(app)?.epoch).toBe(2)
   })
@@ -144,7 +144,7 @@ describe('a catalog view', () => {
     void start()
     const before = await view.loaded(forever)
     backend.setReachable(false)
-    await clock.advance(1)
+    await clock.pass(1)
     backend.setReachable(true)
     // Committed and compacted before the watch looks again.
     const all = [
@@ -155,7 +155,7 @@ describe('a catalog view', () => {
     ]
     await Promise.all(all)
     backend.compact()
-    await clock.advance(10_000)
+    await clock.pass(10_000)
     const after = view.current()
     expect(after.keyspaces.get(app)?.shards).toHaveLength(1)
     expect([...after.jobs.keys()]).toEqual(['kept'])
@@ -170,14 +170,14 @@ describe('a catalog view', () => {
     const { clock, backend, catalog, view, start } = open({ seed: [seeded, gone] })
     backend.setReachable(false)
     void start()
-    await clock.advance(10_000)
+    await clock.pass(10_000)
     expect(view.isLoaded()).toBe(false)
     expect([...view.current().keyspaces.keys()]).toEqual(['app', 'gone'])
     expect(view.current().stored.size).toBe(0)
     backend.setReachable(true)
     await catalog.keyspaces.create(sampleKeyspace())
     for (let epoch = 1; epoch < 4; epoch++) await catalog.changeRouting(app, () => ({}))
-    await clock.advance(10_000)
+    await clock.pass(10_000)
     expect([...view.current().keyspaces.keys()]).toEqual(['app'])
     expect(view.current().keyspaces.get(app)?.epoch).toBe(4)
   })
@@ -189,11 +189,11 @@ describe('a catalog view', () => {
     void start()
     const before = await view.loaded(forever)
     await commit(store, [put('keyspaces/app/epoch', '{"epoch":1}'), del('keyspaces/app/shards/s')])
-    await clock.advance(1)
+    await clock.pass(1)
     expect(view.current().keyspaces.get(app)).toBe(before.keyspaces.get(app))
     expect(view.current().corrupt.get('keyspaces/app/epoch')?.message).toContain('epoch')
     await commit(store, [put('keyspaces/app/epoch', '{"epoch":3}')])
-    await clock.advance(1)
+    await clock.pass(1)
     expect(view.current().keyspaces.get(app)).toMatchObject({ epoch: 3, shards: [] })
     expect(view.current().corrupt.size).toBe(0)
   })
@@ -211,7 +211,7 @@ describe('a catalog view', () => {
       put('jobs/j', '?'),
     ])
     await catalog.changeRouting(other, () => ({ put: [sampleShard('o', other)] }))
-    await clock.advance(1)
+    await clock.pass(1)
     const state = view.current()
     // Without the corrupt shard its ranges would seem to belong to its neighbour.
     expect(state.keyspaces.get(app)).toBe(before.keyspaces.get(app))
@@ -222,7 +222,7 @@ describe('a catalog view', () => {
       put('keyspaces/app/shards/s', JSON.stringify(fixed)),
       put('jobs/j', JSON.stringify(sampleJob('j'))),
     ])
-    await clock.advance(1)
+    await clock.pass(1)
     expect(view.current().corrupt.size).toBe(0)
     expect(view.current().keyspaces.get(app)).toMatchObject({
       epoch: 9,
@@ -248,13 +248,13 @@ describe('a catalog view', () => {
     const stop = new AbortController()
     const reading = view.changes(stop.signal)[Symbol.asyncIterator]()
     const first = reading.next()
-    await clock.advance(1)
+    await clock.pass(1)
     await catalog.jobs.create(sampleJob('a'))
     expect([...((await first).value as CatalogChange).jobs]).toEqual(['a'])
     await catalog.jobs.create(sampleJob('b'))
     await catalog.jobs.create(sampleJob('c'))
     await catalog.changeRouting(app, () => ({}))
-    await clock.advance(1)
+    await clock.pass(1)
     const second = (await reading.next()).value as CatalogChange
     expect([[...second.jobs], [...second.keyspaces]]).toEqual([['b', 'c'], ['app']])
     expect(second.state).toBe(view.current())
@@ -271,7 +271,7 @@ describe('a catalog view', () => {
       (state) => state.keyspaces.get(app)?.shards[0]?.id === parseShardId('s'),
       forever,
     )
-    await clock.advance(1)
+    await clock.pass(1)
     await catalog.changeRouting(app, () => ({ put: [sampleShard('s')] }))
     expect((await waiting).keyspaces.get(app)?.epoch).toBe(2)
     const stop = new AbortController()
@@ -286,9 +286,9 @@ describe('a catalog view', () => {
     const running = start()
     await view.loaded(forever)
     backend.setReachable(false)
-    await clock.advance(3_000)
+    await clock.pass(3_000)
     stop.abort()
-    await clock.advance(1)
+    await clock.pass(1)
     await running
     await view[Symbol.asyncDispose]()
   })

@@ -70,7 +70,7 @@ describe('the state file', () => {
 })
 
 describe('the data directory', () => {
-  const user = { name: 'postgres', uid: 101, gid: 102, groups: [103] }
+  const user = { name: 'postgres', uid: 101, gid: 102 }
 
   test('is the one that was given', () => {
     const config = loadConfig({ env: { FLEETSHARD_DATA_DIR: '/srv/fleet' } })
@@ -100,7 +100,6 @@ describe('the server user', () => {
   const files: Readonly<Record<string, string>> = {
     '/etc/passwd':
       'root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\npostgres:x:101:102::/:/bin/sh\n',
-    '/etc/group': 'ssl-cert:x:103:postgres\nother:x:104:me\n',
   }
   const read = (path: string): string => files[path] ?? ''
 
@@ -108,8 +107,8 @@ describe('the server user', () => {
     expect(serverUser(1000, read)).toBeNull()
   })
 
-  test('is postgres with its groups, when we are root', () => {
-    expect(serverUser(0, read)).toEqual({ name: 'postgres', uid: 101, gid: 102, groups: [103] })
+  test('is postgres, without its groups, when we are root', () => {
+    expect(serverUser(0, read)).toEqual({ name: 'postgres', uid: 101, gid: 102 })
   })
 
   test('is nobody where there is no postgres', () => {

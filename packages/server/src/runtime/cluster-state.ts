@@ -1,11 +1,12 @@
 // The local cluster's state file: `up` writes where it listens, the commands read it to find the cluster.
 import { FleetError } from '@fleetshard/core'
 import { createHash } from 'node:crypto'
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { Type, type Static } from 'typebox'
 import { Value } from 'typebox/value'
 import type { Config } from './config/mod.ts'
+import { makeFolders } from './make-folders.ts'
 import { blockedFolder, serverUser, type ServerUser } from './server-user.ts'
 
 const ClusterStateSchema = Type.Object({
@@ -65,7 +66,7 @@ export function defaultDataDir(cwd: string, user: ServerUser | null): string {
 export function writeClusterState(state: ClusterState): void {
   const path = join(state.dataDir, clusterStateFile)
   try {
-    mkdirSync(state.dataDir, { recursive: true })
+    makeFolders(state.dataDir)
     const fresh = `${path}.${String(process.pid)}`
     writeFileSync(fresh, `${JSON.stringify(state, null, 2)}\n`, { mode: 0o600 })
     chmodSync(fresh, 0o600)

@@ -3,13 +3,11 @@
 import { readFileSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 
-/** An account of this machine. */
+/** An account of this machine. A server that is started as it has none of its further groups. */
 export interface ServerUser {
   readonly name: string
   readonly uid: number
   readonly gid: number
-  /** Its further groups. */
-  readonly groups: readonly number[]
 }
 
 /** Accounts that servers run as under root, best first. */
@@ -29,7 +27,7 @@ export function serverUser(
     const account = accounts.find((fields) => fields[0] === name)
     const [, , accountUid, gid] = account ?? []
     if (accountUid === undefined || gid === undefined) continue
-    return { name, uid: Number(accountUid), gid: Number(gid), groups: groupsOf(read, name) }
+    return { name, uid: Number(accountUid), gid: Number(gid) }
   }
   return null
 }
@@ -45,15 +43,20 @@ function mayPass(folder: string, user: ServerUser): boolean {
   const stat = statSync(folder, { throwIfNoEntry: false })
   // What does not exist yet will be made with the right owner.
   if (stat === undefined) return true
-  if (stat.uid === user.uid) return (stat.mode & 0o100) !== 0
-  if (stat.gid === user.gid || user.groups.includes(stat.gid)) return (stat.mode & 0o010) !== 0
-  return (stat.mode & 0o001) !== 0
+  return modeAllows(stat, user, 0o1)
 }
 
-function groupsOf(read: (path: string) => string, name: string): readonly number[] {
-  return tableOf(read, '/etc/group')
-    .filter((fields) => fields[3]?.split(',').includes(name) === true)
-    .map((fields) => Number(fields[2]))
+/**
+ * True when the mode of a file or folder gives the user all the bits: 4 read, 2 write, 1 enter.
+ * @param bits as in one digit of the mode
+ */
+export function modeAllows(
+  found: { readonly uid: number; readonly gid: number; readonly mode: number },
+  user: Pick<ServerUser, 'uid' | 'gid'>,
+  bits: number,
+): boolean {
+  const shift = found.uid === user.uid ? 6 : found.gid === user.gid ? 3 : 0
+  return ((found.mode >> shift) & bits) === bits
 }
 
 function tableOf(read: (path: string) => string, path: string): readonly string[][] {

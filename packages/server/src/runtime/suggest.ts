@@ -21,10 +21,10 @@ export function nearest(word: string, known: Iterable<string>): string | null {
   return best
 }
 
-/** `did you mean X?`, or undefined when nothing is near. */
-export function didYouMean(word: string, known: Iterable<string>): string | undefined {
+/** `did you mean X?`, or undefined when nothing is near; `prefix` is what all names begin with, cut off before. */
+export function didYouMean(word: string, known: Iterable<string>, prefix = ''): string | undefined {
   const found = nearest(word, known)
-  return found === null ? undefined : `did you mean ${found}?`
+  return found === null ? undefined : `did you mean ${prefix}${found}?`
 }
 
 /** Optimal string alignment distance; stops early and answers `limit` when it cannot be less. */

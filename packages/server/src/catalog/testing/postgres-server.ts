@@ -1,11 +1,12 @@
 // A Postgres server for the catalog's tests, from a local install or from the embedded package.
 import { execFile } from 'node:child_process'
-import { chown, cp, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { chown, cp, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { Client } from 'pg'
+import { serverUser } from '../../runtime/mod.ts'
 import { findFreePort, startServer, untilReady, type ServerProcess } from './process.ts'
 
 const run = promisify(execFile)
@@ -21,19 +22,11 @@ export interface TestPostgres extends AsyncDisposable {
   thaw(): Promise<void>
 }
 
-interface User {
-  readonly uid?: number
-  readonly gid?: number
-}
-
 /** Postgres refuses to run as root. */
-async function serverUser(): Promise<User> {
-  if (process.getuid?.() !== 0) return {}
-  const lines = (await readFile('/etc/passwd', 'utf8')).split('\n').map((line) => line.split(':'))
-  const line = ['postgres', 'nobody'].map((name) => lines.find(([first]) => first === name)).find(Boolean)
-  if (line === undefined) throw new Error('neither postgres nor nobody is a user of this machine')
-  return { uid: Number(line[2]), gid: Number(line[3]) }
-}
+type User = { readonly uid: number; readonly gid: number } | null
+
+const idsOf = (user: User): { uid?: number; gid?: number } =>
+  user === null ? {} : { uid: user.uid, gid: user.gid }
 
 /** The folder with initdb and postgres. The embedded one is copied, for root's files may be root's alone. */
 async function findBinaries(folder: string, given: string | undefined): Promise<string> {
@@ -50,18 +43,15 @@ async function findBinaries(folder: string, given: string | undefined): Promise<
 /** @param pgBin folder of the server programs; by default a local install, else the embedded package */
 export async function startTestPostgres(pgBin?: string): Promise<TestPostgres> {
   const folder = await mkdtemp(join(tmpdir(), 'fleetshard-catalog-'))
-  const user = await serverUser()
+  const user: User = serverUser()
   const bin = await findBinaries(folder, pgBin)
   const data = join(folder, 'pgdata')
   const passwordFile = join(folder, 'password')
   await writeFile(passwordFile, password, { mode: 0o600 })
-  if (user.uid !== undefined) {
-    await chown(folder, user.uid, user.gid ?? user.uid)
-    await chown(passwordFile, user.uid, user.gid ?? user.uid)
-  }
+  if (user !== null) for (const path of [folder, passwordFile]) await chown(path, user.uid, user.gid)
   const init = ['-D', data, '-U', 'postgres', '-E', 'UTF8', '--locale=C', '--no-sync', '--no-instructions']
   const auth = ['--auth=scram-sha-256', `--pwfile=${passwordFile}`]
-  await run(join(bin, 'initdb'), [...init, ...auth], { ...user, cwd: '/', env: {} })
+  await run(join(bin, 'initdb'), [...init, ...auth], { ...idsOf(user), cwd: '/', env: {} })
   await stat(data)
   const port = await findFreePort()
   const server = serverOn({ bin, data, port, user })
@@ -97,7 +87,7 @@ function serverOn(at: {
     async start() {
       const settings = ['listen_addresses=127.0.0.1', 'unix_socket_directories=', 'shared_buffers=32MB']
       const args = ['-D', at.data, '-p', String(at.port), ...settings.flatMap((setting) => ['-c', setting])]
-      running = startServer({ command: join(at.bin, 'postgres'), args, ...at.user })
+      running = startServer({ command: join(at.bin, 'postgres'), args, ...idsOf(at.user) })
       await untilReady(running, () => answers(url))
     },
   }

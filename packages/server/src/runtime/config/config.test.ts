@@ -66,6 +66,13 @@ describe('precedence', () => {
     expect(config.isGiven('router.http-port')).toBe(false)
   })
 
+  test.each([
+    ['FLEETSHARD_DATADIR', 'did you mean FLEETSHARD_DATA_DIR?'],
+    ['FLEETSHARD_ROUTR', 'names that begin with FLEETSHARD_ are settings; unset FLEETSHARD_ROUTR'],
+  ])('a variable %s that is no setting is an error', (name, hint) => {
+    expect(failure(() => load({ env: { [name]: 'x' } }))).toMatchObject({ code: 'invalid_config', hint })
+  })
+
   test('an empty variable counts as none', () => {
     expect(load({ env: { FLEETSHARD_ROUTER_HTTP_PORT: '' } }).get('router.http-port')).toBe(8080)
   })

@@ -152,7 +152,12 @@ function readVariables(env: Environment, cwd: string, into: Map<ConfigKey, Entry
     if (key === undefined) {
       throw new FleetError('invalid_config', `the environment variable ${name} is not a setting`, {
         hint:
-          didYouMean(name, keys.keys()) ?? `names that begin with ${ENV_PREFIX} are settings; unset ${name}`,
+          // Without the part that all have in common, which would make any two of them look alike.
+          didYouMean(
+            name.slice(ENV_PREFIX.length),
+            [...keys.keys()].map((known) => known.slice(ENV_PREFIX.length)),
+            ENV_PREFIX,
+          ) ?? `names that begin with ${ENV_PREFIX} are settings; unset ${name}`,
       })
     }
     const parsed = parseValue(settingOf(key), text, cwd)

@@ -65,14 +65,16 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   app.setSerializerCompiler(() => (body) => JSON.stringify(body))
   parseJsonBodies(app)
   app.setErrorHandler((error, request, reply) => sendProblem(request, reply, toError(error)))
+  // Before the body is read: whatever it is, the path or the method is what is wrong.
+  app.addHook('onRequest', async (request, reply) => {
+    if (!request.is404) return
+    const allowed = allowedMethods(parts.routes, request.url)
+    if (allowed.length > 0) void reply.header('allow', allowed.join(', '))
+    throw notRouted(request.method, request.url, allowed)
+  })
+  // A file of the docs that is not there: the route is.
   app.setNotFoundHandler((request, reply) =>
-    sendProblem(
-      request,
-      reply,
-      new FleetError('route_not_found', `there is no ${request.method} ${request.url.slice(0, 200)}`, {
-        hint: 'see /docs for the list of routes',
-      }),
-    ),
+    sendProblem(request, reply, notRouted(request.method, request.url, [])),
   )
   app.addHook('onResponse', async (request, reply) => {
     parts.onAnswer({
@@ -87,6 +89,37 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   await app.ready()
   return app
 }
+
+/** The methods that the path is known with, whatever its parameters are. */
+function allowedMethods(routes: readonly Route[], url: string): readonly string[] {
+  const parts = partsOf(url.split('?', 1)[0] ?? '')
+  const known = routes.filter((route) => {
+    const wanted = partsOf(route.url)
+    return (
+      wanted.length === parts.length && wanted.every((part, at) => part.startsWith(':') || part === parts[at])
+    )
+  })
+  const methods = new Set<string>(known.map(({ method }) => method))
+  if (methods.has('GET')) methods.add('HEAD')
+  return [...methods]
+}
+
+const partsOf = (path: string): readonly string[] => path.split('/').filter((part) => part !== '')
+
+function notRouted(method: string, url: string, allowed: readonly string[]): FleetError {
+  const path = url.slice(0, pathCharsShown)
+  if (allowed.length === 0) {
+    return new FleetError('route_not_found', `there is no ${method} ${path}`, {
+      hint: 'see /docs for the list of routes',
+    })
+  }
+  return new FleetError('method_not_allowed', `${path} does not know the method ${method}`, {
+    hint: `use ${allowed.filter((one) => one !== 'HEAD').join(' or ')}`,
+  })
+}
+
+/** Of a path that is not known; the rest is cut off. */
+const pathCharsShown = 200
 
 /** Empty bodies are none; `__proto__` keys are refused by fastify's own parser. */
 function parseJsonBodies(app: FastifyInstance): void {
@@ -149,5 +182,9 @@ function clientErrorHandler(error: Error & { readonly code?: string }, socket: S
 }
 
 const tooLarge = (): FleetError =>
-  new FleetError('request_too_large', 'the headers are too large', { status: 431 })
-const notHttp = (): FleetError => new FleetError('invalid_request', 'the request is not valid HTTP')
+  new FleetError('request_too_large', 'the head of the request is too large', {
+    status: 431,
+    hint: 'use a shorter path and fewer headers: 16 KB in all',
+  })
+const notHttp = (): FleetError =>
+  new FleetError('invalid_request', 'the request is not valid HTTP', { hint: 'send HTTP/1.1, without TLS' })

@@ -25,18 +25,28 @@ export function errorOf(error: unknown, bodyLimit: number, bodyLimitSetting: str
         cause: error,
       })
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
-      return new FleetError('invalid_request', 'the body does not have the length that content-length says')
+      return new FleetError('invalid_request', 'the body does not have the length that content-length says', {
+        hint: 'send the whole body, and its length in bytes',
+      })
+    case 'FST_ERR_BAD_URL':
+      return new FleetError('invalid_request', 'the path is not valid', {
+        hint: 'write a percent sign as %25, and other characters as UTF-8, percent-encoded',
+      })
     default:
   }
-  if (statusCode === 404 || statusCode === 414)
-    return new FleetError('route_not_found', 'the path is not valid')
-  if (statusCode === 400) {
-    return new FleetError(
-      'invalid_request',
-      error instanceof Error ? error.message : 'the request is not valid',
-    )
-  }
+  if (typeof statusCode === 'number' && statusCode >= 400 && statusCode < 500)
+    return clientFault(error, statusCode)
   return toFleetError(error)
+}
+
+/** What fastify or a plugin of it refuses; 403 is a path that leaves the folder of the docs. */
+function clientFault(error: unknown, status: number): FleetError {
+  const hint = 'see /docs for the list of routes'
+  if (status === 403 || status === 404)
+    return new FleetError('route_not_found', 'there is no such path', { hint })
+  if (status === 414) return new FleetError('route_not_found', 'a part of the path is too long', { hint })
+  const message = error instanceof Error ? error.message : 'the request is not valid'
+  return new FleetError('invalid_request', message, { status })
 }
 
 /** Answers with the problem body; logs what is our own fault. */

@@ -51,6 +51,9 @@ export interface RouteSpec<P extends TObject, Q extends TObject, B extends TSche
 /** An endpoint with its types folded away, ready to be registered. */
 export interface Route {
   readonly kind: RouteSpec<TObject, TObject, TSchema>['kind']
+  readonly method: RouteSpec<TObject, TObject, TSchema>['method']
+  /** With parameters as `:name`. */
+  readonly url: string
   register(app: FastifyInstance, around: Around): void
 }
 
@@ -68,6 +71,8 @@ export function route<
   const parseBody = compileParser((spec.body ?? noBody) as B, 'body')
   const made: Route = {
     kind: spec.kind,
+    method: spec.method,
+    url: spec.url,
     register(app, around) {
       app.route({
         method: spec.method,
