@@ -235,7 +235,7 @@ describe('a server that ends by itself', () => {
     },
   )
 
-  test('is told when it can not start, and comes back once it can', async () => {
+  test('is told when it cannot start, and comes back once it can', async () => {
     const { pid } = agent.get('a')
     const control = join(folder, 'servers', 'a', 'data', 'global', 'pg_control')
     const content = await readFile(control)

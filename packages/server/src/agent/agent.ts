@@ -445,7 +445,7 @@ async function makeDataDir(layout: AgentLayout): Promise<void> {
     await makeOpenFolder(layout.serversDir)
     await access(layout.dataDir, constants.W_OK)
   } catch (error) {
-    throw new FleetError('data_dir_unusable', `the data directory ${layout.dataDir} can not be written`, {
+    throw new FleetError('data_dir_unusable', `the data directory ${layout.dataDir} cannot be written`, {
       hint: 'choose another --data-dir, or run as the user that owns it',
       cause: error,
     })

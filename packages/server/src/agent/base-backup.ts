@@ -78,7 +78,7 @@ class BaseBackupQuery implements Submittable {
         return
       case 0x6e: // n: a new archive: its name, then the path of its tablespace, empty for the main one
         if (archivePath(chunk) !== '') {
-          this.chunks.close(new Error('the server has tablespaces, which can not be cloned'))
+          this.chunks.close(new Error('the server has tablespaces, which cannot be cloned'))
         }
         return
       default: // p: progress

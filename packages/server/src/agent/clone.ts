@@ -102,7 +102,7 @@ class TreeWriter {
         await this.close()
         return
       case 'link':
-        throw new Error(`the data folder holds a link, ${event.path}, which can not be cloned`)
+        throw new Error(`the data folder holds a link, ${event.path}, which cannot be cloned`)
     }
   }
 

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { chmod, chown, lstat, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { FleetError } from '@fleetshard/core'
+import { makeFolders } from '../runtime/mod.ts'
 import type { ServerUser } from './os-user.ts'
 
 /** Mode of a file and, where this process is root, its owner. */
@@ -42,9 +43,9 @@ export async function syncFolder(folder: string): Promise<void> {
 
 /** Makes the folder and the missing ones above it, all with mode 755 whatever the umask. */
 export async function makeOpenFolder(folder: string): Promise<void> {
-  const first = await mkdir(folder, { recursive: true })
-  if (first === undefined) return
-  for (let path = resolve(folder); path.length >= resolve(first).length; path = dirname(path)) {
+  const first = makeFolders(folder)
+  if (first === null) return
+  for (let path = resolve(folder); path.length >= first.length; path = dirname(path)) {
     await chmod(path, 0o755)
   }
 }

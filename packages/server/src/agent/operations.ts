@@ -64,7 +64,7 @@ function upstreamOf(context: ServerContext, server: ManagedServer): ManagedServe
   const { of } = server.record
   const upstream = of === null ? undefined : context.servers.get(of)
   if (upstream?.isUp === true) return upstream
-  throw new FleetError('conflict', `${server.id} can not follow ${String(of)}, which does not run`, {
+  throw new FleetError('conflict', `${server.id} cannot follow ${String(of)}, which does not run`, {
     hint: 'start the primary first',
   })
 }
@@ -103,7 +103,7 @@ export async function promote(
   server: ManagedServer,
   signal?: AbortSignal,
 ): Promise<PromotionReport> {
-  if (!server.isUp) throw new FleetError('conflict', `${server.id} can not be promoted: it does not run`)
+  if (!server.isUp) throw new FleetError('conflict', `${server.id} cannot be promoted: it does not run`)
   const { clock } = context
   const position = await withSession(await server.superuser(), async (client) => {
     const inRecovery = async (): Promise<boolean> =>
@@ -144,7 +144,7 @@ export async function follow(
 ): Promise<void> {
   const upstream = context.servers.get(of)
   if (upstream?.isUp !== true || upstream === server) {
-    throw new FleetError('conflict', `${server.id} can not follow ${of}, which does not run`)
+    throw new FleetError('conflict', `${server.id} cannot follow ${of}, which does not run`)
   }
   await ensureSlot(upstream, server.id)
   const wasPrimary = server.record.kind === 'primary'

@@ -20,7 +20,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true })
 })
 
-test('a data directory that the server user can not reach is refused, with the folder in the way', async () => {
+test('a data directory that the server user cannot reach is refused, with the folder in the way', async () => {
   const closed = join(folder, 'closed')
   await mkdir(closed, { mode: isRoot ? 0o700 : 0o000 })
   const opening = openTestAgent(join(closed, 'below', 'data'))
@@ -36,7 +36,7 @@ test('a path in the way that is a file is refused too', async () => {
   await expect(openTestAgent('/dev/null/data')).rejects.toMatchObject({ code: 'data_dir_unusable' })
 })
 
-/** The agent needs Node and the checkout, which a plain user can not always read. */
+/** The agent needs Node and the checkout, which a plain user cannot always read. */
 async function canRunHere(user: ServerUser): Promise<boolean> {
   for (const path of [process.execPath, import.meta.dirname]) {
     for (const step of lineage(path)) if (!(await mayUse(step, user, 'x'))) return false

@@ -5,7 +5,7 @@ import { access, stat } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { dirname, resolve } from 'node:path'
 import { FleetError } from '@fleetshard/core'
-import { serverUser } from '../runtime/mod.ts'
+import { modeAllows, serverUser } from '../runtime/mod.ts'
 
 /** The user that servers run as. `switched`: it is not the user of this process, which then is root. */
 export interface ServerUser {
@@ -57,9 +57,7 @@ export async function mayUse(path: string, user: ServerUser, wanted: 'r' | 'x' |
       throw error
     }
   }
-  const found = await stat(path)
-  const shift = found.uid === user.uid ? 6 : found.gid === user.gid ? 3 : 0
-  return ((found.mode >> shift) & bits) === bits
+  return modeAllows(await stat(path), user, bits)
 }
 
 /** The folder and its parents that exist, outermost first. */

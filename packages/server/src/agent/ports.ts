@@ -16,7 +16,7 @@ export class PortAllocator {
   /** @throws FleetError `invalid_config` */
   constructor(start: number) {
     if (!Number.isSafeInteger(start) || start < 1024 || start > portMax) {
-      throw new FleetError('invalid_config', `servers can not get ports from ${String(start)} on`, {
+      throw new FleetError('invalid_config', `servers cannot get ports from ${String(start)} on`, {
         hint: `a port from 1024 to ${String(portMax)}`,
       })
     }

@@ -226,7 +226,7 @@ export async function stopPostgres(
       return mode
     }
   }
-  throw new FleetError('postgres_failed', `the server ${String(server.pid)} can not be ended`)
+  throw new FleetError('postgres_failed', `the server ${String(server.pid)} cannot be ended`)
 }
 
 /**

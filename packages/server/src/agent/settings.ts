@@ -121,7 +121,7 @@ function renderConninfo(follow: FollowSettings): string {
 
 function quoteSetting(value: string | number): string {
   if (typeof value === 'number') return String(value)
-  if (/[\n\r\0]/.test(value)) throw new Error('a setting can not hold a line break')
+  if (/[\n\r\0]/.test(value)) throw new Error('a setting cannot hold a line break')
   return `'${value.replaceAll('\\', String.raw`\\`).replaceAll("'", "''")}'`
 }
 

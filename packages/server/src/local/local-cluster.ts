@@ -125,7 +125,7 @@ class EmbeddedCluster implements LocalCluster {
   /** A group that is there keeps its shape; a new one gets a primary and replicas. */
   #wantedGroup(group: string, replicas: number): Wanted {
     if (!Number.isSafeInteger(replicas) || replicas < 0 || replicas > replicasMax) {
-      throw new FleetError('invalid_config', `a node group can not have ${String(replicas)} replicas`, {
+      throw new FleetError('invalid_config', `a node group cannot have ${String(replicas)} replicas`, {
         hint: `from 0 to ${String(replicasMax)}`,
       })
     }
@@ -224,7 +224,7 @@ class EmbeddedCluster implements LocalCluster {
   }
 
   async removeGroup(name: string): Promise<void> {
-    if (name === catalogId) throw new FleetError('conflict', 'the catalog can not be removed')
+    if (name === catalogId) throw new FleetError('conflict', 'the catalog cannot be removed')
     let left = this.agent.list().filter(({ group }) => group === name)
     while (left.length > 0) {
       // Followers first: a server that is followed is not dropped.
