@@ -85,7 +85,7 @@ describe('a forbidden arrow is found', () => {
 
   test('a computed import cannot be checked, so it is refused', () => {
     expect(said(router, 'await import(name)')).toEqual([
-      'a computed import can not be checked — write the path out',
+      'a computed import cannot be checked — write the path out',
     ])
   })
 })

@@ -71,7 +71,7 @@ export function judge(workspace: Workspace, file: string, use: ModuleUse): strin
   const { specifier } = use
   if (specifier === null) {
     return inPackage(workspace.rules, file) && !isTest(file)
-      ? 'a computed import can not be checked — write the path out'
+      ? 'a computed import cannot be checked — write the path out'
       : null
   }
   if (specifier.startsWith('.')) return judgePath(workspace, file, normalize(join(dirname(file), specifier)))

@@ -1,7 +1,7 @@
 // The one program. Puts the command line and the roles together, and is the only place that ends the process.
 import { readFileSync } from 'node:fs'
 import process from 'node:process'
-import { commandTable, processTerminal, runCli, type RoleRunners } from './cli/mod.ts'
+import { commandTable, EXIT, processTerminal, runCli, type RoleRunners } from './cli/mod.ts'
 import { readEnvironment, stopSignals, systemClock } from './runtime/mod.ts'
 
 /** Loaded when they are called, so that `fleetshard status` does not load a router. One line a role. */
@@ -34,7 +34,17 @@ const code = await runCli(commandTable(roles), process.argv.slice(2), {
   version: versionOf(new URL('../package.json', import.meta.url)),
 })
 // What was written to a pipe must be out before the end; open sockets must not hold it up.
-process.stdout.write('', () => process.stderr.write('', () => process.exit(code)))
+process.stdout.write('', () => {
+  setImmediate(() =>
+    process.stderr.write(lostOutput(), () => process.exit(lostOutput() === '' ? code : EXIT.failed)),
+  )
+})
+
+/** What to say when results could not be written; a reader that went away (`| head`) wanted no more of them. */
+function lostOutput(): string {
+  const why = terminal.outError()
+  return why === null || why === 'EPIPE' ? '' : `error: standard output cannot be written: ${why}\n`
+}
 
 function versionOf(packageFile: URL): string {
   const parsed: unknown = JSON.parse(readFileSync(packageFile, 'utf8'))

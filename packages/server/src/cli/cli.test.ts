@@ -41,6 +41,8 @@ describe('exit codes', () => {
 
 describe('wrong calls', () => {
   test.each([
+    [['xyz', 'list'], "error: unknown command 'xyz'\nhint: fleetshard --help lists what there is\n"],
+    [['shard', 'xyz'], "error: unknown command 'xyz'\nhint: fleetshard shard --help lists what there is\n"],
     [['stauts'], "error: unknown command 'stauts'\nhint: did you mean status?\n"],
     [['shard', 'lsit'], "error: unknown command 'lsit'\nhint: did you mean list?\n"],
     [['shard', 'list', '--stauts', 'x'], "error: unknown option '--stauts'\nhint: did you mean --status?\n"],
@@ -50,7 +52,7 @@ describe('wrong calls', () => {
     ],
     [
       ['shard', 'get'],
-      "error: missing required argument 'id'\nhint: fleetshard shard --help lists what there is\n",
+      "error: missing required argument 'id'\nhint: fleetshard shard get --help lists what there is\n",
     ],
     [
       ['wait'],
@@ -155,6 +157,13 @@ describe('errors of the fleet', () => {
     expect(outcome.err).toBe('error: there is no shard "x"\nhint: fleetshard shard list\ntrace_id: trace-1\n')
   })
 
+  test('an answer of something else is no answer', async () => {
+    const page = () => new Response('<h1>404</h1>', { status: 404 })
+    const outcome = await call(['shard', 'list'], { answers: { 'GET /api/v1/shards': page } })
+    expect(outcome.code).toBe(7)
+    expect(outcome.err).toContain('hint: check the URL')
+  })
+
   test('a server that does not answer is unhealthy', async () => {
     const outcome = await call(['shard', 'list'])
     expect(outcome.code).toBe(7)
@@ -186,6 +195,19 @@ test('--watch prints again when something has changed, until Ctrl-C', async () =
   const { code, out } = await watching.finally(() => clearInterval(pump))
   expect(code).toBe(130)
   expect(out.match(/NAME/g)).toHaveLength(2)
+})
+
+test('--watch ends when nobody reads any more', async () => {
+  const clock = manualClock()
+  let looks = 0
+  const watching = call(['keyspace', 'list', '--watch'], {
+    answers: { 'GET /api/v1/keyspaces': () => ({ keyspaces: [aKeyspace({ epoch: ++looks })] }) },
+    clock,
+    outError: () => (looks === 2 ? 'EPIPE' : null),
+  })
+  const pump = setInterval(() => clock.advance(2000), 1)
+  const { code } = await watching.finally(() => clearInterval(pump))
+  expect([code, looks]).toEqual([0, 2])
 })
 
 describe('config show', () => {

@@ -3,7 +3,7 @@ import { FleetError } from '@fleetshard/core'
 import type { CommandContext } from './context.ts'
 import { EXIT, type ExitCode } from './exit-codes.ts'
 import { usage } from './options.ts'
-import { printable, renderList, renderOne, toJson, type Style, type View } from './output/mod.ts'
+import { printable, renderList, renderOne, toJson, toYaml, type Style, type View } from './output/mod.ts'
 import type { Terminal } from './terminal.ts'
 
 /** Prints a list in the form asked for; an empty table says so on standard error. */
@@ -43,8 +43,9 @@ export interface Plan {
 /** Prints the plan instead of carrying it out. Passwords in endpoints are blotted out. */
 export function printPlan(context: CommandContext, plan: Plan): ExitCode {
   const { terminal, output, style } = context
-  const text = redactEndpoints(toJson({ dry_run: true, ...plan }))
-  if (output === 'json') terminal.out(text)
+  const whole = { dry_run: true, ...plan }
+  if (output === 'json') terminal.out(redactEndpoints(toJson(whole)))
+  else if (output === 'yaml') terminal.out(redactEndpoints(toYaml(whole)))
   else {
     terminal.out(`${style.bold('would send')} ${plan.method} ${plan.path}\n`)
     if (plan.body !== undefined) terminal.out(redactEndpoints(toJson(plan.body)))
@@ -61,7 +62,7 @@ export async function confirmDeletion(context: CommandContext, what: string, nam
   const { options, terminal, stop } = context
   if (options.isSet('yes')) return
   if (!terminal.inIsTerminal) {
-    throw usage(`${what} ${name} is not deleted without being asked for`, 'add --yes')
+    throw usage(`deleting ${what} ${name} needs a yes, and nobody can be asked here`, 'add --yes')
   }
   const typed = await terminal.ask(`type ${name} to delete this ${what}: `, stop)
   if (typed.trim() !== name) throw new FleetError('canceled', 'nothing was deleted: another name was typed')
@@ -87,5 +88,6 @@ function detailsOf(error: FleetError): readonly (readonly [string, string])[] {
 }
 
 function redactEndpoints(text: string): string {
-  return text.replaceAll(/(postgres(?:ql)?:\/\/[^:@/\s"]*):[^@\s"]*@/g, '$1:***@')
+  // Greedy: a password with an unescaped @ ends at the last one.
+  return text.replaceAll(/(postgres(?:ql)?:\/\/[^:@/\s"]*):[^\s"]*@/g, '$1:***@')
 }

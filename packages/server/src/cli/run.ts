@@ -51,8 +51,8 @@ function parse(
     if (!(error instanceof CommanderError)) throw error
     if (error.exitCode === 0) return found
     throw error.code === 'commander.help'
-      ? usage('a command is missing', helpHint(words))
-      : usageOf(error, words)
+      ? usage('a command is missing', helpHint(commands, words))
+      : usageOf(error, helpHint(commands, words))
   }
   return found
 }
@@ -66,16 +66,22 @@ async function call(
 }
 
 /** Commander's words, `error: unknown command 'stauts'\n(Did you mean status?)`, in our form. */
-function usageOf(error: CommanderError, words: readonly string[]): FleetError {
+function usageOf(error: CommanderError, otherwise: string): FleetError {
   const [first = '', ...rest] = error.message.split('\n')
   const suggestion = /^\((.*)\)$/.exec(rest.join(' ').trim())?.[1]
-  const hint = suggestion === undefined ? helpHint(words) : suggestion.replace(/^D/, 'd')
+  const hint = suggestion === undefined ? otherwise : suggestion.replace(/^D/, 'd')
   return usage(first.replace(/^error: /, ''), hint)
 }
 
-function helpHint(words: readonly string[]): string {
-  const named = words.filter((word) => /^[a-z]/.test(word)).slice(0, 2)
-  return `fleetshard ${[...named.slice(0, 1), '--help'].join(' ')} lists what there is`
+/** Names the help of the command that was meant, or of the nearest that exists. */
+function helpHint(commands: readonly CommandSpec[], words: readonly string[]): string {
+  const paths = commands.map(({ path }) => path)
+  const isKnown = (path: string): boolean =>
+    paths.some((known) => known === path || known.startsWith(`${path} `))
+  const at = words.findIndex(isKnown)
+  const path = words.slice(Math.max(at, 0), at + 2).join(' ')
+  const meant = isKnown(path) ? [path] : words.slice(Math.max(at, 0), at + 1)
+  return `fleetshard ${[...meant, '--help'].join(' ')} lists what there is`
 }
 
 function report(thrown: unknown, { terminal, env, stop }: CliDependencies): ExitCode {

@@ -13,6 +13,8 @@ export interface Terminal {
   readonly outIsTerminal: boolean
   readonly errIsTerminal: boolean
   readonly inIsTerminal: boolean
+  /** Why standard output takes no more: `EPIPE` when its reader went away, `ENOSPC` …; null while it does. */
+  outError(): string | null
   /** Cells of a line of standard output; undefined when it is not a terminal. */
   columns(): number | undefined
   /** Asks on standard error and reads a line. @throws FleetError `canceled` */
@@ -23,26 +25,28 @@ export interface Terminal {
   readonly drawing: NodeJS.WriteStream | null
 }
 
+/** What a process has of them. */
+export type StandardStreams = Pick<NodeJS.Process, 'stdin' | 'stdout' | 'stderr'>
+
 /** The terminal of this process. A reader that went away (`| head`) is no error. */
-export function processTerminal(): Terminal {
-  const { stdin, stdout, stderr } = process
-  for (const stream of [stdout, stderr]) stream.on('error', ignoreBrokenPipe)
+export function processTerminal({ stdin, stdout, stderr }: StandardStreams = process): Terminal {
+  let failed: string | null = null
+  stdout.on('error', (error: NodeJS.ErrnoException) => (failed ??= error.code ?? error.message))
+  // Nobody is left to be told.
+  stderr.on('error', () => undefined)
   return {
     out: (text) => void stdout.write(text),
     err: (text) => void stderr.write(text),
     outIsTerminal: Boolean(stdout.isTTY),
     errIsTerminal: Boolean(stderr.isTTY),
     inIsTerminal: Boolean(stdin.isTTY),
+    outError: () => failed,
     columns: () => (stdout.isTTY ? stdout.columns : undefined),
     ask: (question, signal) => askOn(question, signal),
     readAll: () => readAll(stdin),
     // A terminal that is no cell wide (some recorders have none) can't be drawn on.
     drawing: stderr.isTTY && stderr.columns > 0 ? stderr : null,
   }
-}
-
-function ignoreBrokenPipe(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'EPIPE') throw error
 }
 
 async function askOn(question: string, signal: AbortSignal): Promise<string> {

@@ -7,8 +7,8 @@ export const watchIntervalMs = 2000
 const clearScreen = '\u001b[H\u001b[2J'
 
 /**
- * Runs `print` once, or with --watch every two seconds until stopped: then the code is `interrupted`. Off a terminal a
- * text is printed again only when it has changed.
+ * Runs `print` once, or with --watch every two seconds until stopped: then the code is `interrupted`, or until nobody
+ * reads any more. Off a terminal a text is printed again only when it has changed.
  */
 export async function printOrWatch(
   context: CommandContext,
@@ -16,14 +16,14 @@ export async function printOrWatch(
 ): Promise<ExitCode> {
   if (!context.options.isSet('watch')) return print(context)
   let last = ''
-  while (!context.stop.aborted) {
+  while (!context.stop.aborted && context.terminal.outError() === null) {
     const { text, code } = await captured(context, print)
     if (text !== last || code !== EXIT.ok)
       context.terminal.out(context.terminal.outIsTerminal ? clearScreen + text : text)
     last = text
     await context.clock.sleep(watchIntervalMs, context.stop).catch(() => undefined)
   }
-  return EXIT.interrupted
+  return context.stop.aborted ? EXIT.interrupted : EXIT.ok
 }
 
 /** What `print` writes to standard output, collected so that the screen changes at once. */

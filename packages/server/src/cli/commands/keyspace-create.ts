@@ -9,7 +9,7 @@ import { CONSISTENCIES, HASHES } from '../words.ts'
 export const keyspaceCreate: CommandSpec = {
   path: 'keyspace create',
   summary: 'create an empty keyspace',
-  details: 'The hash of a keyspace can not be changed later.',
+  details: 'The hash of a keyspace cannot be changed later.',
   user: 'cli',
   args: [{ name: 'name', doc: 'lowercase letters, digits and _' }],
   flags: [

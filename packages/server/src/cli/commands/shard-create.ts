@@ -85,7 +85,7 @@ async function plan(context: CommandContext, body: CreateShard) {
     effects: taken
       ? [`it would be refused: the name ${body.name} is taken`]
       : [
-          `shard ${body.name} would be the ${String(shards.length + 1)}. of keyspace ${context.config.get('keyspace')}`,
+          `shard ${body.name} would join ${String(shards.length)} others in keyspace ${context.config.get('keyspace')}`,
           shards.length === 0
             ? 'it would own the whole ring'
             : 'it would get its part of the ring if no sharded table holds a row, else be inactive until ranges are handed to it',

@@ -116,6 +116,10 @@ function print(context: CommandContext, found: FleetStatus): ExitCode {
     terminal.out(output === 'json' ? toJson(summary(found)) : toYaml(summary(found)))
     return EXIT.ok
   }
+  if (output === 'name') {
+    for (const shard of found.shards) terminal.out(`${shardView.name(shard)}\n`)
+    return EXIT.ok
+  }
   const server = (each: ServerStatus): string => {
     const word = (each.healthy ? style.green : style.red)(each.status)
     return `${word}  ${each.url}${each.why === null ? '' : `  ${style.dim(each.why)}`}`

@@ -30,6 +30,8 @@ export interface CallOptions {
   /** What is typed when the command asks; asked nothing when left out. */
   readonly typed?: string
   readonly stop?: AbortController
+  /** Why standard output takes no more. */
+  readonly outError?: () => string | null
   readonly runners?: RoleRunners
   readonly cwd?: string
   readonly clock?: ManualClock
@@ -60,13 +62,17 @@ export async function call(words: readonly string[], options: CallOptions = {}):
   return { code, ...text, seen }
 }
 
-function terminalOf(text: { out: string; err: string }, { columns, stdin, typed }: CallOptions): Terminal {
+function terminalOf(
+  text: { out: string; err: string },
+  { columns, stdin, typed, outError = () => null }: CallOptions,
+): Terminal {
   return {
     out: (part) => void (text.out += part),
     err: (part) => void (text.err += part),
     outIsTerminal: columns !== undefined,
     errIsTerminal: false,
     inIsTerminal: typed !== undefined,
+    outError,
     columns: () => columns,
     ask(question) {
       text.err += question

@@ -85,20 +85,31 @@ describe('bad requests', () => {
       status: 404,
       body: { code: 'route_not_found' },
     })
-    expect(await one.send('PUT', '/api/v1/shards')).toMatchObject({
-      status: 404,
-      body: { code: 'route_not_found' },
-    })
+    const put = await one.send('PUT', '/api/v1/shards/a')
+    expect(put).toMatchObject({ status: 405, body: { code: 'method_not_allowed' } })
+    expect(put.headers.get('allow')).toBe('GET, PATCH, DELETE, HEAD')
+    expect(await one.send('DELETE', '/api/v1/shards?a=b')).toMatchObject({ status: 405 })
     expect(await one.send('POST', '/api/v1/shards/a/promote', {})).toMatchObject({
       status: 404,
       body: { code: 'route_not_found' },
     })
     const undecodable = await one.send('GET', '/api/v1/shards/%zz')
-    expect(undecodable.status).toBeGreaterThanOrEqual(400)
-    expect(undecodable.status).toBeLessThan(500)
-    expect(undecodable.body.code).toBeTypeOf('string')
+    expect(undecodable).toMatchObject({ status: 400, body: { code: 'invalid_request' } })
     const long = await one.send('GET', `/api/v1/shards/${'x'.repeat(5000)}`)
-    expect(long.status).toBe(404)
+    expect(long).toMatchObject({ status: 404, body: { code: 'route_not_found' } })
+    for (const { body } of [put, undecodable, long]) expect(body.hint).toBeTypeOf('string')
+  })
+
+  it('lets no path leave the folder of the docs', async () => {
+    const answer = await raw(
+      'GET /docs/static/../../../../etc/passwd HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n',
+    )
+    expect(answer).toContain('404 Not Found')
+    expect(answer).toContain('"code":"route_not_found"')
+    expect(await one.send('GET', '/docs/static/none.js')).toMatchObject({
+      status: 404,
+      body: { code: 'route_not_found' },
+    })
   })
 
   it('answers bytes that are not HTTP', async () => {

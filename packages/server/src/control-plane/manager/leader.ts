@@ -1,6 +1,7 @@
 // This manager's part in the election of the leading manager, and its knowledge of who leads.
 import type { CandidateRecord, Leadership, LeaseDeps } from '../../catalog/mod.ts'
 import { leadWhileElected, watchLeader } from '../../catalog/mod.ts'
+import { untilAborted } from '../../runtime/mod.ts'
 import type { ManagerMetrics } from './metrics.ts'
 
 /** Name of the election. */
@@ -41,7 +42,7 @@ export function createLeader(parts: LeaderParts): Leader {
     parts.metrics.leading(true)
     deps.log.info({ manager: parts.id }, 'this manager leads')
     try {
-      await aborted(signal)
+      await untilAborted(signal)
     } finally {
       held = null
       parts.metrics.leading(false)
@@ -67,17 +68,4 @@ export function createLeader(parts: LeaderParts): Leader {
       await Promise.all([leadWhileElected(deps, candidacy, lead, signal), watch(signal)])
     },
   }
-}
-
-async function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return
-  const { promise, resolve } = Promise.withResolvers<undefined>()
-  signal.addEventListener(
-    'abort',
-    () => {
-      resolve(undefined)
-    },
-    { once: true },
-  )
-  await promise
 }

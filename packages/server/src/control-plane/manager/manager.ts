@@ -4,7 +4,7 @@ import type { FastifyInstance } from 'fastify'
 import { hostname } from 'node:os'
 import { createCatalogView, type CatalogView } from '../../catalog/mod.ts'
 import { createApp, type Around, createStreams } from '../../runtime/http/mod.ts'
-import { listenError, type Service } from '../../runtime/mod.ts'
+import { listenError, untilAborted, type Service } from '../../runtime/mod.ts'
 import type { Api } from './api/context.ts'
 import { shownAt } from './api/context.ts'
 import { healthRoutes } from './api/health.ts'
@@ -228,17 +228,4 @@ async function listen(app: FastifyInstance, { options }: ManagerDeps): Promise<s
   const isWildcard = host === '0.0.0.0' || host === '::'
   const name = isWildcard ? hostname() : host
   return `http://${name.includes(':') ? `[${name}]` : name}:${String(address.port)}`
-}
-
-async function untilAborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return
-  const { promise, resolve } = Promise.withResolvers<undefined>()
-  signal.addEventListener(
-    'abort',
-    () => {
-      resolve(undefined)
-    },
-    { once: true },
-  )
-  await promise
 }

@@ -59,7 +59,8 @@ export function toNodeError(error: unknown, target: NodeTarget): FleetError {
       hint: 'the server is starting, stopping or overloaded: try again',
     })
   }
-  return new FleetError('node_check_failed', message, { ...common, hint: remedyOf(fields, target) })
+  const hint = remedyOf(fields, target)
+  return new FleetError('node_check_failed', message, hint === null ? common : { ...common, hint })
 }
 
 function unreachable(error: unknown, target: NodeTarget): FleetError {
@@ -67,7 +68,7 @@ function unreachable(error: unknown, target: NodeTarget): FleetError {
   const where = describeTarget(target)
   if (/SCRAM|client password must be/.test(reason)) {
     return new FleetError('node_check_failed', `${where} wants a password and none is given`, {
-      hint: `give the password of ${target.user} with the node's secretRef`,
+      hint: `give the password of ${target.user} with the endpoint: postgres://${target.user}:PASSWORD@…, or PGPASSWORD for the command line`,
       cause: error,
     })
   }
@@ -89,8 +90,8 @@ function unreachable(error: unknown, target: NodeTarget): FleetError {
   })
 }
 
-/** What to do about an error of Postgres, one sentence. */
-export function remedyOf(fields: PostgresErrorFields, target: NodeTarget): string {
+/** What to do about an error of Postgres, one sentence; null where its message says it all. */
+export function remedyOf(fields: PostgresErrorFields, target: NodeTarget): string | null {
   if (/during recovery/.test(fields.message)) return 'give the primary: this server is a replica'
   const user = quoteIdentifier(target.user)
   switch (fields.sqlstate) {
@@ -106,7 +107,7 @@ export function remedyOf(fields: PostgresErrorFields, target: NodeTarget): strin
     case '53100':
       return 'free disk space on the server'
     default:
-      return fields.hint ?? 'see the error of Postgres in the message'
+      return fields.hint ?? null
   }
 }
 

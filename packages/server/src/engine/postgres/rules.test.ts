@@ -175,7 +175,7 @@ describe('triggers and rules', () => {
     expect(checkDeclaration(table, declaration).keyType).toBe('text')
   })
 
-  it('that can not are let through', () => {
+  it('that cannot are let through', () => {
     const harmless = [
       { ...trigger, timing: 'after' as const },
       { ...trigger, enabled: false },

@@ -188,6 +188,7 @@ async function runStatement(session: Session, sql: string, index: number): Promi
   } catch (error) {
     const fields = postgresError(error)
     if (fields === null) throw error
+    const hint = remedyOf(fields, session.target)
     const start = sql.replace(/\s+/g, ' ').slice(0, 60)
     const detail = fields.detail === undefined ? '' : ` (${fields.detail})`
     throw new FleetError(
@@ -195,7 +196,7 @@ async function runStatement(session: Session, sql: string, index: number): Promi
       `${describeTarget(session.target)}: ${fields.message}${detail} in statement ${String(index + 1)}: ${start}`,
       {
         sqlstate: fields.sqlstate,
-        hint: remedyOf(fields, session.target),
+        ...(hint === null ? {} : { hint }),
         cause: error,
         retryable: ['55P03', '40P01', '57014'].includes(fields.sqlstate),
         facts: { statement: index + 1, position: fields.position ?? null },

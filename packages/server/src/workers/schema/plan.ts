@@ -106,7 +106,7 @@ async function checkServers(step: SchemaStep, keyspace: KeyspaceSnapshot): Promi
     if (twoPhase && facts.preparedTransactionsMax === 0) {
       throw new FleetError(
         'schema_refused',
-        'max_prepared_transactions is 0, so that all or none can not be held',
+        'max_prepared_transactions is 0, so that all or none cannot be held',
         {
           hint: 'set max_prepared_transactions = 20 on every server of the keyspace and restart it',
         },

@@ -149,7 +149,7 @@ export async function runOnce(
   )
   await using claim = await parts.catalog.jobs.claim(job.id, worker, lease)
   const stored = await parts.catalog.jobs.get(job.id)
-  if (claim === null || stored === null) throw new Error(`${job.id} can not be claimed`)
+  if (claim === null || stored === null) throw new Error(`${job.id} cannot be claimed`)
   const definition = createSchemaWorker(checkpoint)
   return await definition.run(parts, { job: stored, claim, signal: claim.lost })
 }

@@ -440,7 +440,7 @@ describe.each(testVersions)('schema job on $label', (version) => {
     expect(await stored(foreign)).toMatchObject({ status: 'failed', errorCode: 'wrong_database' })
   })
 
-  it('ends a job that this version can not read', async () => {
+  it('ends a job that this version cannot read', async () => {
     await addShards('a')
     const job = await submit(catalog, usersDdl, [users])
     await catalog.jobs.update(job.id, (record) => ({ ...record, detail: { from: 'the future' } }))

@@ -24,6 +24,7 @@ const list = (api: Api): Route =>
     query: NodeListQuery,
     answers: { 200: NodeList },
     handle: async ({ query }) => {
+      if (query.keyspace !== undefined) api.parts.fleet.keyspace(query.keyspace)
       const nodes: FleetNode[] = []
       for (const { node, shard } of api.parts.fleet.nodes()) {
         if (query.keyspace !== undefined && query.keyspace !== shard.keyspace) continue
@@ -130,7 +131,10 @@ const remove = (api: Api): Route =>
           if (node.id !== params.id) continue
           throw new FleetError('conflict', `node ${node.id} belongs to shard ${shard.id}`, {
             retryable: false,
-            hint: 'take it out of the shard first: fleetshard shard get',
+            hint:
+              node.role === 'primary'
+                ? `it goes with its shard: fleetshard shard delete ${shard.id}`
+                : `take it out of the shard first: fleetshard shard update ${shard.id} --replica … with those that stay`,
           })
         }
         const { agent, server } = await freeServer(api, params.id)

@@ -32,10 +32,7 @@ export function orderOf(body: CreateShard): ShardOrder {
   const { name, vnode_count: vnodeCount = vnodeCountDefault } = body
   if (body.nodes === 'embedded') {
     if (body.primary_endpoint !== undefined || (body.replicas?.length ?? 0) > 0) {
-      throw invalid(
-        'primary_endpoint and replicas can not go with nodes: "embedded"',
-        'give one or the other',
-      )
+      throw invalid('primary_endpoint and replicas cannot go with nodes: "embedded"', 'give one or the other')
     }
     return { name, vnodeCount, source: { kind: 'embedded', replicas: body.replica_count ?? 0 } }
   }

@@ -61,7 +61,7 @@ async function commit(work: Work, snapshot: KeyspaceSnapshot, shard: ShardRecord
   if (tables.length === 0) return work.parts.routing.change(snapshot.keyspace.name, plan, work.change)
   const outcome = await changeFenced(work, { snapshot, shards: [shard], tables, plan })
   if (outcome.kind === 'changed') return outcome.stored
-  throw new FleetError('conflict', `the shard ${shard.id} can not be deleted: ${outcome.reason}`, {
+  throw new FleetError('conflict', `the shard ${shard.id} cannot be deleted: ${outcome.reason}`, {
     retryable: outcome.because === 'busy',
     hint: outcome.because === 'busy' ? 'try again' : 'hand its ranges over first, or delete the rows',
   })

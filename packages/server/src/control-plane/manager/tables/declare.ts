@@ -53,7 +53,7 @@ export function askedTables(body: CreateTables): readonly AskedTable[] {
       throw invalid(`the sharded table ${name} lacks key_column`, 'name the column that decides the shard')
     }
     if (kind !== 'sharded' && keyColumn !== null) {
-      throw invalid(`the ${kind} table ${name} can not have key_column`, 'leave it out, or make it sharded')
+      throw invalid(`the ${kind} table ${name} cannot have key_column`, 'leave it out, or make it sharded')
     }
     return { name, kind, keyColumn }
   })
@@ -186,8 +186,8 @@ function factsOf(shard: ShardTables | undefined, name: string): TableFacts {
       (table) => table.schema === 'public' && (table.relation === name || table.name === `public.${name}`),
     )
   if (facts !== undefined) return facts
-  throw new FleetError('schema_refused', `the table ${name} does not exist on shard ${shard?.shard ?? ''}`, {
-    hint: 'create it with ddl, on every shard at once: fleetshard table create -f schema.sql',
+  throw new FleetError('schema_refused', `there is no table ${name} on shard ${shard?.shard ?? ''}`, {
+    hint: 'create it on every shard at once: fleetshard table create -f schema.sql; views and system tables are not declared',
   })
 }
 

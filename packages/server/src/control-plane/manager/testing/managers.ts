@@ -49,6 +49,7 @@ export interface AnswerBody
     Pick<CreatedNode, 'endpoint'> {
   readonly nodes: FleetNode[]
   readonly id: string
+  readonly hint: string
   readonly status: string
   readonly epoch: number
   readonly vnodes: string[]
