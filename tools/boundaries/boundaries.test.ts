@@ -28,7 +28,7 @@ beforeEach(() => {
      import { log } from '../../runtime/mod.ts'
      import './own.ts'
      import { readFile } from 'node:fs/promises'
-     export * from '../../pgwire/mod.ts'
+     export * from '../../runtime/mod.ts'
      const asset = new URL('./worker.ts', import.meta.url)`,
   )
 })
@@ -103,7 +103,7 @@ describe('rooms', () => {
     ['cli/a.ts', '../main.ts', 'nothing imports the program itself'],
     ['data-plane/router/a.ts', '../../catalog/mod.ts', 'catalog/router-port.ts'],
     ['data-plane/router/a.ts', '../../catalog/catalog.ts', 'catalog/router-port.ts'],
-    ['pgwire/a.ts', '../runtime/mod.ts', 'its arrows: @fleetshard/core'],
+    ['runtime/a.ts', '../security/mod.ts', 'its arrows: @fleetshard/core'],
     ['engine/a.ts', '../catalog/mod.ts', 'may not import catalog/mod.ts'],
     ['security/a.ts', '../catalog/mod.ts', 'may not import catalog/mod.ts'],
     ['agent/a.ts', '../local/mod.ts', 'may not import local/mod.ts'],
@@ -188,6 +188,16 @@ describe('packages', () => {
     expect(said('packages/core/src/a.test.ts', "import 'node:fs'")).toEqual([])
   })
 
+  test('a folder for Node alone may use Node and what the package may not', () => {
+    write('packages/routing/package.json', '{"exports": {"./wire": "./src/wire/mod.ts"}}')
+    const text = "import 'node:net'\nimport '@fleetshard/routing/wire'"
+    expect(said('packages/client/src/direct/a.ts', text)).toEqual([])
+    expect(said('packages/client/src/a.ts', text)).toEqual([
+      'packages/client may not import node:net — it runs in browsers',
+      'packages/client may not import @fleetshard/routing — its arrows: @fleetshard/core',
+    ])
+  })
+
   test('what lies outside may import packages by name and the faces of the server', () => {
     const text = "import '@fleetshard/core'\nimport '../packages/server/src/cli/mod.ts'\nimport './x.ts'"
     expect(said('tools/a.ts', text)).toEqual([])
@@ -195,13 +205,11 @@ describe('packages', () => {
 })
 
 test('a module is confined to its folders', () => {
-  const plan = 'packages/server/src/data-plane/router/plan/'
+  const plan = 'packages/routing/src/plan/'
   expect(said(`${plan}postgres/parse.ts`, "import { parse } from 'libpg-query'")).toEqual([])
   const messages = said(`${plan}cache.ts`, "const { parse } = await import('libpg-query')")
   expect(messages).toHaveLength(1)
-  expect(messages[0]).toContain(
-    'may import libpg-query only in packages/server/src/data-plane/router/plan/postgres',
-  )
+  expect(messages[0]).toContain('may import libpg-query only in packages/routing/src/plan/postgres')
 })
 
 test('lines are those of the source', () => {

@@ -14,7 +14,13 @@ const RulesSchema = Type.Object(
     packages: Type.Record(
       Type.String(),
       Type.Object(
-        { name: Type.String(), may: Names, browserSafe: Type.Optional(Type.Boolean()) },
+        {
+          name: Type.String(),
+          may: Names,
+          browserSafe: Type.Optional(Type.Boolean()),
+          /** Folders of a browser-safe package that run on Node alone, and what these may import besides. */
+          nodeOnly: Type.Optional(Type.Record(Type.String(), Names)),
+        },
         { additionalProperties: false },
       ),
     ),
@@ -181,7 +187,7 @@ function judgeName({ rules, exports }: Workspace, file: string, specifier: strin
 }
 
 function judgePackageArrow(rules: Rules, folder: string, file: string, module: string): string | null {
-  const may = rules.packages[folder]?.may ?? []
+  const may = [...(rules.packages[folder]?.may ?? []), ...(nodeOnlyOf(rules, folder, file) ?? [])]
   if (!may.includes(module)) {
     return `${folder} may not import ${module} — its arrows: ${may.join(', ') || 'none'}`
   }
@@ -196,7 +202,14 @@ function judgePackageArrow(rules: Rules, folder: string, file: string, module: s
 
 function judgeBuiltin(rules: Rules, folder: string | null, file: string, specifier: string): string | null {
   if (folder === null || rules.packages[folder]?.browserSafe !== true || isTest(file)) return null
+  if (nodeOnlyOf(rules, folder, file) !== null) return null
   return `${folder} may not import ${specifier} — it runs in browsers`
+}
+
+/** What a file may import because it lies in a folder for Node alone; null when it does not. */
+function nodeOnlyOf(rules: Rules, folder: string, file: string): readonly string[] | null {
+  const folders = Object.entries(rules.packages[folder]?.nodeOnly ?? {})
+  return folders.find(([inner]) => file.startsWith(`${folder}/${inner}/`))?.[1] ?? null
 }
 
 function isBuiltin(specifier: string): boolean {

@@ -1,5 +1,6 @@
 // The shard-engine port: what manager, workers and agents may do to a shard's database, whatever its engine.
 // Each engine is a folder beside this file with a line in engines.ts. Statements of clients don't come this way.
+import type { ShardIdentity } from '@fleetshard/routing/shard-state'
 import type { Clock, Epoch, KeyspaceName, KeyspaceRecord, NodeRecord, ShardId, Term } from '@fleetshard/core'
 import type {
   CheckedDeclaration,
@@ -39,17 +40,7 @@ export type LogPosition = string & { readonly logPosition: never }
 /** Number of values in a sequence block: a shard's sequences count in [block * 2^40 + 1, (block + 1) * 2^40). */
 export const sequenceBlockSize = 2n ** 40n
 
-/** Who a database belongs to; the one row of `fleetshard.shard_state`. */
-export interface ShardIdentity {
-  /** Id of the catalog that the shard is recorded in: a uuid. */
-  readonly cluster: string
-  readonly keyspace: KeyspaceName
-  readonly shard: ShardId
-  readonly term: Term
-  /** Connections that work with an older map than this are refused. */
-  readonly epochMin: Epoch
-  readonly sequenceBlock: number
-}
+export type { ShardIdentity }
 
 /** What one server tells about itself. */
 export interface NodeFacts {

@@ -4,10 +4,10 @@
 import { parseShardId } from '@fleetshard/core'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { query, type ServerConnection } from '../../engine/postgres/wire/mod.ts'
+import { query, type ServerConnection } from '@fleetshard/routing/wire'
 import { postgresBuilds, startTestPostgres, type TestPostgres } from '../../engine/postgres/wire/testing.ts'
-import { slotKey } from './plan/mod.ts'
-import { testMap, testTable } from './plan/testing.ts'
+import { slotKey } from '@fleetshard/routing/plan'
+import { testMap, testTable } from '@fleetshard/routing/testing'
 import { startTestRouter, type TestRouter } from './testing.ts'
 
 const schema = `

@@ -2,9 +2,9 @@
 // What counts is that nothing is written twice or lost, and that nobody waits or pays for another.
 import { parseShardId } from '@fleetshard/core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { exec, query, type ServerConnection } from '../../engine/postgres/wire/mod.ts'
+import { exec, query, type ServerConnection } from '@fleetshard/routing/wire'
 import { postgresBuilds, startTestPostgres, type TestPostgres } from '../../engine/postgres/wire/testing.ts'
-import { testTable } from './plan/testing.ts'
+import { testTable } from '@fleetshard/routing/testing'
 import { startTestRouter, type TestRouter } from './testing.ts'
 
 const schema = `

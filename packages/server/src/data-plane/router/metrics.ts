@@ -1,9 +1,9 @@
 // What a router counts, under the names that dashboards know.
 import type { ShardMap } from '@fleetshard/core'
 import type { Metrics } from '../../runtime/mod.ts'
-import type { ExecutorMetrics, ShardAccess } from './execute/mod.ts'
+import type { ExecutorMetrics, ShardAccess } from '@fleetshard/routing/execute'
 import type { Answered } from './listeners/http/endpoint.ts'
-import type { StatementCache } from './plan/mod.ts'
+import type { StatementCache } from '@fleetshard/routing/plan'
 
 /** Where gauges read from when somebody asks. */
 export interface RouterGauges {

@@ -2,8 +2,8 @@
 import { parseShardId, type ShardId } from '@fleetshard/core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { postgresBuilds, startTestPostgres, type TestPostgres } from '../../engine/postgres/wire/testing.ts'
-import { query } from '../../engine/postgres/wire/mod.ts'
-import { testTable } from './plan/testing.ts'
+import { query } from '@fleetshard/routing/wire'
+import { testTable } from '@fleetshard/routing/testing'
 import { startTestRouter, type TestRouter } from './testing.ts'
 
 const schema = `

@@ -12,11 +12,11 @@ import {
 } from '@fleetshard/core'
 import type { CatalogChange, CatalogState, RouterPort } from '../../catalog/router-port.ts'
 import { createEngine } from '../../engine/mod.ts'
-import { exec } from '../../engine/postgres/wire/mod.ts'
+import { exec } from '@fleetshard/routing/wire'
 import type { TestPostgres } from '../../engine/postgres/wire/testing.ts'
 import { createMetrics, silentLogger, systemClock } from '../../runtime/mod.ts'
-import { executeLimitsDefault, type ExecuteLimits } from './execute/mod.ts'
-import { testSnapshot } from './plan/testing.ts'
+import { executeLimitsDefault, type ExecuteLimits } from '@fleetshard/routing/execute'
+import { testSnapshot } from '@fleetshard/routing/testing'
 import { Router, type RouterOptions } from './router.ts'
 
 /** What a test router is made of. */

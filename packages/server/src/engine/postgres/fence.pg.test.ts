@@ -3,7 +3,7 @@ import { parseEpoch, parseShardId } from '@fleetshard/core'
 import type { Client } from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { FenceBody, FenceBodyOutcome, FenceRequest, NodeTarget } from '../shard-engine.ts'
-import type { ShardStateRow } from './shard-state.ts'
+import type { ShardStateRow } from '@fleetshard/routing/shard-state'
 import { checkShardState, claimedDatabase, startVersion, testEngine, testVersions } from './testing.ts'
 
 /** A body that announces nothing. */

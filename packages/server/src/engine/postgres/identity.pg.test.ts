@@ -10,7 +10,7 @@ import {
   testEngine,
   testVersions,
 } from './testing.ts'
-import { parseShardState, shardStateLockKey } from './shard-state.ts'
+import { parseShardState, shardStateLockKey } from '@fleetshard/routing/shard-state'
 
 describe.each(testVersions)('identity on $label', (version) => {
   let server: Awaited<ReturnType<typeof startVersion>>

@@ -9,7 +9,7 @@ import {
   routerApplicationPrefix,
   shardStateLockKey,
   type ShardStateRow,
-} from './shard-state.ts'
+} from '@fleetshard/routing/shard-state'
 import { inTransaction, type Session } from './session.ts'
 
 /** How long ended router connections get to be gone. */

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { LocalServer } from '../../local/mod.ts'
 import { startTestCluster, type TestCluster } from '../../local/testing.ts'
 import type { NodeTarget } from '../shard-engine.ts'
-import { parseShardState } from './shard-state.ts'
+import { parseShardState } from '@fleetshard/routing/shard-state'
 import { checkShardState, claimOf, testEngine } from './testing.ts'
 
 function targetOf({ node, password }: LocalServer): NodeTarget {

@@ -7,7 +7,7 @@ import { parseEpoch, parseKeyspaceName, parseShardId, parseTerm } from '@fleetsh
 import { systemClock } from '../../runtime/mod.ts'
 import type { NodeTarget, ShardClaim } from '../shard-engine.ts'
 import { createPostgresEngine } from './engine.ts'
-import { shardStateCheck, type ShardStateRow } from './shard-state.ts'
+import { shardStateCheck, type ShardStateRow } from '@fleetshard/routing/shard-state'
 import { startTestServer, type TestServer } from '../../local/testing.ts'
 
 const installs = '/usr/lib/postgresql'

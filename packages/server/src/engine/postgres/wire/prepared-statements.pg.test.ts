@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createPreparedStatements } from './prepared-statements.ts'
-import { exec, query } from './query.ts'
+import { createPreparedStatements } from '@fleetshard/routing/wire'
+import { exec, query } from '@fleetshard/routing/wire'
 import { RecordingSink, type Recorded } from './testing-sinks.ts'
 import { postgresBuilds, startTestPostgres, type TestPostgres } from './testing.ts'
-import type { PreparedStatements, ServerConnection, StatementRequest } from './types.ts'
+import type { PreparedStatements, ServerConnection, StatementRequest } from '@fleetshard/routing/wire'
 
 function run(
   prepared: PreparedStatements,

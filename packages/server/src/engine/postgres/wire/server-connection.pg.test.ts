@@ -8,12 +8,12 @@ import {
   writeCopyDone,
   writeExtendedGroup,
   writeQuery,
-} from '../../../pgwire/mod.ts'
-import { exec, query } from './query.ts'
-import { connectServer } from './server-connection.ts'
+} from '@fleetshard/routing/pgwire'
+import { exec, query } from '@fleetshard/routing/wire'
+import { connectServer } from '@fleetshard/routing/wire'
 import { RecordingSink, type Recorded } from './testing-sinks.ts'
 import { postgresBuilds, startTestPostgres, testPassword, type TestPostgres } from './testing.ts'
-import type { GroupSink, ServerConnection, ServerNotification } from './types.ts'
+import type { GroupSink, ServerConnection, ServerNotification } from '@fleetshard/routing/wire'
 
 function simple(connection: ServerConnection, text: string): Promise<Recorded> {
   const sink = new RecordingSink()

@@ -2,12 +2,12 @@
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { isFleetError, type Clock } from '@fleetshard/core'
 import { afterEach, describe, expect, it } from 'vitest'
-import { authenticationCode, backendCode, writeQuery } from '../../../pgwire/mod.ts'
-import { commandComplete, message, readyForQuery } from '../../../pgwire/testing.ts'
+import { authenticationCode, backendCode, writeQuery } from '@fleetshard/routing/pgwire'
+import { commandComplete, message, readyForQuery } from '@fleetshard/routing/testing'
 import { systemClock } from '../../../runtime/mod.ts'
-import { connectServer } from './server-connection.ts'
+import { connectServer } from '@fleetshard/routing/wire'
 import { RecordingSink, type Recorded } from './testing-sinks.ts'
-import type { ServerConnection, ServerConnectOptions } from './types.ts'
+import type { ServerConnection, ServerConnectOptions } from '@fleetshard/routing/wire'
 
 const servers: Server[] = []
 const sockets = new Set<Socket>()

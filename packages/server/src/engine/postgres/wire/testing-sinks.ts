@@ -6,8 +6,8 @@ import {
   decodeCommandTag,
   decodeServerError,
   type FieldDescription,
-} from '../../../pgwire/mod.ts'
-import type { StatementSink, TransactionStatus } from './types.ts'
+} from '@fleetshard/routing/pgwire'
+import type { StatementSink, TransactionStatus } from '@fleetshard/routing/wire'
 
 /** What one group got. */
 export interface Recorded {

@@ -18,10 +18,10 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { FleetError } from '@fleetshard/core'
 import { blockedFolder, serverUser, systemClock } from '../../../runtime/mod.ts'
-import { exec } from './query.ts'
-import { connectServer } from './server-connection.ts'
-import { testCertificates } from './testing-certificates.ts'
-import type { ServerConnection, ServerConnectOptions } from './types.ts'
+import { exec } from '@fleetshard/routing/wire'
+import { connectServer } from '@fleetshard/routing/wire'
+import { testCertificates } from '@fleetshard/routing/testing'
+import type { ServerConnection, ServerConnectOptions } from '@fleetshard/routing/wire'
 
 /** One build of Postgres: a name for the test report, and its folder of programs. */
 export interface PostgresBuild {

@@ -5,7 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { FleetError, toFleetError, toProblem } from '@fleetshard/core'
 import type { Logger } from '../../../../runtime/mod.ts'
 import { traceIdOf } from '../../../../runtime/http/mod.ts'
-import { Cancellation } from '../../execute/mod.ts'
+import { Cancellation } from '@fleetshard/routing/execute'
 import {
   answerExecute,
   answerTransaction,

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { FieldDescription } from '../../../../pgwire/mod.ts'
+import type { FieldDescription } from '@fleetshard/routing/pgwire'
 import { JsonBuffer } from './json-buffer.ts'
 import { JsonRows, type RowsFormat } from './json-rows.ts'
 

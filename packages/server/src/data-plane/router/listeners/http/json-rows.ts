@@ -1,8 +1,8 @@
 // Rows of one statement as JSON: takes DataRow messages as they come from the shard and writes `rows` of the answer.
 import { FleetError } from '@fleetshard/core'
-import { DataRowReader, type FieldDescription } from '../../../../pgwire/mod.ts'
-import type { RowsConsumer } from '../../execute/mod.ts'
-import { parseArrayLiteral } from '../../execute/mod.ts'
+import { DataRowReader, type FieldDescription } from '@fleetshard/routing/pgwire'
+import type { RowsConsumer } from '@fleetshard/routing/execute'
+import { parseArrayLiteral } from '@fleetshard/routing/execute'
 import { JsonBuffer } from './json-buffer.ts'
 import { typeShape, type JsonForm } from './types.ts'
 

@@ -8,8 +8,8 @@ import {
   TransactionRequest,
   type ExecuteOptions,
 } from '@fleetshard/core/contract'
-import type { Cancellation, DeadlineSweeper, Executor } from '../../execute/mod.ts'
-import type { KnownStatement, StatementCache } from '../../plan/mod.ts'
+import type { Cancellation, DeadlineSweeper, Executor } from '@fleetshard/routing/execute'
+import type { KnownStatement, StatementCache } from '@fleetshard/routing/plan'
 import { JsonRows, type RowsFormat } from './json-rows.ts'
 
 /** What the endpoints stand on. */

@@ -11,7 +11,7 @@ import {
 import { FleetError, formatEndpoint, parseKeyspaceName, type KeyType, type ShardMap } from '@fleetshard/core'
 import { Type } from 'typebox'
 import { ok, route, type Answer, type Route, type Streams } from '../../../../runtime/http/mod.ts'
-import { slotKey, tableNamesOf } from '../../plan/mod.ts'
+import { slotKey, tableNamesOf } from '@fleetshard/routing/plan'
 import type { QueryEndpoint } from './endpoint.ts'
 import { topologyRoute } from './topology.ts'
 import type { ListenerParts } from './listener.ts'

@@ -3,8 +3,8 @@
 // those behind it are given to the next thread.
 import { Worker } from 'node:worker_threads'
 import { FleetError, type Clock } from '@fleetshard/core'
-import { useBaselineWasm, type Logger } from '../../../../runtime/mod.ts'
-import type { Analysis } from '../facts.ts'
+import { useBaselineWasm, type Logger } from '../../../runtime/mod.ts'
+import type { Analysis } from '@fleetshard/routing/plan'
 import type { ParseAnswer, ParseRequest } from './parser-thread.ts'
 
 /** Bounds of the parser. */

@@ -20,7 +20,7 @@ import {
   writeSaslResponse,
   writeStartup,
   type AuthenticationRequest,
-} from '../../../pgwire/mod.ts'
+} from '../pgwire/mod.ts'
 import { connectError, refusalOf } from './errors.ts'
 import type { Transport } from './transport.ts'
 import type { ServerConnectOptions } from './types.ts'

@@ -1,15 +1,15 @@
 // The way to one shard: a pool for each of its nodes, made and checked by the shard's record, and what its database
 // says about functions and tables.
 import { FleetError, type Clock, type Epoch, type NodeRecord, type ShardRecord } from '@fleetshard/core'
-import { parseShardState, routerApplicationPrefix, shardStateCheck } from '../../../engine/mod.ts'
+import { parseShardState, routerApplicationPrefix, shardStateCheck } from '../shard-state.ts'
 import {
   connectServer,
   createPreparedStatements,
   query,
   type QueryResult,
   type ServerConnection,
-} from '../../../engine/postgres/wire/mod.ts'
-import type { Logger } from '../../../runtime/mod.ts'
+} from '../wire/mod.ts'
+import type { RoutingLog } from '../log.ts'
 import { Cancellation, type DeadlineSweeper } from './cancellation.ts'
 import type { ExecuteLimits } from './limits.ts'
 import { NodePool } from './node-pool.ts'
@@ -18,7 +18,7 @@ import type { Session, SessionKind } from './session.ts'
 
 /** What the ways to all shards share. */
 export interface ShardAccessParts {
-  readonly log: Logger
+  readonly log: RoutingLog
   readonly clock: Clock
   readonly sweeper: DeadlineSweeper
   readonly limits: ExecuteLimits

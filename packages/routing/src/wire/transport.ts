@@ -3,7 +3,7 @@
 import { connect, isIP, type Socket, type SocketConnectOpts } from 'node:net'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { isFleetError } from '@fleetshard/core'
-import { WireWriter, writeSslRequest } from '../../../pgwire/mod.ts'
+import { WireWriter, writeSslRequest } from '../pgwire/mod.ts'
 import { connectError, networkFailure, type ServerAddress } from './errors.ts'
 
 const keepAliveDelayMs = 30_000

@@ -7,8 +7,8 @@ import {
   decodeFrontend,
   decodeStartupRequest,
   type WireWriter,
-} from '../../../pgwire/mod.ts'
-import { message, readyForQuery } from '../../../pgwire/testing.ts'
+} from '../pgwire/mod.ts'
+import { message, readyForQuery } from '../pgwire/testing.ts'
 import { login, LoginInbox, type LoginResult } from './login.ts'
 import { testCertificates } from './testing-certificates.ts'
 import type { Transport } from './transport.ts'

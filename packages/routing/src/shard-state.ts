@@ -1,7 +1,28 @@
 // The check that every new server connection of a router or a direct client makes before it serves, and the lock
-// that makes it exact. Owned by the engine, used by the router too: one truth on both sides.
-import { FleetError, parseEpoch, parseKeyspaceName, parseShardId, parseTerm } from '@fleetshard/core'
-import type { ShardIdentity } from '../shard-engine.ts'
+// that makes it exact. The engine writes what is checked here, and reads it by the same code.
+import {
+  FleetError,
+  parseEpoch,
+  parseKeyspaceName,
+  parseShardId,
+  parseTerm,
+  type Epoch,
+  type KeyspaceName,
+  type ShardId,
+  type Term,
+} from '@fleetshard/core'
+
+/** Who a database belongs to; the one row of `fleetshard.shard_state`. */
+export interface ShardIdentity {
+  /** Id of the catalog that the shard is recorded in: a uuid. */
+  readonly cluster: string
+  readonly keyspace: KeyspaceName
+  readonly shard: ShardId
+  readonly term: Term
+  /** Connections that work with an older map than this are refused. */
+  readonly epochMin: Epoch
+  readonly sequenceBlock: number
+}
 
 /**
  * Advisory lock around `fleetshard.shard_state`: shared by whoever checks it, exclusive, until the commit, by whoever

@@ -8,7 +8,7 @@ import {
   decodeSqlstate,
   errorField,
   type FieldDescription,
-} from '../../../pgwire/mod.ts'
+} from '../pgwire/mod.ts'
 import type {
   GroupSink,
   StatementDescription,

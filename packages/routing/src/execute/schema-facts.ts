@@ -1,7 +1,7 @@
 // What a shard's database says about functions, operators, types and tables: decides which statements may share a
 // lane, which may write, which leave state behind that can't be seen, and which reach rows in ways that the statement
 // does not show. Over-approximates by name, whatever the schema.
-import { query, type ServerConnection } from '../../../engine/postgres/wire/mod.ts'
+import { query, type ServerConnection } from '../wire/mod.ts'
 import type { StatementFacts, TableUse } from '../plan/facts.ts'
 import { factsSql } from './schema-facts-sql.ts'
 

@@ -1,6 +1,6 @@
 // The parser thread: hostile texts cost their sender an error, and nobody else anything.
 import { afterAll, describe, expect, it } from 'vitest'
-import { silentLogger, systemClock } from '../../../../runtime/mod.ts'
+import { silentLogger, systemClock } from '../../../runtime/mod.ts'
 import { parserLimitsDefault, StatementParser } from './parser.ts'
 
 const parts = { log: silentLogger, clock: systemClock }

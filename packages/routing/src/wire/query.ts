@@ -11,7 +11,7 @@ import {
   writeQuery,
   type FieldDescription,
   type ParameterValue,
-} from '../../../pgwire/mod.ts'
+} from '../pgwire/mod.ts'
 import { sqlError } from './errors.ts'
 import type { GroupSink, QueryLimits, QueryResult, ServerConnection } from './types.ts'
 

@@ -1,6 +1,6 @@
 // What Postgres says and what happens to its connections, as errors of the catalogue.
 import { FleetError, type ErrorCode } from '@fleetshard/core'
-import type { ServerErrorFields } from '../../../pgwire/mod.ts'
+import type { ServerErrorFields } from '../pgwire/mod.ts'
 
 /** Cause of an `sql_error`: everything that Postgres said, in its own words. */
 export class PgServerError extends Error {

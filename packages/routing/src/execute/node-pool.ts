@@ -1,14 +1,14 @@
 // The connections to one node: lanes shared by autocommit reads and exclusive sessions lent one at a time, together
 // under one limit, with a bounded queue in front.
 import { FleetError, type Clock } from '@fleetshard/core'
-import type { Logger } from '../../../runtime/mod.ts'
+import type { RoutingLog } from '../log.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import { laneHeadMsMax, type ExecuteLimits } from './limits.ts'
 import type { Session, SessionKind } from './session.ts'
 
 /** What a pool is made of. */
 export interface NodePoolParts {
-  readonly log: Logger
+  readonly log: RoutingLog
   readonly clock: Clock
   readonly sweeper: DeadlineSweeper
   readonly limits: ExecuteLimits

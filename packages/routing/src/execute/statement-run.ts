@@ -1,8 +1,8 @@
 // One execution of one statement on one session, from the submit to its end, however it ends.
 import { FleetError } from '@fleetshard/core'
-import { decodeRowCount, decodeServerError, backendCode } from '../../../pgwire/mod.ts'
-import { sqlError, type StatementSink } from '../../../engine/postgres/wire/mod.ts'
-import type { FieldDescription, ServerErrorFields } from '../../../pgwire/mod.ts'
+import { decodeRowCount, decodeServerError, backendCode } from '../pgwire/mod.ts'
+import { sqlError, type StatementSink } from '../wire/mod.ts'
+import type { FieldDescription, ServerErrorFields } from '../pgwire/mod.ts'
 
 /** Takes the rows of a result as they come. Spans are valid during the call only. */
 export interface RowsConsumer {

@@ -2,7 +2,7 @@
 // clock is moved by hand.
 import { FleetError, type Clock } from '@fleetshard/core'
 import { describe, expect, it } from 'vitest'
-import { silentLogger } from '../../../runtime/mod.ts'
+
 import { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import { executeLimitsDefault, type ExecuteLimits } from './limits.ts'
 import { NodePool } from './node-pool.ts'
@@ -77,7 +77,7 @@ function makePool(limits: Partial<ExecuteLimits> = {}, patient = true) {
   const node = { error: null as FleetError | null, tries: 0 }
   const all: ExecuteLimits = { ...executeLimitsDefault, connectionsPerNodeMax: 3, ...limits }
   const pool = new NodePool({
-    log: silentLogger,
+    log: { warn: () => undefined },
     clock,
     sweeper: new DeadlineSweeper(clock),
     limits: all,

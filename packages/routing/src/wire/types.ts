@@ -1,8 +1,8 @@
 // The router's own connection to a Postgres server, as pools, lanes and executors see it. Types only;
 // server-connection.ts makes such connections, prepared-statements.ts and query.ts lie on top.
 import type { FleetError } from '@fleetshard/core'
-import type { FieldDescription } from '../../../pgwire/mod.ts'
-import type { WireWriter } from '../../../pgwire/mod.ts'
+import type { FieldDescription } from '../pgwire/mod.ts'
+import type { WireWriter } from '../pgwire/mod.ts'
 
 /** From ReadyForQuery: outside a transaction, inside one, inside one that has failed. */
 export type TransactionStatus = 'idle' | 'transaction' | 'failed'

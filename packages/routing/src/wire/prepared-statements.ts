@@ -12,7 +12,7 @@ import {
   writeSync,
   writeUnnamedBind,
   type WireWriter,
-} from '../../../pgwire/mod.ts'
+} from '../pgwire/mod.ts'
 import { sqlError } from './errors.ts'
 import { PreparedGroup, type Prepared, type PreparedHost } from './prepared-group.ts'
 import type {

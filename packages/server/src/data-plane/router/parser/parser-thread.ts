@@ -1,7 +1,7 @@
 // Entry of the parser thread: takes statement texts, answers with their analysis.
 import { parentPort } from 'node:worker_threads'
-import type { Analysis } from '../facts.ts'
-import { analyseText, loadGrammar } from './analyse-text.ts'
+import type { Analysis } from '@fleetshard/routing/plan'
+import { analyseText, loadGrammar } from '@fleetshard/routing/plan/grammar'
 
 /** A text to analyse. */
 export interface ParseRequest {

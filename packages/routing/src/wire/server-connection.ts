@@ -16,7 +16,7 @@ import {
   writeCancelRequest,
   writeTerminate,
   type MessageReceiver,
-} from '../../../pgwire/mod.ts'
+} from '../pgwire/mod.ts'
 import { deadlineSignal } from './deadline.ts'
 import { connectError, formatAddress, lostError, PgServerError } from './errors.ts'
 import { GroupQueue } from './group-queue.ts'

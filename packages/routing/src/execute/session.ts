@@ -1,7 +1,7 @@
 // A connection to a shard's node as the pools hold it: checked against the shard's state when it was made, with the
 // statements prepared on it.
 import type { Epoch } from '@fleetshard/core'
-import type { PreparedStatements, ServerConnection } from '../../../engine/postgres/wire/mod.ts'
+import type { PreparedStatements, ServerConnection } from '../wire/mod.ts'
 
 /** One server connection with what belongs to it. */
 export interface Session {

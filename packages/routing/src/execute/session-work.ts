@@ -1,7 +1,7 @@
 // Work on one session: a statement in a lane, a statement alone, and the cleaning afterwards. Nothing here waits
 // without an end: a cancel is passed on to Postgres, and a connection that does not heed it is destroyed.
 import { assertNever, FleetError, type Clock } from '@fleetshard/core'
-import { exec } from '../../../engine/postgres/wire/mod.ts'
+import { exec } from '../wire/mod.ts'
 import type { KeyParameter } from '../plan/mod.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import { cancelAgainMs, cancelGraceMs, preparedTextMax } from './limits.ts'
