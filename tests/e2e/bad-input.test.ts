@@ -129,7 +129,10 @@ describe('requests that are not valid', () => {
       status: 404,
       body: { code: 'route_not_found' },
     })
-    expect((await cluster.router('GET', '/v1/execute')).status).toBe(404)
+    expect(await cluster.router('GET', '/v1/execute')).toMatchObject({
+      status: 405,
+      body: { code: 'method_not_allowed', hint: 'use POST' },
+    })
   })
 })
 
