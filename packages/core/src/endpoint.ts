@@ -82,14 +82,25 @@ export function isSameServer(
   a: Pick<Endpoint, 'host' | 'port'>,
   b: Pick<Endpoint, 'host' | 'port'>,
 ): boolean {
-  return a.port === b.port && canonicalHost(a.host) === canonicalHost(b.host)
+  return serverKey(a) === serverKey(b)
+}
+
+/** One text for a server process, however its host is written, to look it up by. */
+export function serverKey({ host, port }: Pick<Endpoint, 'host' | 'port'>): string {
+  return `${canonicalHost(host)}:${String(port)}`
+}
+
+/** True for a host name, an address, or the absolute folder of a Unix socket. */
+export function isHost(text: string): boolean {
+  return text.startsWith('/') ? /^\/[^\0\n]{1,255}$/.test(text) : /^[A-Za-z0-9_.:%-]{1,255}$/.test(text)
 }
 
 function canonicalHost(host: string): string {
   return host === 'localhost' || host === '::1' ? '127.0.0.1' : host.toLowerCase()
 }
 
-const tlsDefault = (host: string): NodeRecord['tls'] => (isLocalHost(host) ? 'disable' : 'require')
+/** `disable` on this machine, `require` elsewhere. */
+export const tlsDefault = (host: string): NodeRecord['tls'] => (isLocalHost(host) ? 'disable' : 'require')
 
 function tlsOf(mode: string | undefined, host: string, field: string): NodeRecord['tls'] {
   switch (mode) {
@@ -125,9 +136,7 @@ function hostOf(text: string, field: string): string {
   const host = text.startsWith('[') && text.endsWith(']') ? text.slice(1, -1) : text
   if (host === '') throw refused(field, 'lacks the host', 'write it as postgres://user@host:5432/database')
   if (host.includes(',')) throw refused(field, 'names several hosts', 'give one server an endpoint')
-  const isSocket = host.startsWith('/')
-  const isHost = /^[A-Za-z0-9_.:%-]{1,255}$/.test(host)
-  if (isSocket ? !/^\/[^\0\n]{1,255}$/.test(host) : !isHost) {
+  if (!isHost(host)) {
     throw refused(field, 'has a host that is not valid', 'give a host name, an address or ?host=/folder')
   }
   return host

@@ -51,7 +51,7 @@ export interface ShardRecord {
 }
 
 export type HashName = 'murmur3' | 'xxhash' | 'postgres' | 'fnv1a'
-/** `ring`: vnodes on a 64-bit ring. `modulo`: fnv1a % number of shards (static mode only). */
+/** `ring`: vnodes on a 64-bit ring. `modulo`: fnv1a % number of shards is the id of the shard (static mode only). */
 export type Strategy = 'ring' | 'modulo'
 export type Consistency = 'strong' | 'eventual'
 

@@ -148,7 +148,7 @@ describe('a map on a ring', () => {
 })
 
 describe('a map by modulo', () => {
-  it('takes the hash modulo the number of shards, in the order of the list', () => {
+  it('takes the hash modulo the number of shards, in whatever order they are listed', () => {
     const hashes = fc.constantFrom<HashName>('fnv1a', 'murmur3', 'xxhash', 'postgres')
     fc.assert(
       fc.property(
@@ -157,16 +157,26 @@ describe('a map by modulo', () => {
         fc.string({ minLength: 1 }),
         (hash, count, key) => {
           fc.pre(!key.includes('\0'))
-          const shards = Array.from({ length: count }, (_, i) => testShard(`s${String(i)}`))
+          // As a catalog lists them, by their ids as texts: 0, 1, 10, 11, 2 …
+          const shards = Array.from({ length: count }, (_, i) => testShard(String(i))).toSorted((a, b) =>
+            a.id < b.id ? -1 : 1,
+          )
           const map = buildShardMap(testSnapshot({ keyspace: { strategy: 'modulo', hash }, shards }))
           const at = map.locate(text(key), 'text')
-          expect(at.shard.id).toBe(`s${String(hashOf(hash, key) % BigInt(count))}`)
+          expect(at.shard.id).toBe(String(hashOf(hash, key) % BigInt(count)))
+          expect(map.ownerOf(at.vnode)).toBe(at.shard)
           expect(at.hash).toBe(String(hashOf(hash, key)))
           expect(at.token).toBeNull()
           expect(map.owners).toHaveLength(count)
         },
       ),
     )
+  })
+
+  it('refuses a list that lacks a number', () => {
+    const shards = ['0', '1', '3'].map((id) => testShard(id))
+    const parts = { keyspace: { strategy: 'modulo', hash: 'fnv1a' }, shards } as const
+    expect(() => buildShardMap(testSnapshot(parts))).toThrow('there is no shard 2 among 3')
   })
 })
 

@@ -72,15 +72,15 @@ interface Placement {
 }
 
 /**
- * The map of a snapshot. Under `ring` the shards with tokens own keys; under `modulo` all shards, in the order of
- * the snapshot. A keyspace without owners has a map too, which finds no shard.
- * @throws FleetError `corrupt_record` for broken tokens, or a hash that doesn't fit the strategy
+ * The map of a snapshot. Under `ring` the shards with tokens own keys; under `modulo` the ids of the n shards are the
+ * numbers from 0 to n-1, and a shard owns the keys whose hash leaves its number, in whatever order they are listed. A
+ * keyspace without owners has a map too, which finds no shard.
+ * @throws FleetError `corrupt_record` for broken tokens, missing numbers, or a hash that doesn't fit the strategy
  */
 export function buildShardMap(snapshot: KeyspaceSnapshot): ShardMap {
   const { keyspace, epoch, shards } = snapshot
   const hash: HashFunction = HASHES[keyspace.hash]
-  const placement =
-    keyspace.strategy === 'ring' ? ringPlacement(snapshot, hash) : moduloPlacement(shards.length)
+  const placement = keyspace.strategy === 'ring' ? ringPlacement(snapshot, hash) : moduloPlacement(shards)
   const { ring, vnodeCount, lookup } = placement
   const ownerOf = (vnode: number): ShardRecord => shards[placement.shardAt(vnode)]!
   const cell = makeHash64()
@@ -152,16 +152,38 @@ function ringPlacement(snapshot: KeyspaceSnapshot, hash: HashFunction): Placemen
 /** Most shards under `modulo`, so that the division below stays exact. */
 const moduloShardsMax = 2 ** 20
 
-function moduloPlacement(count: number): Placement {
+function moduloPlacement(shards: readonly ShardRecord[]): Placement {
+  const count = shards.length
   if (count > moduloShardsMax) throw new FleetError('corrupt_record', `${String(count)} shards are too many`)
   // (hi * 2^32 + lo) mod count; with that many shards the sum stays below 2^53.
   const highUnit = count === 0 ? 0 : 2 ** 32 % count
+  const byNumber = indexesByNumber(shards)
   return {
     ring: null,
     vnodeCount: count,
     lookup: (hi, lo) => (count === 0 ? -1 : (hi * highUnit + lo) % count),
-    shardAt: (vnode) => vnode,
+    shardAt: (vnode) => byNumber[vnode]!,
   }
+}
+
+/** Where the shard with each number stands in the list. A shard that is missing would shift the keys of all others. */
+function indexesByNumber(shards: readonly ShardRecord[]): Uint32Array {
+  const indexes = new Uint32Array(shards.length)
+  const byId = new Map(shards.map(({ id }, index) => [String(id), index]))
+  for (let number = 0; number < shards.length; number++) {
+    const index = byId.get(String(number))
+    if (index === undefined) {
+      throw new FleetError(
+        'corrupt_record',
+        `there is no shard ${String(number)} among ${String(shards.length)}`,
+        {
+          hint: 'under modulo the ids of n shards are the numbers from 0 to n-1',
+        },
+      )
+    }
+    indexes[number] = index
+  }
+  return indexes
 }
 
 function noShard(snapshot: KeyspaceSnapshot): FleetError {

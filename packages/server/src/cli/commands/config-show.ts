@@ -1,6 +1,6 @@
 // `config show`: the settings in force and where each came from.
-import { FleetError } from '@fleetshard/core'
-import { CONFIG_KEYS, didYouMean, isConfigKey, type ConfigLine } from '../../runtime/mod.ts'
+import { didYouMean, FleetError } from '@fleetshard/core'
+import { CONFIG_KEYS, isConfigKey, type ConfigLine } from '../../runtime/mod.ts'
 import type { View } from '../output/mod.ts'
 import { printList } from '../print.ts'
 import { outputFlag, type CommandSpec } from '../spec.ts'

@@ -1,8 +1,7 @@
 // The settings in force: read once at the start of a process from flags, environment, file and defaults, in that
 // order of precedence. Each value remembers where it came from.
-import { FleetError } from '@fleetshard/core'
+import { didYouMean, FleetError } from '@fleetshard/core'
 import { readFileSync } from 'node:fs'
-import { didYouMean } from '../suggest.ts'
 import { isServiceLink, type Environment } from './environment.ts'
 import { configFileBytesMax, parseConfigFile } from './json-file.ts'
 import { ENV_PREFIX, envOf, flagOf, isConfigKey, settingOf } from './names.ts'
