@@ -354,6 +354,14 @@ export const ERRORS = {
     cause: 'A commit has more than 64 operations, or a value more than 256 KiB.',
     remedy: 'Make the change in smaller parts.',
   },
+  catalog_read_only: {
+    status: 409,
+    sqlstate: '25006',
+    retryable: false,
+    title: 'The topology comes from a file',
+    cause: 'In static mode a topology file takes the place of the catalog, and only its author changes it.',
+    remedy: 'Change the file; see docs/guides/static-mode.md.',
+  },
   lease_lost: {
     status: 503,
     sqlstate: '57P03',

@@ -15,6 +15,27 @@ export type { StoreHarness } from './conformance/harness.ts'
  * @param start called once, before them; `hasServer` says whether what it gives can be killed
  */
 export function testConformance(name: string, start: () => Promise<StoreHarness>, hasServer: boolean): void {
+  defineSuite(name, start, {
+    commits: commitCases,
+    watches: watchCases,
+    leases: leaseCases,
+    ...(hasServer ? { restarts: restartCases } : {}),
+  })
+}
+
+/**
+ * Defines the tests of reading and watching, for a backend that refuses commits and leases. The harness's handles
+ * commit all the same, by whatever way the backend's content changes.
+ */
+export function testReadConformance(name: string, start: () => Promise<StoreHarness>): void {
+  defineSuite(name, start, { watches: watchCases })
+}
+
+function defineSuite(
+  name: string,
+  start: () => Promise<StoreHarness>,
+  suites: Readonly<Record<string, Cases>>,
+): void {
   describe(`${name} store`, () => {
     let harness: StoreHarness
     beforeAll(async () => {
@@ -23,26 +44,14 @@ export function testConformance(name: string, start: () => Promise<StoreHarness>
     afterAll(async () => {
       await harness[Symbol.asyncDispose]()
     })
-    const run = (cases: Cases): void => {
-      for (const [title, check] of Object.entries(cases)) {
-        it(title, async () => {
-          await using store = harness.open()
-          await check({ harness, store, prefix: `${randomUUID()}/` })
-        })
-      }
-    }
-    describe('commits', () => {
-      run(commitCases)
-    })
-    describe('watches', () => {
-      run(watchCases)
-    })
-    describe('leases', () => {
-      run(leaseCases)
-    })
-    if (hasServer) {
-      describe('restarts', () => {
-        run(restartCases)
+    for (const [part, cases] of Object.entries(suites)) {
+      describe(part, () => {
+        for (const [title, check] of Object.entries(cases)) {
+          it(title, async () => {
+            await using store = harness.open()
+            await check({ harness, store, prefix: `${randomUUID()}/` })
+          })
+        }
       })
     }
   })

@@ -1,5 +1,5 @@
-// The memory backend: a store inside the process, for unit tests and for trying out. Several handles can be
-// opened on one, it can be made unreachable, and its history can be compacted.
+// The memory backend: a store inside the process, for unit tests, for trying out, and for what the file backend has
+// read. Several handles can be opened on one, it can be made unreachable, and its history can be compacted.
 import { FleetError, type Clock } from '@fleetshard/core'
 import { unavailable } from '../../deadline.ts'
 import { checkCommit } from '../../limits.ts'
@@ -24,6 +24,8 @@ export const memoryHistoryMax = 10_000
 /** What the handles of one memory store share. */
 export interface MemoryBackend {
   open(): CatalogStore
+  /** One batch, however large, without conditions. */
+  publish(writes: readonly StoreWrite[]): void
   /** Forgets all history up to now. */
   compact(): void
   /** While false, every operation fails as `catalog_unavailable`, and watches stand still. */
@@ -62,6 +64,7 @@ export function createMemoryBackend(deps: { readonly clock: Clock }): MemoryBack
   }
   return {
     open: () => openHandle(state),
+    publish: (writes) => void commit(state, [], writes),
     compact() {
       state.history.length = 0
       state.compacted = state.revision
