@@ -51,6 +51,21 @@ export const shardStateCheck = {
   identityIndex: 3,
 } as const
 
+/**
+ * The check of a static topology, whose databases nobody has claimed, to be sent like the other one. The fourth result
+ * has one value: `t` where the table of claims exists, which the other check then reads. It never fails for lack of
+ * rights on a schema that is not there.
+ */
+export const unclaimedCheck = {
+  statements: [
+    ...shardStateCheck.statements.slice(0, 3),
+    `select exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+      where n.nspname = 'fleetshard' and c.relname = 'shard_state')`,
+    'commit',
+  ],
+  identityIndex: 3,
+} as const
+
 /** A row of the check, in the text format of the wire (values that a driver has converted are fine too). */
 export interface ShardStateRow {
   readonly cluster: string

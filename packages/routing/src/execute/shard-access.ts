@@ -1,7 +1,21 @@
 // The way to one shard: a pool for each of its nodes, made and checked by the shard's record, and what its database
 // says about functions and tables.
-import { FleetError, type Clock, type Epoch, type NodeRecord, type ShardRecord } from '@fleetshard/core'
-import { parseShardState, routerApplicationPrefix, shardStateCheck } from '../shard-state.ts'
+import {
+  FleetError,
+  isFleetError,
+  parseEpoch,
+  type Clock,
+  type Epoch,
+  type NodeRecord,
+  type ShardRecord,
+} from '@fleetshard/core'
+import {
+  parseShardState,
+  routerApplicationPrefix,
+  shardStateCheck,
+  unclaimedCheck,
+  type ShardIdentity,
+} from '../shard-state.ts'
 import {
   connectServer,
   createPreparedStatements,
@@ -16,6 +30,12 @@ import { NodePool } from './node-pool.ts'
 import { loadSchemaFacts, type SchemaFacts } from './schema-facts.ts'
 import type { Session, SessionKind } from './session.ts'
 
+/**
+ * What a new connection wants of its database: that the shard has claimed it (`claimed`), or, for the shards of a
+ * topology file, which claim none, that no shard of a managed keyspace has (`static`).
+ */
+export type IdentityCheck = 'claimed' | 'static'
+
 /** What the ways to all shards share. */
 export interface ShardAccessParts {
   readonly log: RoutingLog
@@ -23,6 +43,8 @@ export interface ShardAccessParts {
   readonly sweeper: DeadlineSweeper
   readonly limits: ExecuteLimits
   readonly routerId: string
+  /** `claimed` where it is left out. */
+  readonly identityCheck?: IdentityCheck
   /** Routers alive, this one included; the limit of connections is divided by it. */
   readonly routersAlive: () => number
   /** The uuid of the cluster, null as long as it is not known. */
@@ -244,7 +266,10 @@ export class ShardAccess {
     const connection = await this.#connect(node, { kind, password, signal })
     let epochMin: Epoch
     try {
-      epochMin = await this.#check(connection, signal)
+      epochMin =
+        this.#parts.identityCheck === 'static'
+          ? await this.#checkUnclaimed(connection, signal)
+          : await this.#check(connection, signal)
     } catch (error) {
       connection.destroy(
         error instanceof FleetError ? error : new FleetError('internal', 'the check of the shard failed'),
@@ -298,18 +323,8 @@ export class ShardAccess {
   async #check(connection: ServerConnection, signal: AbortSignal): Promise<Epoch> {
     const record = this.#record
     const epoch = this.#parts.epochOf(record)
-    const rows = await readState(connection, signal)
-    const row = rows[0]
-    if (row === undefined) throw wrongDatabase(record, 'no shard has claimed that database')
-    const [cluster, keyspace, shard, term, epochMin, block] = row
-    const state = parseShardState({
-      cluster: cluster ?? '',
-      keyspace: keyspace ?? '',
-      shard: shard ?? '',
-      term: term ?? '',
-      epoch_min: epochMin ?? '',
-      sequence_block: block ?? '',
-    })
+    const state = await readState(connection, signal)
+    if (state === null) throw wrongDatabase(record, 'no shard has claimed that database')
     const known = this.#parts.cluster()
     if (
       state.shard !== record.id ||
@@ -330,10 +345,47 @@ export class ShardAccess {
     }
     return state.epochMin
   }
+
+  /** Nobody fences a static shard: maps of any epoch are good. @throws FleetError `wrong_database` */
+  async #checkUnclaimed(connection: ServerConnection, signal: AbortSignal): Promise<Epoch> {
+    const record = this.#record
+    const [found] = await runCheck(connection, unclaimedCheck, signal)
+    if (found?.[0] !== 't') return parseEpoch(0)
+    let state: ShardIdentity | null
+    try {
+      state = await readState(connection, signal)
+    } catch (error) {
+      if (!isFleetError(error, 'sql_error')) throw error
+      throw claimedDatabase(record, 'the login may not read who has claimed that database')
+    }
+    if (state === null) return parseEpoch(0)
+    throw claimedDatabase(
+      record,
+      `that database belongs to shard ${state.shard} of keyspace ${state.keyspace}`,
+    )
+  }
 }
 
-async function readState(connection: ServerConnection, signal: AbortSignal): Promise<QueryResult['rows']> {
-  const { statements, identityIndex } = shardStateCheck
+async function readState(connection: ServerConnection, signal: AbortSignal): Promise<ShardIdentity | null> {
+  const [row] = await runCheck(connection, shardStateCheck, signal)
+  if (row === undefined) return null
+  const [cluster, keyspace, shard, term, epochMin, block] = row
+  return parseShardState({
+    cluster: cluster ?? '',
+    keyspace: keyspace ?? '',
+    shard: shard ?? '',
+    term: term ?? '',
+    epoch_min: epochMin ?? '',
+    sequence_block: block ?? '',
+  })
+}
+
+/** The rows that a check is about. */
+async function runCheck(
+  connection: ServerConnection,
+  { statements, identityIndex }: typeof shardStateCheck | typeof unclaimedCheck,
+  signal: AbortSignal,
+): Promise<QueryResult['rows']> {
   const results = await Promise.all(statements.map((text) => query(connection, text, [], { signal })))
   return results[identityIndex]?.rows ?? []
 }
@@ -362,4 +414,14 @@ function wrongDatabase(record: ShardRecord, what: string): FleetError {
   return new FleetError('wrong_database', `the node of shard ${record.name} is not its own: ${what}`, {
     hint: 'check the endpoint: fleetshard shard get',
   })
+}
+
+function claimedDatabase(record: ShardRecord, what: string): FleetError {
+  return new FleetError(
+    'wrong_database',
+    `the node of ${record.name} is not for a static topology: ${what}`,
+    {
+      hint: 'use a router with the catalog of that keyspace, or another database in the topology file',
+    },
+  )
 }

@@ -2,7 +2,13 @@
 import { FleetError, type Clock, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import type { RouterPort } from '../../catalog/router-port.ts'
 import type { Logger, Metrics, Service } from '../../runtime/mod.ts'
-import { DeadlineSweeper, Executor, ShardAccess, type ExecuteLimits } from '@fleetshard/routing/execute'
+import {
+  DeadlineSweeper,
+  Executor,
+  ShardAccess,
+  type ExecuteLimits,
+  type IdentityCheck,
+} from '@fleetshard/routing/execute'
 import { HttpListener } from './listeners/http/listener.ts'
 import type { EndpointLimits } from './listeners/http/endpoint.ts'
 import type { QueryLimits } from './listeners/http/query.ts'
@@ -43,6 +49,8 @@ export interface RouterDeps {
   readonly copy: LoadedCopy | null
   /** What a secretRef other than `catalog:` stands for. */
   readonly readSecret: (secretRef: string, signal: AbortSignal) => Promise<string>
+  /** What new connections to shards check; `claimed` where it is left out. */
+  readonly identityCheck?: IdentityCheck
   readonly options: RouterOptions
 }
 
@@ -174,6 +182,7 @@ export class Router implements Service {
         sweeper: this.#sweeper,
         limits: options.execute,
         routerId: options.id,
+        identityCheck: this.#deps.identityCheck ?? 'claimed',
         routersAlive: () => port.view.current().routers.size,
         cluster: () => port.view.current().cluster?.id ?? this.#deps.copy?.cluster ?? null,
         password: (ref, signal) => this.#passwords.get(ref, signal),

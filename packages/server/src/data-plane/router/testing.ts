@@ -8,6 +8,7 @@ import {
   type KeyspaceSnapshot,
   type NodeRecord,
   type ShardId,
+  type ShardRecord,
   type TableRecord,
 } from '@fleetshard/core'
 import type { CatalogChange, CatalogState, RouterPort } from '../../catalog/router-port.ts'
@@ -15,7 +16,7 @@ import { createEngine } from '../../engine/mod.ts'
 import { exec } from '@fleetshard/routing/wire'
 import type { TestPostgres } from '../../engine/postgres/wire/testing.ts'
 import { createMetrics, silentLogger, systemClock } from '../../runtime/mod.ts'
-import { executeLimitsDefault, type ExecuteLimits } from '@fleetshard/routing/execute'
+import { executeLimitsDefault, type ExecuteLimits, type IdentityCheck } from '@fleetshard/routing/execute'
 import { testSnapshot } from '@fleetshard/routing/testing'
 import { Router, type RouterOptions } from './router.ts'
 
@@ -26,6 +27,8 @@ export interface TestRouterOptions {
   /** Runs on every shard before the router starts. */
   readonly schema?: string
   readonly execute?: Partial<ExecuteLimits>
+  /** `static`: nobody claims the databases. */
+  readonly identityCheck?: IdentityCheck
   readonly options?: Partial<RouterOptions>
 }
 
@@ -58,17 +61,8 @@ export async function startTestRouter(server: TestPostgres, wanted: TestRouterOp
   let current: KeyspaceSnapshot = { ...plain, shards }
   for (const shard of shards) {
     await runOn(server, 'postgres', `create database ${database(shard.id)}`)
-    const target = { ...targetOf(server, database(shard.id)) }
-    const { keyspace, id, term, sequenceBlock } = shard
-    await createEngine('postgres', { clock: systemClock }).claim(target, {
-      cluster,
-      keyspace,
-      shard: id,
-      term,
-      epochMin: parseEpoch(1),
-      sequenceBlock,
-    })
-    if (wanted.schema !== undefined) await runOn(server, database(id), wanted.schema)
+    if (wanted.identityCheck !== 'static') await claimFor(server, database(shard.id), { cluster, shard })
+    if (wanted.schema !== undefined) await runOn(server, database(shard.id), wanted.schema)
   }
   const port = new FixedPort(cluster, () => current)
   const metrics = createMetrics(false)
@@ -79,6 +73,7 @@ export async function startTestRouter(server: TestPostgres, wanted: TestRouterOp
     metrics,
     copy: null,
     readSecret: () => Promise.reject(new Error('there are no secrets here')),
+    identityCheck: wanted.identityCheck ?? 'claimed',
     options: {
       ...optionsDefault,
       execute: { ...executeLimitsDefault, connectionsPerNodeMax: 6, ...wanted.execute },
@@ -159,6 +154,17 @@ function nodeOf(server: TestPostgres, database: string): NodeRecord {
     zone: null,
     agent: null,
   }
+}
+
+/** Makes the database the shard's. */
+export async function claimFor(
+  server: TestPostgres,
+  database: string,
+  { cluster, shard }: { readonly cluster: string; readonly shard: ShardRecord },
+): Promise<void> {
+  const { keyspace, id, term, sequenceBlock } = shard
+  const claim = { cluster, keyspace, shard: id, term, epochMin: parseEpoch(1), sequenceBlock }
+  await createEngine('postgres', { clock: systemClock }).claim(targetOf(server, database), claim)
 }
 
 async function runOn(server: TestPostgres, database: string, sql: string): Promise<void> {

@@ -1,5 +1,6 @@
 // A database belongs to one shard, and what a router checks when it connects can't be read behind a change's back.
 import { parseEpoch, parseShardId, parseTerm } from '@fleetshard/core'
+import { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   checkShardState,
@@ -27,6 +28,26 @@ describe.each(testVersions)('identity on $label', (version) => {
     const again = await testEngine.claim(target, { ...first, term: parseTerm(1), epochMin: parseEpoch(9) })
     expect(again).toEqual({ ...first, epochMin: 9 })
     expect((await testEngine.inspectNode(target)).identity).toEqual(again)
+  })
+
+  it('ends connections that routers of a static topology have to a database nobody had claimed', async () => {
+    const database = await server.createDatabase()
+    const { host, port, user, password } = server
+    const lost = Promise.withResolvers<Error>()
+    const router = new Client({
+      host,
+      port,
+      user,
+      password,
+      database,
+      application_name: 'fleetshard/router x',
+    })
+    router.on('error', lost.resolve)
+    await router.connect()
+    const other = await server.connect({ database })
+    await testEngine.claim(targetOf(server, database), claimOf('a'))
+    expect(await lost.promise).toBeInstanceOf(Error)
+    expect((await other.query('select 1 as one')).rows).toEqual([{ one: 1 }])
   })
 
   it("refuses another shard's database and names the owner (two shards never share one)", async () => {

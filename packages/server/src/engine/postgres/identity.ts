@@ -59,7 +59,10 @@ export async function claim(session: Session, wanted: ShardClaim): Promise<Shard
     await install(session)
     const found = await readIdentity(session)
     if (found !== null) refuseForeign(session, found, wanted)
-    return writeIdentity(session, wanted)
+    const identity = await writeIdentity(session, wanted)
+    // Those of a static topology are let into unclaimed databases only; when they come back they see the claim.
+    if (found === null) await endRouterConnections(session)
+    return identity
   })
 }
 

@@ -32,11 +32,8 @@ function writable(backend: FileBackend, path: string): CatalogStore {
       const values = new Map(await readMap(store, ''))
       for (const write of writes) apply(values, write)
       await replaceFile(path, JSON.stringify(Object.fromEntries(values)))
-      const wanted = JSON.stringify([...values].toSorted())
-      await until(
-        'the file was read',
-        async () => JSON.stringify([...(await readMap(store, ''))].toSorted()) === wanted,
-      )
+      const wanted = textOf(values)
+      await until('the file was read', async () => textOf(await readMap(store, '')) === wanted)
       const { entries, revision } = await store.read('')
       const revisions = new Map(entries.map((entry) => [entry.key, entry.revision]))
       return { kind: 'committed', revision, revisions }
@@ -44,6 +41,9 @@ function writable(backend: FileBackend, path: string): CatalogStore {
     [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
   }
 }
+
+const textOf = (values: ReadonlyMap<string, string>): string =>
+  JSON.stringify([...values].toSorted(([a], [b]) => (a < b ? -1 : 1)))
 
 function apply(values: Map<string, string>, write: StoreWrite): void {
   if (write.kind === 'put') values.set(write.key, write.value)
