@@ -53,7 +53,7 @@ export function temporaryFolder(): string {
 }
 
 /** A range of ports for Postgres that clusters of other tests hardly share. */
-function postgresPort(): number {
+export function postgresPort(): number {
   return 16_000 + Math.floor(Math.random() * 150) * 100
 }
 

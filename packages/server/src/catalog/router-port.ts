@@ -25,6 +25,8 @@ export interface RouterPort extends Service {
     CatalogView,
     'current' | 'isLoaded' | 'loaded' | 'until' | 'ageMs' | 'subscribe' | 'changes'
   >
+  /** What to do about a keyspace that is not there, where it is something else than to create it. */
+  readonly missingKeyspaceHint?: () => string
   /** Says that from now on this router works with that epoch; written soon, never lowered. */
   acknowledge(keyspace: KeyspaceName, epoch: Epoch): void
   /** True while the registration, with all acknowledgements, is known to be in the catalog. */

@@ -33,6 +33,8 @@ export async function openStaticPort(parts: StaticPortParts): Promise<StaticPort
     name: 'topology file',
     view,
     problem: () => backend.problem(),
+    missingKeyspaceHint: () =>
+      `${path} has the keyspace ${[...view.current().keyspaces.keys()].join(', ')}: name it in options.keyspace`,
     acknowledge: () => undefined,
     isRegistered: () => false,
     async secret(name, signal) {

@@ -25,6 +25,7 @@ import { tableDelete } from './commands/table-delete.ts'
 import { tableGet } from './commands/table-get.ts'
 import { tableList } from './commands/table-list.ts'
 import { tableSuggest } from './commands/table-suggest.ts'
+import { topologyValidate } from './commands/topology-validate.ts'
 import { wait } from './commands/wait.ts'
 import { roleCommands, type RoleRunners } from './role-commands.ts'
 import type { CommandSpec } from './spec.ts'
@@ -57,6 +58,7 @@ export function commandTable(runners: RoleRunners): readonly CommandSpec[] {
     nodeDelete,
     jobList,
     jobGet,
+    topologyValidate,
     wait,
     configShow,
     completionCommand(() => table),

@@ -70,5 +70,6 @@ export const NOUNS: Readonly<Record<string, string>> = {
   shard: 'owners of ranges of the hash ring',
   node: 'database servers',
   job: 'long work of the control plane',
+  topology: 'topology files of the static mode',
   config: 'settings of this program',
 }

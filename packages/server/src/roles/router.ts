@@ -1,22 +1,30 @@
 // `fleetshard router`: the data plane as a process. It starts without the catalog too, from the copy of the shard map
-// that an earlier run left on disk.
+// that an earlier run left on disk; or it has none at all, and its map is a topology file (static mode).
 import { createHash, randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { FleetError, parseRouterId, toFleetError, type RouterRecord } from '@fleetshard/core'
 import type { CommandContext, ExitCode } from '../cli/mod.ts'
-import { createRouterPort } from '../catalog/mod.ts'
-import { Router, loadMapCopy, type LoadedCopy, type RouterOptions } from '../data-plane/router/mod.ts'
+import { createRouterPort, openStaticPort } from '../catalog/mod.ts'
+import {
+  Router,
+  loadMapCopy,
+  type LoadedCopy,
+  type RouterDeps,
+  type RouterOptions,
+} from '../data-plane/router/mod.ts'
 import {
   flagOf,
   listenError,
   redactUrl,
   type Config,
   type Environment,
+  type Health,
   type Logger,
   type Service,
 } from '../runtime/mod.ts'
+import { createSecretResolver, type SecretResolver } from '../security/mod.ts'
 import { openCatalog, type OpenCatalog } from './catalog.ts'
 import { reachableHost, urlHost } from './loopback.ts'
 import { knownPort, runRole, type Role, type RoleParts } from './process.ts'
@@ -37,6 +45,8 @@ const statementBytesMax = 1024 * 1024
 /** Runs a router until a signal. */
 export function runRouter(context: CommandContext): Promise<ExitCode> {
   return runRole(context, 'router', 'router.metrics-port', async (parts) => {
+    const topologyFile = parts.config.get('router.topology-file')
+    if (topologyFile !== null) return buildStaticRouter(parts, topologyFile)
     const open = openCatalog({ ...parts, role: 'router' })
     const mapFile = parts.config.get('router.map-cache-file') ?? mapFileOf(parts.config, parts.env)
     const built = await buildRouter(parts, open, { mapFile, id: parts.config.get('router.id') })
@@ -58,7 +68,7 @@ export async function buildRouter(
   open: OpenCatalog,
   choices: RouterChoices,
 ): Promise<Role> {
-  const { config, clock, log, metrics } = parts
+  const { config, clock, log } = parts
   const { catalog, secrets } = open
   const id = parseRouterId(choices.id ?? `router-${randomBytes(4).toString('hex')}`)
   const mapFile = await usableMapFile(choices.mapFile, log)
@@ -72,19 +82,58 @@ export async function buildRouter(
       ...(copy === null ? {} : { seed: copy.keyspaces }),
     },
   )
-  const router = new Router({
-    log,
-    clock,
-    port,
-    metrics,
-    copy,
-    options,
-    async readSecret(secretRef, signal) {
-      const password = await secrets.resolve(secretRef, signal)
-      if (password !== null) return password
-      throw new FleetError('secret_unavailable', 'a node has no secretRef')
-    },
+  return routerRole(
+    parts,
+    { port, copy, options, readSecret: secretReader(secrets) },
+    { registered: () => port.isRegistered() },
+  )
+}
+
+/**
+ * The router of the static mode: no catalog, no registration, and nothing kept on disk, for the file is there.
+ * @throws FleetError `invalid_config` for a file that is not valid, or when a catalog is named as well
+ */
+async function buildStaticRouter(parts: RoleParts, path: string): Promise<Role> {
+  const { config, clock, log, env } = parts
+  if (config.isGiven('catalog.url')) {
+    throw new FleetError('invalid_config', 'both a topology file and a catalog are given', {
+      hint: `give ${flagOf('router.topology-file')} for the static mode, or ${flagOf('catalog.url')}`,
+    })
+  }
+  const id = parseRouterId(config.get('router.id') ?? `router-${randomBytes(4).toString('hex')}`)
+  const options = routerOptions(parts, {
+    id,
+    mapFile: null,
+    port: await knownPort(config, 'router.http-port'),
   })
+  const port = await openStaticPort({ path, clock, log })
+  parts.metrics.observedGauge(
+    { name: 'topology_file_refused', help: '1 while the topology file is not what is served' },
+    () => [{ labels: [], value: port.problem() === null ? 0 : 1 }],
+  )
+  // The port has the passwords of the file, and the parser lets no secretRef of a catalog through.
+  const secrets = createSecretResolver({
+    clock,
+    sources: { env: (name) => env[name], catalog: () => Promise.resolve(null) },
+  })
+  return routerRole(
+    parts,
+    { port, copy: null, options, readSecret: secretReader(secrets), identityCheck: 'static' },
+    { topology_file: () => path, topology_problem: () => port.problem() },
+  )
+}
+
+/** What a role of this kind adds to its health. */
+type HealthFacts = Readonly<Record<string, () => Health[string]>>
+
+function routerRole(
+  parts: RoleParts,
+  own: Pick<RouterDeps, 'port' | 'copy' | 'options' | 'readSecret' | 'identityCheck'>,
+  facts: HealthFacts,
+): Role {
+  const { config, log, clock, metrics } = parts
+  const { port, copy, options } = own
+  const router = new Router({ log, clock, metrics, ...own })
   const knowsMap = (signal: AbortSignal): Promise<unknown> =>
     copy === null || copy.keyspaces.length === 0 ? port.view.loaded(signal) : Promise.resolve()
   return {
@@ -94,9 +143,17 @@ export async function buildRouter(
     health: () => ({
       ok: true,
       role: 'router',
-      registered: port.isRegistered(),
+      ...Object.fromEntries(Object.entries(facts).map(([name, read]) => [name, read()])),
       map_age_ms: Number.isFinite(router.mapAgeMs()) ? Math.round(router.mapAgeMs()) : null,
     }),
+  }
+}
+
+function secretReader(secrets: SecretResolver): RouterDeps['readSecret'] {
+  return async (secretRef, signal) => {
+    const password = await secrets.resolve(secretRef, signal)
+    if (password !== null) return password
+    throw new FleetError('secret_unavailable', 'a node has no secretRef')
   }
 }
 

@@ -254,6 +254,14 @@ export const SETTINGS = {
     usedBy: ['router'],
   },
 
+  'router.topology-file': {
+    type: 'path',
+    default: null,
+    doc: 'Topology file of the static mode, in place of a catalog; see docs/guides/static-mode.md.',
+    usedBy: ['router'],
+    aliases: { router: ['topology-file'] },
+  },
+
   // Manager
   'manager.http-port': {
     type: 'port',

@@ -53,7 +53,7 @@ export class Maps implements Disposable {
   get(keyspace: string): ShardMap {
     const map = this.#maps.get(keyspace)
     if (map !== undefined) return map
-    const { view } = this.#parts.port
+    const { view, missingKeyspaceHint } = this.#parts.port
     if (this.#maps.size === 0 && !view.isLoaded()) {
       throw new FleetError(
         'catalog_unavailable',
@@ -64,7 +64,9 @@ export class Maps implements Disposable {
       )
     }
     throw new FleetError('not_found', `there is no keyspace ${JSON.stringify(keyspace)}`, {
-      hint: 'create it: fleetshard keyspace create, or create a shard without naming a keyspace for the default one',
+      hint:
+        missingKeyspaceHint?.() ??
+        'create it: fleetshard keyspace create, or create a shard without naming a keyspace for the default one',
     })
   }
 
