@@ -1,7 +1,7 @@
 // Reads the fields of objects in a topology file: each reader gives the value or notes what is wrong with it, so that
 // one look at a file finds all of its mistakes.
 import { didYouMean } from '../suggest.ts'
-import type { JsonNode } from './json-tree.ts'
+import type { JsonNode } from '../json-tree.ts'
 
 /** Something wrong in a file. `at` is the offset of what it is about. */
 export interface Mistake {

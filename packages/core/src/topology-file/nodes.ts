@@ -13,7 +13,7 @@ import {
   type Fields,
   type NoteMistake,
 } from './fields.ts'
-import type { JsonNode } from './json-tree.ts'
+import type { JsonNode } from '../json-tree.ts'
 
 /** A server as the file has it. */
 export interface FileNode {

@@ -26,7 +26,7 @@ import {
   type Mistake,
   type NoteMistake,
 } from './fields.ts'
-import { JsonSyntaxError, parseJsonTree, positionOf, type JsonNode } from './json-tree.ts'
+import { JsonSyntaxError, parseJsonTree, positionOf, type JsonNode } from '../json-tree.ts'
 import { readNode, TLS_MODES, type FileNode } from './nodes.ts'
 import { readTables } from './tables.ts'
 

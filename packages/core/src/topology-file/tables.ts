@@ -3,7 +3,7 @@ import { parseShardId } from '../ids.ts'
 import type { KeyspaceName } from '../ids.ts'
 import type { KeyType, TableKind, TableRecord } from '../model.ts'
 import { fieldsOf, integerField, requiredText, wordField, type Fields, type NoteMistake } from './fields.ts'
-import type { JsonNode } from './json-tree.ts'
+import type { JsonNode } from '../json-tree.ts'
 
 const FIELDS = ['name', 'kind', 'key_column', 'key_type', 'home_shard'] as const
 const KINDS = ['sharded', 'reference', 'global'] as const satisfies readonly TableKind[]

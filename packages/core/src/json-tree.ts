@@ -1,5 +1,5 @@
 // JSON as a tree whose values know where they stand, so that an error about any of them can name its line and column.
-// JSON.parse keeps no positions. Messages never quote the text: it may be a part of a password.
+// JSON.parse keeps no positions. Messages never quote a value: it may be a part of a password.
 
 /** A value and the offset of its first character. */
 export type JsonNode =
