@@ -197,8 +197,12 @@ describe('a mistake in a topology file', () => {
   })
 
   it.each<[string, object | string, string]>([
-    ['a missing number', { shards: [shard(0), shard(2)] }, 'there are 2 shards, and none is number 1'],
-    ['numbers from 1 on', { shards: [shard(1), shard(2)] }, 'none is number 0'],
+    [
+      'a missing number',
+      { shards: [shard(0), shard(2)] },
+      'shard_id 2 is beyond the number of shards, and number 1 is missing',
+    ],
+    ['numbers from 1 on', { shards: [shard(1), shard(2)] }, 'number 0 is missing'],
     ['no shard', {}, 'lacks the field "shards"'],
     ['a shard without a primary', { shards: [{ shard_id: 0 }] }, 'shards[0] lacks the field "primary"'],
     ['a number as a text', { shards: [shard('0')] }, 'shard_id must be a whole number from 0'],

@@ -302,7 +302,7 @@ function refuseMissingNumbers(shards: readonly FileShard[], note: NoteMistake): 
   if (missing < 0 || beyond === undefined) return
   note({
     at: beyond.at,
-    message: `shard_id ${String(beyond.number)}: there are ${String(shards.length)} shards, and none is number ${String(missing)}`,
+    message: `shard_id ${String(beyond.number)} is beyond the number of shards, and number ${String(missing)} is missing`,
     hint: 'under modulo the numbers of n shards are 0 to n-1, since a key lies on shard hash % n',
   })
 }

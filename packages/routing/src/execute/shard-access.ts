@@ -312,8 +312,9 @@ export class ShardAccess {
         signal,
       )
     } catch (error) {
-      const isRefused =
-        error instanceof FleetError && (error.sqlstate === '28P01' || error.sqlstate === '28000')
+      // What the server said is a fact of the error; its own SQLSTATE says that the shard cannot be reached.
+      const said = error instanceof FleetError ? error.facts['server_sqlstate'] : undefined
+      const isRefused = said === '28P01' || said === '28000'
       if (isRefused && node.secretRef !== null) this.#parts.onPasswordRefused(node.secretRef)
       throw error
     }

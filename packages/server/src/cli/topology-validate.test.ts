@@ -1,5 +1,5 @@
 // `topology validate`: what is shown of a good file, and what is said about a bad one.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -85,6 +85,15 @@ describe('topology validate', () => {
     const json = await validate(bad, '-o', 'json')
     expect(json.code).toBe(2)
     expect(JSON.parse(json.out)).toMatchObject({ valid: false, mistakes: [{ column: 3 }, {}] })
+  })
+
+  it('shows the example of the guide as the guide says', async () => {
+    const guide = readFileSync(new URL('../../../../docs/guides/static-mode.md', import.meta.url), 'utf8')
+    const [, example = ''] = /```json\n([\s\S]*?)```/.exec(guide) ?? []
+    const [, shown = ''] = /```\n(keyspace default[\s\S]*?)```/.exec(guide) ?? []
+    const { code, out } = await validate(example)
+    expect(code).toBe(0)
+    expect(out).toBe(shown)
   })
 
   it('reads standard input, and says when there is no file', async () => {
