@@ -2,6 +2,8 @@
 import { defineConfig } from 'vitest/config'
 
 const exclude = ['**/node_modules/**', '**/.build/**']
+/** A busy machine makes what is waited for late, not wrong. */
+const expect = { poll: { timeout: 20_000 } }
 
 export default defineConfig({
   test: {
@@ -11,6 +13,7 @@ export default defineConfig({
           name: 'unit',
           include: ['packages/*/src/**/*.test.ts', 'tools/**/*.test.ts', 'bench/**/*.test.ts'],
           exclude: [...exclude, '**/*.pg.test.ts'],
+          expect,
           isolate: false,
           testTimeout: 30_000,
         },
@@ -20,6 +23,7 @@ export default defineConfig({
           name: 'pg',
           include: ['packages/*/src/**/*.pg.test.ts'],
           exclude,
+          expect,
           testTimeout: 60_000,
           hookTimeout: 120_000,
           maxWorkers: 2,
@@ -30,6 +34,7 @@ export default defineConfig({
           name: 'e2e',
           include: ['tests/e2e/**/*.test.ts'],
           exclude,
+          expect,
           testTimeout: 120_000,
           hookTimeout: 180_000,
           maxWorkers: 2,
