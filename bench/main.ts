@@ -3,9 +3,16 @@ import { parseArgs } from 'node:util'
 import { formatReport, round, type Report, type Run } from './harness/report.ts'
 import { http } from './workloads/http.ts'
 import { lookup } from './workloads/lookup.ts'
+import { manager } from './workloads/manager.ts'
+import { routerMemory } from './workloads/router-memory.ts'
 
 /** Workloads by name: one line each. */
-const WORKLOADS: Readonly<Record<string, (onRun: (run: Run) => void) => Promise<Report>>> = { lookup, http }
+const WORKLOADS: Readonly<Record<string, (onRun: (run: Run) => void) => Promise<Report>>> = {
+  lookup,
+  http,
+  manager,
+  'router-memory': routerMemory,
+}
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -1,13 +1,9 @@
 // A throw-away cluster for workloads: `fleetshard up` in a temporary folder, and a router in a process of its own, so
 // that its CPU time and memory can be told apart.
-import { spawn, type ChildProcess } from 'node:child_process'
 import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { measure, type Measured } from './process.ts'
-
-const launcher = join(import.meta.dirname, '../../node_modules/.bin/fleetshard')
-const readyMsMax = 60_000
+import { freePort, installedPostgres, isReady, startProgram, stopProgram, until } from './program.ts'
 
 /** A running cluster. */
 export interface BenchCluster extends AsyncDisposable {
@@ -30,24 +26,21 @@ export async function startBenchCluster(shards: number): Promise<BenchCluster> {
     ),
   )
   const bin = installedPostgres()
-  const up = start(
-    [
-      'up',
-      '--data-dir',
-      dataDir,
-      '--shards',
-      String(shards),
-      '--replicas',
-      '0',
-      '--agent-port=0',
-      ...ports,
-      ...(bin === null ? [] : ['--pg-bin', bin]),
-    ],
-    {},
-  )
+  const up = startProgram([
+    'up',
+    '--data-dir',
+    dataDir,
+    '--shards',
+    String(shards),
+    '--replicas',
+    '0',
+    '--agent-port=0',
+    ...ports,
+    ...(bin === null ? [] : ['--pg-bin', bin]),
+  ])
   const state = await until(() => readState(dataDir), up)
   const port = await freePort()
-  const router = start(
+  const router = startProgram(
     [
       'router',
       '--http-port',
@@ -70,8 +63,8 @@ export async function startBenchCluster(shards: number): Promise<BenchCluster> {
     router: { ...measure(router, {}), port },
     nodeUrl: (nodeId) => nodeUrl(dataDir, nodeId),
     async [Symbol.asyncDispose]() {
-      await stop(router)
-      await stop(up)
+      await stopProgram(router)
+      await stopProgram(up)
       rmSync(dataDir, { recursive: true, force: true })
     },
   }
@@ -83,38 +76,6 @@ interface State {
   readonly catalog: { readonly url: string; readonly passwordFile: string }
 }
 
-/** The embedded build is made small, not fast. */
-function installedPostgres(): string | null {
-  const root = '/usr/lib/postgresql'
-  const versions = existsSync(root) ? readdirSync(root).toSorted((a, b) => Number(b) - Number(a)) : []
-  const found = versions.find((version) => existsSync(join(root, version, 'bin', 'initdb')))
-  return found === undefined ? null : join(root, found, 'bin')
-}
-
-function start(args: readonly string[], env: NodeJS.ProcessEnv): ChildProcess {
-  return spawn(process.execPath, [launcher, ...args, '--log-level', 'warn'], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-    env: { ...process.env, NO_COLOR: '1', ...env },
-  })
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  const ended = new Promise((resolve) => child.once('exit', resolve))
-  child.kill('SIGTERM')
-  await ended
-}
-
-async function until<T>(look: () => Promise<T | null>, child: ChildProcess): Promise<T> {
-  const deadline = performance.now() + readyMsMax
-  while (performance.now() < deadline && child.exitCode === null) {
-    const found = await look()
-    if (found !== null) return found
-    await new Promise((resolve) => setTimeout(resolve, 50))
-  }
-  throw new Error('a process of the cluster did not become ready')
-}
-
 async function readState(dataDir: string): Promise<State | null> {
   const path = join(dataDir, 'cluster.json')
   if (!existsSync(path)) return null
@@ -122,11 +83,6 @@ async function readState(dataDir: string): Promise<State | null> {
   const answer = await fetch(`${state.urls.manager}/api/v1/shards`).catch(() => null)
   const body = answer?.ok === true ? ((await answer.json()) as { shards: unknown[] }) : { shards: [] }
   return body.shards.length > 0 ? state : null
-}
-
-async function isReady(port: number): Promise<true | null> {
-  const answer = await fetch(`http://127.0.0.1:${String(port)}/ready`).catch(() => null)
-  return answer?.ok === true ? true : null
 }
 
 /** The role of the cluster owns the databases; its password lies beside the group's others. */
@@ -144,16 +100,4 @@ function nodeUrl(dataDir: string, nodeId: string): string {
   const [, user = ''] = file.split('.')
   const password = readFileSync(join(dataDir, 'secrets', file), 'utf8').trim()
   return `postgres://${user}:${encodeURIComponent(password)}@127.0.0.1:${String(server.port)}/app`
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer()
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as AddressInfo
-      server.close(() => {
-        resolve(port)
-      })
-    })
-  })
 }

@@ -16,6 +16,15 @@ const OLDEST_MAJOR = 24
 const STARTED_BY = '_FLEETSHARD_LAUNCHER'
 const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2']
 
+/** Commands that run until they are stopped. */
+const SERVERS = new Set(['router', 'manager', 'worker', 'agent'])
+/**
+ * Room for objects that live for one request, MiB. Of the 16 that Node takes by itself a router under load made 130 MB
+ * more of resident memory.
+ */
+const YOUNG_MIB = 4
+const YOUNG_FLAG = '--max-semi-space-size'
+
 const self = realpathSync(fileURLToPath(import.meta.url))
 const [major = 0] = process.versions.node.split('.').map(Number)
 const canRun = major >= OLDEST_MAJOR
@@ -25,6 +34,7 @@ delete process.env[STARTED_BY]
 const newer = canRun || startedByLauncher ? null : findNode(dirname(self))
 if (newer !== null) runWith(newer)
 else if (canRun) {
+  becomeSmall()
   keepCompiled()
   await import('../src/main.ts')
 } else refuse()
@@ -40,6 +50,31 @@ function findNode(start) {
     if (existsSync(candidate) && realpathSync(candidate) !== realpathSync(process.execPath)) return candidate
     if (dirname(folder) === folder) return null
   }
+}
+
+/**
+ * The flags of a server that is about to run, unless somebody chose them.
+ * @returns {string[]}
+ */
+function serverFlags() {
+  const chosen = [...process.execArgv, process.env.NODE_OPTIONS ?? ''].some((text) =>
+    text.includes(YOUNG_FLAG),
+  )
+  const isServer = process.argv.slice(2).some((word) => SERVERS.has(word))
+  return isServer && !chosen ? [`${YOUNG_FLAG}=${YOUNG_MIB}`] : []
+}
+
+/** Begins a server anew in this very process, with its flags: they count from the start of a process only. */
+function becomeSmall() {
+  const flags = serverFlags()
+  if (flags.length === 0 || process.channel || process.platform === 'win32' || !process.execve) return
+  process.execve(process.execPath, [
+    process.execPath,
+    ...flags,
+    ...process.execArgv,
+    self,
+    ...process.argv.slice(2),
+  ])
 }
 
 /**
@@ -68,7 +103,7 @@ function findModules(start) {
 function runWith(node) {
   // Before the child begins: a signal that comes in between would end the launcher and leave the child alone.
   for (const signal of FORWARDED) process.on(signal, () => child.kill(signal))
-  const child = spawn(node, [...process.execArgv, self, ...process.argv.slice(2)], {
+  const child = spawn(node, [...serverFlags(), ...process.execArgv, self, ...process.argv.slice(2)], {
     stdio: 'inherit',
     env: { ...process.env, [STARTED_BY]: String(process.pid) },
   })

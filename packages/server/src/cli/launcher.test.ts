@@ -61,6 +61,18 @@ async function ended(child: ChildProcess): Promise<Ended> {
 }
 
 describe('the launcher', () => {
+  test('gives a server little room for short-lived objects, as the same process', async () => {
+    const main = 'console.log(process.pid, ...process.execArgv.filter((flag) => flag.startsWith("--max-")))\n'
+    writeFileSync(join(root, 'packages/server/src/main.ts'), main)
+    const router = start('24.0.0', 'router')
+    expect(await ended(router)).toMatchObject({
+      code: 0,
+      out: `${String(router.pid)} --max-semi-space-size=4\n`,
+    })
+    const status = start('24.0.0', 'status')
+    expect((await ended(status)).out).toBe(`${String(status.pid)}\n`)
+  })
+
   test('runs the program itself on Node 24', async () => {
     installNode('echo must not run')
     expect(await ended(start('24.0.0', 'status', '-o', 'json'))).toMatchObject({

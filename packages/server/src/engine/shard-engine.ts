@@ -160,6 +160,11 @@ export interface ShardEngine {
   /** Negative when `a` lies before `b`, 0 when equal. */
   compare(a: LogPosition, b: LogPosition): number
 
+  /**
+   * Runs several calls on one connection, within the bounds together. Errors of `work` are passed on as they are.
+   */
+  onNode<T>(target: NodeTarget, work: (node: NodeCalls) => Promise<T>, bounds?: CallBounds): Promise<T>
+
   /** Reads only; any login will do, what it may not see is null. */
   inspectNode(target: NodeTarget, bounds?: CallBounds): Promise<NodeFacts>
 
@@ -275,6 +280,13 @@ export interface ShardEngine {
     prefix: string,
     bounds?: CallBounds,
   ): Promise<readonly { readonly gid: string; readonly ageMs: number }[]>
+}
+
+/** Calls of the engine on a connection that is open: they do and throw what its own of that name do. */
+export interface NodeCalls {
+  inspect(): Promise<NodeFacts>
+  claim(claim: ShardClaim): Promise<ShardIdentity>
+  release(shard: ShardId): Promise<boolean>
 }
 
 /** What an engine needs from outside. */

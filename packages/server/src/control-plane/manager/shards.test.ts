@@ -60,6 +60,15 @@ async function shares(): Promise<Record<string, number>> {
 }
 
 describe('creating shards', () => {
+  it('checks and claims on one connection, and releases on one when the shard is deleted', async () => {
+    databaseOf('a')
+    const before = simulation.connections()
+    const answer = await one.send('POST', '/api/v1/shards', { name: 'a', primary_endpoint: endpoint('a') })
+    expect([answer.status, simulation.connections() - before]).toEqual([201, 1])
+    expect((await one.send('DELETE', '/api/v1/shards/a')).status).toBe(204)
+    expect(simulation.connections() - before).toBe(2)
+  })
+
   it('takes the request of the reference: the first shard owns the whole ring', async () => {
     databaseOf('a')
     const answer = await one.send('POST', '/api/v1/shards', {

@@ -1,6 +1,6 @@
 // The Postgres engine: the port's methods, each on a connection of its own. All the work is in the files beside this.
 import { parseLsn } from '@fleetshard/core'
-import type { CallBounds, EngineParts, NodeTarget, ShardEngine } from '../shard-engine.ts'
+import type { CallBounds, EngineParts, NodeCalls, NodeTarget, ShardEngine } from '../shard-engine.ts'
 import { parseSchema } from './ddl/parse-schema.ts'
 import { describeTables } from './describe.ts'
 import { fenceEmptyTables, findRows } from './fence.ts'
@@ -9,7 +9,7 @@ import { inspectNode } from './inspect.ts'
 import { checkDeclaration } from './rules.ts'
 import { applySchema, finishPrepared, listPrepared, prepareSchema } from './schema-change.ts'
 import { alignSequences } from './sequences.ts'
-import { inTransaction, withSession, type Session } from './session.ts'
+import { inSession, inTransaction, openSession, withSession, type Session } from './session.ts'
 import { suggestTables } from './suggest.ts'
 
 /** Does no I/O. */
@@ -24,6 +24,10 @@ export function createPostgresEngine({ clock }: EngineParts): ShardEngine {
     compare(a, b) {
       const difference = parseLsn(a) - parseLsn(b)
       return difference < 0n ? -1 : difference > 0n ? 1 : 0
+    },
+    async onNode(target, work, bounds = {}) {
+      await using session = await openSession({ clock, target, bounds })
+      return await work(callsOn(session, bounds))
     },
     inspectNode: (target, bounds = {}) => on(target, bounds, inspectNode),
     readIdentity: (target, bounds = {}) => on(target, bounds, readIdentity),
@@ -55,5 +59,14 @@ export function createPostgresEngine({ clock }: EngineParts): ShardEngine {
       on(target, bounds, (session) => finishPrepared(session, gid, decision)),
     listPrepared: (target, prefix, bounds = {}) =>
       on(target, bounds, (session) => listPrepared(session, prefix)),
+  }
+}
+
+function callsOn(session: Session, bounds: CallBounds): NodeCalls {
+  const told = <T>(work: () => Promise<T>): Promise<T> => inSession(session, bounds, work)
+  return {
+    inspect: () => told(() => inspectNode(session)),
+    claim: (wanted) => told(() => claim(session, wanted)),
+    release: (shard) => told(() => release(session, shard)),
   }
 }

@@ -50,6 +50,24 @@ describe.each(testVersions)('identity on $label', (version) => {
     expect((await other.query('select 1 as one')).rows).toEqual([{ one: 1 }])
   })
 
+  it('does several calls on one connection, and passes on what its caller throws', async () => {
+    const target = targetOf(server, await server.createDatabase())
+    const own = new Error('of the caller')
+    const calls = testEngine.onNode(target, async (node) => {
+      expect((await node.inspect()).identity).toBeNull()
+      expect(await node.claim(claimOf('a'))).toEqual(claimOf('a'))
+      await expect(node.claim(claimOf('b'))).rejects.toMatchObject({ code: 'wrong_database' })
+      expect((await node.inspect()).identity).toEqual(claimOf('a'))
+      expect(await node.release(parseShardId('a'))).toBe(true)
+      await node.claim(claimOf('b'))
+      return 'done'
+    })
+    expect(await calls).toBe('done')
+    expect(await testEngine.readIdentity(target)).toEqual(claimOf('b'))
+    const failing = testEngine.onNode(target, () => Promise.reject(own))
+    await expect(failing).rejects.toBe(own)
+  })
+
   it("refuses another shard's database and names the owner (two shards never share one)", async () => {
     const target = await claimedDatabase(server, 'a')
     await expect(testEngine.claim(target, claimOf('b'))).rejects.toMatchObject({

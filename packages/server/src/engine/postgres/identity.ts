@@ -3,7 +3,7 @@
 import { FleetError, type Epoch, type ShardId, type Term } from '@fleetshard/core'
 import type { ShardClaim, ShardIdentity } from '../shard-engine.ts'
 import { describeTarget } from './errors.ts'
-import { installSql, keepOutOfSearchPathSql } from './install.ts'
+import { installStatements } from './install.ts'
 import {
   parseShardState,
   routerApplicationPrefix,
@@ -22,7 +22,11 @@ export async function readIdentity(session: Session): Promise<ShardIdentity | nu
   const [table] = await session.query<{ found: boolean }>(
     "select to_regclass('fleetshard.shard_state') is not null as found",
   )
-  if (table?.found !== true) return null
+  return table?.found === true ? storedIdentity(session) : null
+}
+
+/** The same of a database that has the table. */
+async function storedIdentity(session: Session): Promise<ShardIdentity | null> {
   const [row] = await session.query<ShardStateRow>(`select ${stateColumns} from fleetshard.shard_state`)
   return row === undefined ? null : parseShardState(row)
 }
@@ -48,17 +52,18 @@ function foreign(session: Session, found: ShardIdentity | null, wanted: ShardId)
 
 /** Exclusive until the end of the transaction: nobody checks or changes the state meanwhile. */
 export async function lockShardState(session: Session): Promise<void> {
-  await session.query(`select pg_advisory_xact_lock(${shardStateLockKey})`)
+  await session.query(lockShardStateSql)
 }
+
+const lockShardStateSql = `select pg_advisory_xact_lock(${shardStateLockKey})`
 
 /** See the port. */
 export async function claim(session: Session, wanted: ShardClaim): Promise<ShardIdentity> {
-  await refuseUnwritable(session)
-  return inTransaction(session, async () => {
-    await lockShardState(session)
-    await install(session)
-    const found = await readIdentity(session)
+  return inLockedDatabase(session, async (state) => {
+    refuseUnwritable(session, state)
+    const found = state.has_table ? await storedIdentity(session) : null
     if (found !== null) refuseForeign(session, found, wanted)
+    await session.script(installStatements(state.has_schema, state.login))
     const identity = await writeIdentity(session, wanted)
     // Those of a static topology are let into unclaimed databases only; when they come back they see the claim.
     if (found === null) await endRouterConnections(session)
@@ -66,31 +71,47 @@ export async function claim(session: Session, wanted: ShardClaim): Promise<Shard
   })
 }
 
-async function refuseUnwritable(session: Session): Promise<void> {
-  const [row] = await session.query<{ in_recovery: boolean; read_only: boolean }>(
-    `select pg_is_in_recovery() as in_recovery,
-            current_setting('default_transaction_read_only')::bool as read_only`,
+/** What a change of the identity has to know first. */
+interface DatabaseState {
+  readonly in_recovery: boolean
+  readonly read_only: boolean
+  readonly has_schema: boolean
+  readonly has_table: boolean
+  readonly login: string
+}
+
+// Looked up in the catalogs, not by to_regclass, which may answer from a cache of before the lock was waited for.
+const stateSql = `
+  select pg_is_in_recovery() as in_recovery, current_setting('transaction_read_only')::bool as read_only,
+         current_user as login,
+         exists (select from pg_namespace where nspname = 'fleetshard') as has_schema,
+         exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                  where n.nspname = 'fleetshard' and c.relname = 'shard_state') as has_table`
+
+/** Runs `work` in a transaction that has the lock of the state, and commits. */
+async function inLockedDatabase<T>(session: Session, work: (state: DatabaseState) => Promise<T>): Promise<T> {
+  return inTransaction(
+    session,
+    async () => {
+      const [state] = await session.script<DatabaseState>([lockShardStateSql, stateSql])
+      if (state === undefined) throw new FleetError('internal', 'the server does not know its own state')
+      return work(state)
+    },
+    'begin isolation level read committed',
   )
-  if (row?.in_recovery === true) {
+}
+
+function refuseUnwritable(session: Session, state: DatabaseState): void {
+  if (state.in_recovery) {
     throw new FleetError('node_check_failed', `${describeTarget(session.target)} is a replica`, {
       hint: 'give the primary; replicas get the identity by replication',
     })
   }
-  if (row?.read_only === true) {
+  if (state.read_only) {
     throw new FleetError('node_check_failed', `${describeTarget(session.target)} is read-only`, {
       hint: 'switch default_transaction_read_only off for this database and role',
     })
   }
-}
-
-async function install(session: Session): Promise<void> {
-  // CREATE SCHEMA IF NOT EXISTS wants the privilege even where the schema exists.
-  const [schema] = await session.query<{ found: boolean }>(
-    "select to_regnamespace('fleetshard') is not null as found",
-  )
-  if (schema?.found !== true) await session.query('create schema fleetshard')
-  for (const sql of installSql) await session.query(sql)
-  await session.query(keepOutOfSearchPathSql)
 }
 
 function refuseForeign(session: Session, found: ShardIdentity, wanted: ShardClaim): void {
@@ -131,12 +152,10 @@ async function writeIdentity(session: Session, wanted: ShardClaim): Promise<Shar
 
 /** See the port. Markers and id generator stay: column defaults of the user's may depend on them. */
 export async function release(session: Session, shard: ShardId): Promise<boolean> {
-  if ((await readIdentity(session)) === null) return false
-  await refuseUnwritable(session)
-  return inTransaction(session, async () => {
-    await lockShardState(session)
-    const found = await readIdentity(session)
+  return inLockedDatabase(session, async (state) => {
+    const found = state.has_table ? await storedIdentity(session) : null
     if (found === null) return false
+    refuseUnwritable(session, state)
     if (found.shard !== shard) throw foreign(session, found, shard)
     await session.query('delete from fleetshard.shard_state')
     await endRouterConnections(session)
@@ -149,11 +168,9 @@ export async function setEpochMin(
   session: Session,
   state: { readonly shard: ShardId; readonly epochMin: Epoch; readonly term?: Term },
 ): Promise<ShardIdentity> {
-  await requireIdentity(session, state.shard)
-  await refuseUnwritable(session)
-  return inTransaction(session, async () => {
-    await lockShardState(session)
+  return inLockedDatabase(session, async (database) => {
     await requireIdentity(session, state.shard)
+    refuseUnwritable(session, database)
     const identity = await raiseState(session, state.epochMin, state.term ?? 0)
     await endRouterConnections(session)
     return identity

@@ -29,14 +29,14 @@ const basicsSql = `
          current_setting('server_version_num')::int as version_number,
          pg_is_in_recovery() as in_recovery,
          current_setting('default_transaction_read_only')::bool as read_only,
-         d.datname as database, d.oid::text as oid, pg_encoding_to_char(d.encoding) as encoding,
+         current_database() as database,
+         (select d.oid::text from pg_database d where d.datname = current_database()) as oid,
+         getdatabaseencoding() as encoding,
          current_setting('wal_level') as wal_level,
          current_setting('max_prepared_transactions')::int as prepared_max,
          current_setting('max_connections')::int as connections_max,
-         r.rolsuper as superuser,
-         has_database_privilege(d.oid, 'CREATE') as may_create
-    from pg_database d, pg_roles r
-   where d.datname = current_database() and r.rolname = current_user`
+         current_setting('is_superuser')::bool as superuser,
+         has_database_privilege(current_database(), 'CREATE') as may_create`
 
 /** @throws FleetError `node_check_failed` for a server that is too old */
 export async function inspectNode(session: Session): Promise<NodeFacts> {

@@ -54,8 +54,8 @@ begin
 end
 $body$`
 
-/** Statements in order; each can be run again. The schema itself is made before, where it is missing. */
-export const installSql: readonly string[] = [
+/** In order; each can be run again. The schema itself is made before, where it is missing. */
+const objectsSql: readonly string[] = [
   `create table if not exists fleetshard.shard_state (
      only_row boolean primary key default true check (only_row),
      cluster uuid not null,
@@ -80,11 +80,14 @@ export const installSql: readonly string[] = [
   'grant execute on function fleetshard.next_id() to public',
 ]
 
+/** A login of the name of our schema. */
+const namesake = 'fleetshard'
+
 /**
  * A login named `fleetshard` would have our schema first in its search_path (`"$user", public`), and its unqualified
  * CREATE TABLE would land there. It gets a search_path without, in this database, unless it has one of its own.
  */
-export const keepOutOfSearchPathSql = `
+const keepOutOfSearchPathSql = `
 do $body$
 begin
   if current_user = 'fleetshard' and not exists (
@@ -95,3 +98,15 @@ begin
   end if;
 end
 $body$`
+
+/**
+ * What makes or completes our objects, to be run in one transaction as that login.
+ * CREATE SCHEMA IF NOT EXISTS wants the privilege even where the schema exists, so the caller has looked.
+ */
+export function installStatements(hasSchema: boolean, login: string): readonly string[] {
+  return [
+    ...(hasSchema ? [] : ['create schema fleetshard']),
+    ...objectsSql,
+    ...(login === namesake ? [keepOutOfSearchPathSql] : []),
+  ]
+}

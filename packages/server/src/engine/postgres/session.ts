@@ -1,7 +1,7 @@
 // One short-lived connection to a shard's server for control work: bounded by a deadline and a signal, with the
 // settings that such work needs. Statements of clients never come this way.
 import { Socket } from 'node:net'
-import { Client, type QueryResultRow } from 'pg'
+import { Client, type QueryResult, type QueryResultRow } from 'pg'
 import { FleetError, type Clock } from '@fleetshard/core'
 import { callTimeoutMsDefault, type CallBounds, type NodeTarget } from '../shard-engine.ts'
 import { describeTarget, hasSqlstate, toNodeError } from './errors.ts'
@@ -16,6 +16,11 @@ export interface Session extends AsyncDisposable {
   remainingMs(): number
   /** @throws the driver's error; FleetError `deadline_exceeded`; the signal's reason */
   query<Row extends QueryResultRow>(sql: string, parameters?: readonly unknown[]): Promise<readonly Row[]>
+  /**
+   * Runs statements in one trip, joined by semicolons; the first that fails ends it, and without a transaction block
+   * among them they are one. @returns the rows of the last one @throws as `query`
+   */
+  script<Row extends QueryResultRow>(statements: readonly string[]): Promise<readonly Row[]>
 }
 
 /** What opening a session needs. */
@@ -44,18 +49,19 @@ export async function openSession(parts: SessionParts): Promise<Session> {
       )
       return result.rows
     },
+    script: async <Row extends QueryResultRow>(statements: readonly string[]) => {
+      guard.throwIfOver()
+      // The driver's types know one result only; for several statements it gives a list of them.
+      const results: unknown = await guard.bound(client.query(statements.join(';\n')))
+      const last: unknown = Array.isArray(results) ? results.at(-1) : results
+      return (last as QueryResult<Row>).rows
+    },
     [Symbol.asyncDispose]: () => guard.close(client),
   }
   try {
     guard.throwIfOver()
     await guard.bound(client.connect())
-    await session.query(
-      `select pg_catalog.set_config('search_path', 'pg_catalog', false),
-              pg_catalog.set_config('statement_timeout', $1, false),
-              pg_catalog.set_config('idle_in_transaction_session_timeout', $1, false)`,
-      [String(Math.max(1, Math.ceil(guard.remainingMs())))],
-    )
-    await watchClient(session)
+    await configure(session)
     return session
   } catch (error) {
     await guard.close(client)
@@ -63,12 +69,20 @@ export async function openSession(parts: SessionParts): Promise<Session> {
   }
 }
 
+const settingsSql = `
+  pg_catalog.set_config('search_path', 'pg_catalog', false),
+  pg_catalog.set_config('statement_timeout', $1, false),
+  pg_catalog.set_config('idle_in_transaction_session_timeout', $1, false)`
 /** So that the server ends a statement soon after its caller is gone; not every platform can. */
-async function watchClient(session: Session): Promise<void> {
+const watchClientSql = `pg_catalog.set_config('client_connection_check_interval', '1s', false)`
+
+async function configure(session: Session): Promise<void> {
+  const parameters = [String(Math.max(1, Math.ceil(session.remainingMs())))]
   try {
-    await session.query("select set_config('client_connection_check_interval', '1s', false)")
+    await session.query(`select ${settingsSql}, ${watchClientSql}`, parameters)
   } catch (error) {
     if (!hasSqlstate(error, '22023')) throw error
+    await session.query(`select ${settingsSql}`, parameters)
   }
 }
 
@@ -78,15 +92,24 @@ export async function withSession<T>(
   work: (session: Session) => Promise<T>,
 ): Promise<T> {
   await using session = await openSession(parts)
+  return await inSession(session, parts.bounds, () => work(session))
+}
+
+/** Runs `work` on a session that stays open. Errors that leave are as those of `withSession`. */
+export async function inSession<T>(
+  { target }: Pick<Session, 'target'>,
+  bounds: CallBounds,
+  work: () => Promise<T>,
+): Promise<T> {
   try {
-    return await work(session)
+    return await work()
   } catch (error) {
-    throw leaving(error, parts)
+    throw leaving(error, { target, bounds })
   }
 }
 
 /** What leaves a call: the reason of the signal as it is, all else as errors of the catalogue. */
-function leaving(error: unknown, { bounds, target }: SessionParts): unknown {
+function leaving(error: unknown, { bounds, target }: Pick<SessionParts, 'bounds' | 'target'>): unknown {
   return bounds.signal?.aborted === true ? bounds.signal.reason : toNodeError(error, target)
 }
 

@@ -1,6 +1,6 @@
 // Checks of the servers that a shard shall have, and the claim of its database: two shards can never share one.
 import { FleetError, type ShardId } from '@fleetshard/core'
-import type { NodeFacts, ShardClaim, ShardIdentity } from '../../../engine/mod.ts'
+import type { NodeCalls, NodeFacts, ShardClaim, ShardIdentity } from '../../../engine/mod.ts'
 import type { Parts, Work } from '../parts.ts'
 import type { NodeCandidate } from './node-group.ts'
 
@@ -9,14 +9,18 @@ export const versionNumberMin = 140_000
 /** Pause between two looks at a replica that has not replayed the identity yet. */
 const replayPollMs = 100
 
-/** Looks at all servers at once. The facts come in the order of the candidates. */
+/**
+ * Looks at all servers at once. The facts come in the order of the candidates.
+ * @param first an open connection to the first of them, if there is one
+ */
 export async function checkNodes(
   work: Work,
   candidates: readonly NodeCandidate[],
+  first: NodeCalls | null = null,
 ): Promise<readonly NodeFacts[]> {
   const facts = await Promise.all(
-    candidates.map(async (candidate) => {
-      const found = await inspect(work, candidate)
+    candidates.map(async (candidate, index) => {
+      const found = await inspect(work, candidate, index === 0 ? first : null)
       checkOne(candidate, found)
       return found
     }),
@@ -31,10 +35,47 @@ export async function checkNodes(
 }
 
 /** One look at a server. @throws FleetError `node_check_failed` that names the field of the request */
-export async function inspect(work: Work, candidate: NodeCandidate): Promise<NodeFacts> {
+export async function inspect(
+  work: Work,
+  candidate: NodeCandidate,
+  open: NodeCalls | null = null,
+): Promise<NodeFacts> {
   const { parts, signal } = work
+  return asked(work, candidate, () =>
+    open === null
+      ? work.engine.inspectNode(candidate.target, { signal, timeoutMs: parts.nodeCheckMs })
+      : open.inspect(),
+  )
+}
+
+/**
+ * Runs `use` on one connection to a server, whose errors it passes on as they are.
+ * @throws FleetError `node_check_failed` that names the field of the request when there is no connection
+ */
+export async function onCandidate<T>(
+  work: Work,
+  candidate: NodeCandidate,
+  use: (node: NodeCalls) => Promise<T>,
+): Promise<T> {
+  const { parts, engine, signal } = work
+  let isOpen = false
+  const open = (node: NodeCalls): Promise<T> => {
+    isOpen = true
+    return use(node)
+  }
   try {
-    return await work.engine.inspectNode(candidate.target, { signal, timeoutMs: parts.nodeCheckMs })
+    return await engine.onNode(candidate.target, open, { signal, timeoutMs: parts.nodeCheckMs })
+  } catch (error) {
+    if (isOpen) throw error
+    signal.throwIfAborted()
+    throw failed(candidate, error)
+  }
+}
+
+/** What the engine says of a server, under the name that the request has for it. */
+async function asked<T>({ signal }: Work, candidate: NodeCandidate, ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask()
   } catch (error) {
     signal.throwIfAborted()
     throw failed(candidate, error)
@@ -96,23 +137,19 @@ function refused({ field }: NodeCandidate, check: string, what: string, hint: st
  */
 export async function claimDatabase(
   work: Work,
-  primary: { readonly candidate: NodeCandidate; readonly facts: NodeFacts },
+  primary: { readonly candidate: NodeCandidate; readonly facts: NodeFacts; readonly node: NodeCalls },
   order: Omit<ShardClaim, 'cluster'>,
 ): Promise<ShardIdentity> {
-  const { parts, engine, signal } = work
-  const { candidate, facts } = primary
-  const bounds = { signal, timeoutMs: parts.nodeCheckMs }
+  const { parts, signal } = work
+  const { candidate, facts, node } = primary
   const cluster = parts.fleet.state().cluster ?? (await parts.catalog.cluster(signal))
-  try {
+  return asked(work, candidate, async () => {
     if (isLeftOver(parts, facts.identity, cluster.id, order.shard)) {
       parts.log.warn({ shard: facts.identity?.shard }, 'taking away the claim of a shard that does not exist')
-      await engine.release(candidate.target, facts.identity?.shard ?? order.shard, bounds)
+      await node.release(facts.identity?.shard ?? order.shard)
     }
-    return await engine.claim(candidate.target, { ...order, cluster: cluster.id }, bounds)
-  } catch (error) {
-    signal.throwIfAborted()
-    throw failed(candidate, error)
-  }
+    return node.claim({ ...order, cluster: cluster.id })
+  })
 }
 
 function isLeftOver(parts: Parts, identity: ShardIdentity | null, cluster: string, mine: ShardId): boolean {
@@ -151,11 +188,8 @@ async function showsIdentity(
   identity: ShardIdentity,
 ): Promise<boolean> {
   const { parts, engine, signal } = work
-  try {
-    const seen = await engine.readIdentity(candidate.target, { signal, timeoutMs: parts.nodeCheckMs })
-    return seen?.shard === identity.shard && seen.cluster === identity.cluster
-  } catch (error) {
-    signal.throwIfAborted()
-    throw failed(candidate, error)
-  }
+  const seen = await asked(work, candidate, () =>
+    engine.readIdentity(candidate.target, { signal, timeoutMs: parts.nodeCheckMs }),
+  )
+  return seen?.shard === identity.shard && seen.cluster === identity.cluster
 }

@@ -9,10 +9,9 @@ import {
 } from '@fleetshard/core'
 import type { CreateShard } from '@fleetshard/core/contract'
 import type { StoreWrite } from '../../../catalog/mod.ts'
-import type { NodeFacts } from '../../../engine/mod.ts'
 import type { Work } from '../parts.ts'
 import type { AgentServer } from '../servers.ts'
-import { awaitIdentity, checkNodes, claimDatabase } from './check.ts'
+import { awaitIdentity, checkNodes, claimDatabase, onCandidate } from './check.ts'
 import { candidatesOf, candidatesOfServers, type NodeCandidate } from './node-group.ts'
 import { placeShard, type Placed } from './place.ts'
 import { prepareTables } from './prepare-tables.ts'
@@ -72,8 +71,7 @@ export async function createShard(
   try {
     const candidates = await work.parts.checkSlots.run(work.signal, async () => {
       const provisioned = await provision(work, reservation, order, undo)
-      const facts = await checkNodes(work, provisioned)
-      await claim(work, keyspace, { reservation, candidates: provisioned, facts }, undo)
+      await checkAndClaim(work, keyspace, { reservation, candidates: provisioned }, undo)
       return provisioned
     })
     return await work.parts.mutex.run(keyspace.keyspace.name, work.signal, async () => {
@@ -99,23 +97,22 @@ async function provision(
   return candidatesOfServers(parts, id, undo.servers, signal)
 }
 
-async function claim(
+/** On one connection to the primary: logging in and waking a process there cost as much as all the rest. */
+async function checkAndClaim(
   work: Work,
   { keyspace, epoch }: KeyspaceSnapshot,
-  group: {
-    readonly reservation: Reservation
-    readonly candidates: readonly NodeCandidate[]
-    readonly facts: readonly NodeFacts[]
-  },
+  group: { readonly reservation: Reservation; readonly candidates: readonly NodeCandidate[] },
   undo: Undo,
 ): Promise<void> {
   const [primary, ...replicas] = group.candidates
-  const [facts] = group.facts
-  if (primary === undefined || facts === undefined)
-    throw new FleetError('internal', 'a shard without a primary')
+  if (primary === undefined) throw new FleetError('internal', 'a shard without a primary')
   const { id, sequenceBlock } = group.reservation
   const order = { keyspace: keyspace.name, shard: id, term: parseTerm(1), epochMin: epoch, sequenceBlock }
-  const identity = await claimDatabase(work, { candidate: primary, facts }, order)
+  const identity = await onCandidate(work, primary, async (node) => {
+    const [facts] = await checkNodes(work, group.candidates, node)
+    if (facts === undefined) throw new FleetError('internal', 'a primary without facts')
+    return claimDatabase(work, { candidate: primary, facts, node }, order)
+  })
   undo.claimed = primary
   await awaitIdentity(work, replicas, identity)
 }

@@ -77,15 +77,17 @@ function tablesToBeEmpty(snapshot: KeyspaceSnapshot, shard: ShardRecord): readon
 /** Best effort, after the commit: what is left behind harms nobody and is found again. */
 async function cleanUp(work: Work, shard: ShardRecord): Promise<void> {
   const { parts } = work
-  const isEmpty = await releaseDatabase(work, shard)
+  const embedded = shard.nodes.filter(({ agent }) => agent !== null)
+  const mayDrop = embedded.length > 0 && (await isEmpty(work, shard))
+  await releaseDatabase(work, shard)
   const replicasFirst = shard.nodes.toSorted(
     (a, b) => Number(a.role === 'primary') - Number(b.role === 'primary'),
   )
   for (const node of replicasFirst) {
-    if (node.agent !== null && isEmpty) await dropServer(work, node)
+    if (mayDrop) await dropServer(work, node)
     await forgetSecret(work, node)
   }
-  if (!isEmpty && shard.nodes.some(({ agent }) => agent !== null)) {
+  if (!mayDrop && embedded.length > 0) {
     parts.log.warn(
       { shard: shard.id },
       'the servers of a deleted shard are kept: they hold rows, or do not answer',
@@ -94,22 +96,26 @@ async function cleanUp(work: Work, shard: ShardRecord): Promise<void> {
 }
 
 /** True when the database was reached and holds no row in any table. */
-async function releaseDatabase(work: Work, shard: ShardRecord): Promise<boolean> {
+async function isEmpty(work: Work, shard: ShardRecord): Promise<boolean> {
   const { parts, engine } = work
   const bounds = { signal: work.signal, timeoutMs: parts.nodeCheckMs }
   try {
     const target = await targetOf(parts, primaryOf(shard), work.signal)
-    const tables = await engine.describeTables(target, bounds)
-    const filled = await engine.findRows(
-      target,
-      tables.map(({ name }) => name),
-      bounds,
-    )
-    await engine.release(target, shard.id, bounds)
-    return filled === null
+    const tables = (await engine.describeTables(target, bounds)).map(({ name }) => name)
+    return (await engine.findRows(target, tables, bounds)) === null
+  } catch (error) {
+    parts.log.warn({ err: error, shard: shard.id }, 'the database of a deleted shard was not looked at')
+    return false
+  }
+}
+
+async function releaseDatabase(work: Work, shard: ShardRecord): Promise<void> {
+  const { parts, engine } = work
+  try {
+    const target = await targetOf(parts, primaryOf(shard), work.signal)
+    await engine.release(target, shard.id, { signal: work.signal, timeoutMs: parts.nodeCheckMs })
   } catch (error) {
     parts.log.warn({ err: error, shard: shard.id }, 'the database of a deleted shard was not released')
-    return false
   }
 }
 

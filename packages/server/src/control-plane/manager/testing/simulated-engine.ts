@@ -67,7 +67,7 @@ export function simulate(): Simulation {
     }
     return found
   }
-  Object.assign(simulation, { engine: engineOver(connect, simulation) })
+  Object.assign(simulation, { engine: withOnNode(connect, simulation) })
   return simulation
 }
 
@@ -89,7 +89,22 @@ function freshDatabase(systemId: string): SimulatedDatabase {
 
 type Connect = (target: NodeTarget) => SimulatedDatabase
 
-function engineOver(connect: Connect, simulation: Simulation): ShardEngine {
+type Calls = Omit<ShardEngine, 'onNode'>
+
+function withOnNode(connect: Connect, simulation: Simulation): ShardEngine {
+  const onNode: ShardEngine['onNode'] = async (target, work) => {
+    const database = connect(target)
+    const node = engineOver(() => database, simulation)
+    return work({
+      inspect: () => node.inspectNode(target),
+      claim: (wanted) => node.claim(target, wanted),
+      release: (shard) => node.release(target, shard),
+    })
+  }
+  return { ...engineOver(connect, simulation), onNode }
+}
+
+function engineOver(connect: Connect, simulation: Simulation): Calls {
   return {
     name: 'postgres',
     compare: (a, b) => (a < b ? -1 : a > b ? 1 : 0),

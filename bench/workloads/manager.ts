@@ -1,0 +1,204 @@
+// `manager`: shards created, read, changed and deleted through the management API, each on a database of its own that
+// nobody has used before. Peer: one connection to such a database and the definition of our schema as one statement,
+// which no way of creating a shard can do without. Postgres, manager, catalog and callers share the machine's cores.
+import { randomBytes } from 'node:crypto'
+import { Agent, request } from 'node:http'
+import pg from 'pg'
+import { installStatements } from '../../packages/server/src/engine/mod.ts'
+import { medianRuns, ratio, type Rounds } from '../harness/alternate.ts'
+import { measure, type Measured } from '../harness/process.ts'
+import { freePort, isReady, startProgram, until } from '../harness/program.ts'
+import { startBenchServer, type BenchServer } from '../harness/server.ts'
+import { atLeast, atMost, describeMachine, median, type Report, type Run } from '../harness/report.ts'
+
+const shardCount = 64
+const rounds = 3
+/** One at a time, and as many as tools of operators may run side by side. */
+const callerCounts = [1, 16]
+const readsPerShard = 8
+
+/** Figures of one number of callers, by variant. */
+type Figures = Map<string, Run[]>
+
+/** Measures the manager's operations and its memory. */
+export async function manager(onRun: (run: Run) => void): Promise<Report> {
+  await using server = await startBenchServer()
+  await using process = await startManager(server)
+  const idleRssMb = await shardsAndMemory(process, server)
+  const measured: Rounds[] = []
+  for (const clients of callerCounts) {
+    const runs: Figures = new Map()
+    for (let round = 0; round < rounds; round += 1) {
+      for (const run of await oneRound(process, server, clients)) {
+        runs.set(run.variant, [...(runs.get(run.variant) ?? []), run])
+        onRun(run)
+      }
+    }
+    measured.push({ clients, runs })
+  }
+  const [one, many] = measured
+  if (one === undefined || many === undefined) throw new Error('nothing was measured')
+  const throughput = (run: Run): number => run.ops_per_s
+  const rate = (variant: string): number => median((many.runs.get(variant) ?? []).map(throughput))
+  const callers = String(many.clients)
+  return {
+    workload: 'manager',
+    machine: `${describeMachine()}, PostgreSQL ${server.version}`,
+    runs: measured.flatMap(medianRuns),
+    ratios: {
+      'create / floor, throughput at 1': ratio(one, 'create', 'floor', throughput),
+      [`create / floor, throughput at ${callers}`]: ratio(many, 'create', 'floor', throughput),
+    },
+    targets: [
+      ...['create', 'get', 'patch', 'delete'].map((variant) =>
+        atLeast(`${variant} with ${callers} callers, ops/s`, operationsMin, rate(variant)),
+      ),
+      atMost('resident memory with one shard, MiB', rssBaseMb + rssPerShardMb, idleRssMb),
+    ],
+    notes: [
+      `${String(shardCount)} databases, made anew for every round of create and of floor`,
+      'cpu µs/op is that of the manager (floor: of this process); Postgres and the callers come on top',
+    ],
+  }
+}
+
+const operationsMin = 100
+const rssBaseMb = 100
+const rssPerShardMb = 2
+
+interface RunningManager extends Measured {
+  readonly port: number
+  readonly agent: Agent
+}
+
+async function startManager(server: BenchServer): Promise<RunningManager> {
+  const [catalog = ''] = await freshDatabases(server, 1)
+  const port = await freePort()
+  const url = `postgres://${server.user}@${server.host}:${String(server.port)}/${catalog}`
+  const child = startProgram(
+    ['manager', '--http-port', String(port), '--metrics-port', '0', '--catalog-url', url],
+    { FLEETSHARD_CATALOG_PASSWORD: server.password },
+  )
+  await until(() => isReady(port), child)
+  const agent = new Agent({ keepAlive: true, maxSockets: Math.max(...callerCounts) })
+  return { ...measure(child, {}), port, agent }
+}
+
+/** Memory with one shard, some requests after the start. */
+async function shardsAndMemory(manager: RunningManager, server: BenchServer): Promise<number> {
+  const [name = ''] = await freshDatabases(server, 1)
+  await create(manager, server, name)
+  for (let read = 0; read < 100; read += 1) await call(manager, `GET /api/v1/shards/${name}`, 200)
+  const rssMb = manager.rssMb()
+  await call(manager, `DELETE /api/v1/shards/${name}`, 204)
+  await dropDatabases(server, [name])
+  return rssMb
+}
+
+/** All operations on a fresh set of databases, and the floor on another. */
+async function oneRound(manager: RunningManager, server: BenchServer, clients: number): Promise<Run[]> {
+  const bare = await freshDatabases(server, shardCount)
+  const own: Pick<Measured, 'cpuMs' | 'rssMb'> = {
+    cpuMs: () => (process.cpuUsage().user + process.cpuUsage().system) / 1000,
+    rssMb: () => process.memoryUsage.rss() / 2 ** 20,
+  }
+  const floor = await timed({ variant: 'floor', measured: own, clients }, bare, (name) =>
+    defineSchema(server, name),
+  )
+  await dropDatabases(server, bare)
+  const names = await freshDatabases(server, shardCount)
+  const shard = (name: string): string => `/api/v1/shards/${name}`
+  const reads = Array.from({ length: readsPerShard }, () => names).flat()
+  const of = (variant: string): Trial => ({ variant, measured: manager, clients })
+  const runs = [
+    floor,
+    await timed(of('create'), names, (name) => create(manager, server, name)),
+    await timed(of('get'), reads, (name) => call(manager, `GET ${shard(name)}`, 200)),
+    await timed(of('patch'), names, (name) =>
+      call(manager, `PATCH ${shard(name)}`, 200, { status: 'readonly' }),
+    ),
+    await timed(of('delete'), names, (name) => call(manager, `DELETE ${shard(name)}`, 204)),
+  ]
+  await dropDatabases(server, names)
+  return runs
+}
+
+/** What is measured, whose CPU time and memory count, and how many callers there are. */
+interface Trial {
+  readonly variant: string
+  readonly measured: Pick<Measured, 'cpuMs' | 'rssMb'>
+  readonly clients: number
+}
+
+/** Runs the work on every item, that many at a time. */
+async function timed(
+  { variant, measured, clients }: Trial,
+  items: readonly string[],
+  work: (item: string) => Promise<void>,
+): Promise<Run> {
+  const queue = items.values()
+  const times: number[] = []
+  const cpuMs = measured.cpuMs()
+  const begun = performance.now()
+  const caller = async (): Promise<void> => {
+    for (const item of queue) {
+      const sent = performance.now()
+      await work(item)
+      times.push(performance.now() - sent)
+    }
+  }
+  await Promise.all(Array.from({ length: clients }, caller))
+  const elapsedMs = performance.now() - begun
+  const sorted = times.toSorted((a, b) => a - b)
+  const at = (part: number): number => sorted[Math.floor(sorted.length * part)] ?? NaN
+  return {
+    variant,
+    clients,
+    ops_per_s: (items.length * 1000) / elapsedMs,
+    p50_ms: at(0.5),
+    p99_ms: at(0.99),
+    cpu_us_per_op: ((measured.cpuMs() - cpuMs) * 1000) / items.length,
+    rss_mb: measured.rssMb(),
+  }
+}
+
+async function defineSchema({ host, port, user, password }: BenchServer, database: string): Promise<void> {
+  const client = new pg.Client({ host, port, user, password, database })
+  await client.connect()
+  await client.query(installStatements(false, user).join(';\n'))
+  await client.end()
+}
+
+async function create(manager: RunningManager, server: BenchServer, name: string): Promise<void> {
+  const { host, port, user, password } = server
+  const primary_endpoint = `postgres://${user}:${password}@${host}:${String(port)}/${name}`
+  await call(manager, 'POST /api/v1/shards', 201, { name, primary_endpoint, vnode_count: 256 })
+}
+
+async function freshDatabases(server: BenchServer, count: number): Promise<string[]> {
+  const names = Array.from({ length: count }, () => `s${randomBytes(6).toString('hex')}`)
+  await server.run(names.map((name) => `create database ${name}`))
+  return names
+}
+
+async function dropDatabases(server: BenchServer, names: readonly string[]): Promise<void> {
+  await server.run(names.map((name) => `drop database ${name} with (force)`))
+}
+
+/** One request over a kept connection. @throws Error for any other status */
+function call({ agent, port }: RunningManager, asked: string, status: number, body?: unknown): Promise<void> {
+  const [method, path] = asked.split(' ')
+  const headers = body === undefined ? {} : { 'content-type': 'application/json' }
+  return new Promise((resolve, reject) => {
+    const sent = request({ agent, host: '127.0.0.1', port, method, path, headers }, (answer) => {
+      const chunks: Buffer[] = []
+      answer.on('data', (chunk: Buffer) => chunks.push(chunk))
+      answer.once('end', () => {
+        if (answer.statusCode === status) resolve()
+        else reject(new Error(`${asked}: ${String(answer.statusCode)} ${Buffer.concat(chunks).toString()}`))
+      })
+    })
+    sent.once('error', reject)
+    sent.end(body === undefined ? undefined : JSON.stringify(body))
+  })
+}
