@@ -1,6 +1,7 @@
 // The router's HTTP contract: bodies of /v1/execute, /v1/transaction and /v1/shard-for-key.
 import { Type, type Static } from 'typebox'
-import { oneOf } from './schema.ts'
+import { ProblemBody } from './problem.ts'
+import { idPattern, oneOf } from './schema.ts'
 
 /** Strings, numbers, booleans and null go as they are; arrays and objects by the type of the parameter. */
 const Params = Type.Array(Type.Unknown(), { maxItems: 65_535, description: 'Values of $1, $2, …' })
@@ -14,10 +15,28 @@ const ConsistencyField = oneOf(
   'strong reads the primary, eventual a replica; the default is that of the keyspace',
 )
 
+/** Body of every error of the statement endpoints. */
+export const StatementProblem = Type.Intersect([
+  ProblemBody,
+  Type.Object({
+    outcome: oneOf(
+      ['committed', 'aborted', 'unknown'],
+      'what became of the statement or transaction; what was refused or never sent is aborted',
+    ),
+  }),
+])
+export type StatementProblem = Static<typeof StatementProblem>
+
 /** `options` of execute and transaction. Every field is optional. */
 export const ExecuteOptions = Type.Object(
   {
     keyspace: Type.Optional(Type.String({ minLength: 1, maxLength: 63 })),
+    shard_id: Type.Optional(
+      Type.String({
+        pattern: idPattern,
+        description: 'Run on this shard, without a key; keys in the statement must lie there',
+      }),
+    ),
     row_format: Type.Optional(
       oneOf(
         ['object', 'array'],

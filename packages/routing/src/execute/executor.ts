@@ -1,6 +1,13 @@
 // Runs statements on the shard that owns them: chooses the node, a lane or a session of its own, and after a fault
 // decides whether a statement may be sent again. Knows no HTTP.
-import { FleetError, isFleetError, type Clock, type ShardMap, type ShardRecord } from '@fleetshard/core'
+import {
+  FleetError,
+  isFleetError,
+  type Clock,
+  type ShardId,
+  type ShardMap,
+  type ShardRecord,
+} from '@fleetshard/core'
 import { keyParametersOf, planOf, placeStatement, type KnownStatement } from '../plan/mod.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import {
@@ -54,6 +61,8 @@ export interface StatementCall {
   readonly params: readonly unknown[]
   readonly consumer: RowsConsumer
   readonly shardKey: string | number | undefined
+  /** The shard itself, instead of a key. */
+  readonly shardId: ShardId | undefined
   readonly consistency: 'strong' | 'eventual'
   readonly readOnly: boolean
   /** The keyspace's map as it is now; asked again at every attempt. */
@@ -73,6 +82,7 @@ export interface StatementAnswer {
 export interface TransactionCall {
   readonly statements: readonly Pick<StatementCall, 'known' | 'params' | 'consumer'>[]
   readonly shardKey: string | number | undefined
+  readonly shardId: ShardId | undefined
   readonly options: TransactionOptions
   readonly map: () => ShardMap
   readonly cancellation: Cancellation
@@ -195,7 +205,7 @@ export class Executor {
       const ran = await this.#run(trial, node, { traits: its, facts })
       learn(call.known, ran.ended)
       if (!last && this.#mayRepeat(trial, ran, { node, writes: its.writes })) return null
-      const { rowCount } = endOrThrow(ran.ended.end, its.writes)
+      const { rowCount } = endOrThrow(ran.ended.end, { writes: its.writes, partial: isPartial(call.known) })
       return { shard, node: node.node.id, epoch: map.epoch, rowCount }
     } catch (error) {
       if (last || !(await this.#mayTryAgain(error, trial, node))) throw at(error, shard, node)
@@ -281,8 +291,8 @@ export class Executor {
     let node: NodeAccess | null = null
     try {
       const facts = await access.schemaFacts(call.cancellation)
-      for (const statement of call.statements)
-        refuseHidden({ ...statement, shardKey: call.shardKey }, map, facts)
+      const { shardKey, shardId } = call
+      for (const statement of call.statements) refuseHidden({ ...statement, shardKey, shardId }, map, facts)
       node = access.primary()
       const lefts = call.statements.map(({ known }) => traitsOf(known, facts).leaves)
       const left = lefts.find((one) => one === 'more') ?? lefts.find((one) => one === 'state') ?? 'nothing'
@@ -301,7 +311,7 @@ export class Executor {
           this.#parts.metrics.retried('lost')
           return null
         }
-        endOrThrow(end, true)
+        endOrThrow(end, { writes: true })
         const rowCounts = ends.map((ended) => (ended.end.kind === 'completed' ? ended.end.rowCount : 0))
         return { node: node.node.id, rowCounts }
       } finally {
@@ -378,6 +388,9 @@ function workOf(
     looksFirst: kind === 'write',
   }
 }
+
+/** What may have committed part of its work before it failed. */
+const isPartial = ({ facts }: KnownStatement): boolean => facts.kind === 'opaque' || facts.kind === 'utility'
 
 const isCheap = ({ cost }: KnownStatement): boolean =>
   !cost.large && cost.meanMs !== null && cost.meanMs < laneMeanMsMax

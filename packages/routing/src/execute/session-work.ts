@@ -287,14 +287,20 @@ export async function cleanSession(parts: WorkParts, session: Session): Promise<
   }
 }
 
-/** The end of a run as a result or an error. `writes`: an unknown outcome matters. */
-export function endOrThrow(end: RunEnd, writes: boolean): { rowCount: number } {
+/**
+ * The end of a run as a result or an error. `writes`: an unknown outcome matters. `partial`: it may have committed
+ * something before it failed, as procedures do.
+ */
+export function endOrThrow(
+  end: RunEnd,
+  { writes, partial = false }: { readonly writes: boolean; readonly partial?: boolean },
+): { rowCount: number } {
   switch (end.kind) {
     case 'completed':
       if (end.refused === null) return { rowCount: end.rowCount }
       throw writes ? committedWithoutRows(end.refused) : end.refused
     case 'error':
-      throw end.error
+      throw partial ? end.error.withFacts({ outcome: 'unknown' }) : end.error
     case 'lost':
       if (end.outcome === 'aborted' || !writes) throw end.error
       throw new FleetError(

@@ -2,7 +2,7 @@
 // problem. Counts what is in flight, so that a stop can wait for it.
 import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { FleetError, toFleetError, toProblem } from '@fleetshard/core'
+import { FleetError, outcomeOf, toFleetError, toProblem } from '@fleetshard/core'
 import type { Logger } from '../../../../runtime/mod.ts'
 import { traceIdOf } from '../../../../runtime/http/mod.ts'
 import { Cancellation } from '@fleetshard/routing/execute'
@@ -54,6 +54,13 @@ interface Exchange {
 const problemType = 'application/problem+json; charset=utf-8'
 const retryAfterSeconds = '1'
 
+/** The hot endpoint that a path names, whatever query string it has. */
+function routeOf(url: string): Answered['route'] | null {
+  if (url === '/v1/execute' || url === '/v1/transaction') return url
+  const path = url.split('?', 1)[0] ?? ''
+  return path === url ? null : routeOf(path)
+}
+
 /** Serves /v1/execute and /v1/transaction. */
 export class QueryEndpoint {
   readonly #parts: EndpointParts
@@ -75,8 +82,9 @@ export class QueryEndpoint {
   /** Takes the request if it is for one of the hot endpoints. */
   take(request: IncomingMessage, response: ServerResponse): boolean {
     if (request.method !== 'POST') return false
-    if (request.url !== '/v1/execute' && request.url !== '/v1/transaction') return false
-    void this.serve(request, response, { route: request.url })
+    const route = routeOf(request.url ?? '')
+    if (route === null) return false
+    void this.serve(request, response, { route })
     return true
   }
 
@@ -219,7 +227,7 @@ export class QueryEndpoint {
     }
     this.#observe(exchange, error.status, error.code)
     if (response.destroyed || response.headersSent) return
-    const body = JSON.stringify(toProblem(error, traceId))
+    const body = JSON.stringify({ ...toProblem(error, traceId), outcome: outcomeOf(error) })
     response.writeHead(error.status, {
       'content-type': problemType,
       'content-length': Buffer.byteLength(body),

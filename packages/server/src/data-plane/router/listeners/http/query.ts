@@ -1,7 +1,14 @@
 // POST /v1/execute and POST /v1/transaction, straight on node:http: parses the body, hands statements to the
 // executor, writes the answer from the bytes that came from the shard.
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { FleetError, parseKeyspaceName, type Clock, type ShardMap } from '@fleetshard/core'
+import {
+  FleetError,
+  parseKeyspaceName,
+  parseShardId,
+  type Clock,
+  type ShardId,
+  type ShardMap,
+} from '@fleetshard/core'
 import {
   compileParser,
   ExecuteRequest,
@@ -67,6 +74,7 @@ export async function answerExecute(parts: QueryParts, body: unknown, call: Quer
       params: request.params ?? [],
       consumer: rows,
       shardKey: request.shard_key,
+      shardId: shardIdOf(options),
       consistency: request.consistency ?? map.snapshot.keyspace.defaultConsistency,
       readOnly: options.read_only ?? false,
       map: () => parts.map(keyspace),
@@ -103,6 +111,7 @@ export async function answerTransaction(
     const answer = await parts.executor.transaction({
       statements,
       shardKey: request.shard_key,
+      shardId: shardIdOf(options),
       options: { isolation: request.isolation ?? 'read committed', readOnly: options.read_only ?? false },
       map: () => parts.map(keyspace),
       cancellation: call.cancellation,
@@ -121,6 +130,9 @@ export async function answerTransaction(
     stop()
   }
 }
+
+const shardIdOf = ({ shard_id: id }: ExecuteOptions): ShardId | undefined =>
+  id === undefined ? undefined : parseShardId(id)
 
 /** Milliseconds with three decimals. */
 const elapsed = (parts: QueryParts, receivedMs: number): string =>

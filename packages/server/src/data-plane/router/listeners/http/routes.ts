@@ -5,6 +5,7 @@ import {
   RouterReady,
   ShardForKeyQuery,
   ShardForKeyResponse,
+  StatementProblem,
   TransactionRequest,
   TransactionResponse,
 } from '@fleetshard/core/contract'
@@ -46,6 +47,7 @@ const execute = ({ endpoint }: RouteParts): Route =>
     summary: 'Run one statement on the shard that owns the key',
     body: ExecuteRequest,
     answers: { 200: ExecuteResponse },
+    problem: StatementProblem,
     kind: 'read',
     async handle({ body }, call) {
       call.reply.hijack()
@@ -62,6 +64,7 @@ const transaction = ({ endpoint }: RouteParts): Route =>
     summary: 'Run statements on one shard, all or none',
     body: TransactionRequest,
     answers: { 200: TransactionResponse },
+    problem: StatementProblem,
     kind: 'read',
     async handle({ body }, call) {
       call.reply.hijack()
