@@ -1,7 +1,7 @@
 // The router's HTTP contract: bodies of /v1/execute, /v1/transaction and /v1/shard-for-key.
 import { Type, type Static } from 'typebox'
 import { ProblemBody } from './problem.ts'
-import { idPattern, oneOf } from './schema.ts'
+import { closed, idPattern, oneOf } from './schema.ts'
 
 /** Strings, numbers, booleans and null go as they are; arrays and objects by the type of the parameter. */
 const Params = Type.Array(Type.Unknown(), { maxItems: 65_535, description: 'Values of $1, $2, …' })
@@ -127,6 +127,55 @@ export const TransactionResponse = Type.Object({
   epoch: Type.Integer(),
 })
 export type TransactionResponse = Static<typeof TransactionResponse>
+
+/** Body of POST /v1/transactions: begins a transaction that later requests use and end. */
+export const BeginRequest = closed({
+  shard_key: Type.Optional(ShardKey),
+  isolation: Type.Optional(oneOf(['read committed', 'repeatable read', 'serializable'])),
+  read_only: Type.Optional(Type.Boolean()),
+  options: Type.Optional(
+    closed({
+      keyspace: Type.Optional(Type.String({ minLength: 1, maxLength: 63 })),
+      shard_id: Type.Optional(Type.String({ pattern: idPattern })),
+      idle_timeout_ms: Type.Optional(
+        Type.Integer({
+          minimum: 1,
+          maximum: 600_000,
+          description: 'Rolled back when no request comes for so long; 30 seconds by default',
+        }),
+      ),
+    }),
+  ),
+})
+export type BeginRequest = Static<typeof BeginRequest>
+
+/** Answer of POST /v1/transactions. */
+export const BeginResponse = Type.Object({
+  transaction_id: Type.String({ description: 'Valid on the router that gave it' }),
+  shard_id: Type.String(),
+  node: Type.String(),
+  epoch: Type.Integer(),
+})
+export type BeginResponse = Static<typeof BeginResponse>
+
+/** Body of POST /v1/transactions/{id}/execute. Keys in the statement must lie on the shard of the transaction. */
+export const HeldExecuteRequest = closed({
+  query: Type.String({ minLength: 1, description: 'One SQL statement, parameters as $1, $2, …' }),
+  params: Type.Optional(Params),
+  options: Type.Optional(ExecuteOptions),
+})
+export type HeldExecuteRequest = Static<typeof HeldExecuteRequest>
+
+/** Body of POST /v1/transactions/{id}/commit and …/rollback: none, or an empty object. */
+export const EndRequest = Type.Union([Type.Undefined(), closed({})])
+
+/** Answer of POST /v1/transactions/{id}/commit and …/rollback. */
+export const EndResponse = Type.Object({
+  shard_id: Type.String(),
+  node: Type.String(),
+  epoch: Type.Integer(),
+})
+export type EndResponse = Static<typeof EndResponse>
 
 /** Query string of GET /v1/shard-for-key. */
 export const ShardForKeyQuery = Type.Object(

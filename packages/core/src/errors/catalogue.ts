@@ -205,6 +205,31 @@ export const ERRORS = {
     cause: 'A query parameter is not a string, number, boolean, null, array or object.',
     remedy: 'Send the value in one of the JSON types.',
   },
+  // Transactions over several requests
+  transaction_not_found: {
+    status: 404,
+    sqlstate: '25P01',
+    retryable: false,
+    title: 'There is no such open transaction',
+    cause: 'It was ended, timed out and was rolled back, or was begun on another router.',
+    remedy: 'Begin a new one; send all requests of a transaction to the router that began it, in time.',
+  },
+  transaction_aborted: {
+    status: 409,
+    sqlstate: '25P02',
+    retryable: false,
+    title: 'The transaction was rolled back',
+    cause: 'An earlier statement of it failed, or the connection to the shard was lost.',
+    remedy: 'Begin a new transaction and send all its statements again.',
+  },
+  transaction_busy: {
+    status: 409,
+    sqlstate: '55006',
+    retryable: true,
+    title: 'The transaction works on another request',
+    cause: 'A second request for a transaction came before the first was answered.',
+    remedy: 'Send the requests of a transaction one after the other.',
+  },
   // Bounds
   overloaded: {
     status: 429,

@@ -31,7 +31,7 @@ function refuseWrite(facts: StatementFacts, readOnly: boolean): void {
 }
 
 /** @throws FleetError `shard_not_serving` */
-export function refuseState(shard: ShardRecord, facts: StatementFacts): void {
+export function refuseState(shard: ShardRecord, facts: Pick<StatementFacts, 'kind'>): void {
   if (shard.status === 'active' || shard.status === 'migrating') return
   if (shard.status === 'readonly' && facts.kind === 'read') return
   const why = shard.statusReason === null ? '' : `: ${shard.statusReason}`

@@ -8,7 +8,7 @@ import {
   type ShardMap,
   type ShardRecord,
 } from '@fleetshard/core'
-import { keyParametersOf, planOf, placeStatement, type KnownStatement } from '../plan/mod.ts'
+import { placeCall, placeStatement, type KnownStatement } from '../plan/mod.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import {
   placeTogether,
@@ -20,21 +20,17 @@ import {
 } from './checks.ts'
 import { laneMeanMsMax, laneResultBytesMax } from './limits.ts'
 import { checkParameterCount } from './parameters.ts'
-import { leftBy, mayShareLane, mayWrite, type SchemaFacts } from './schema-facts.ts'
-import {
-  cleanSession,
-  endOrThrow,
-  runAlone,
-  runInLane,
-  settled,
-  type StatementWork,
-  type WorkEnd,
-} from './session-work.ts'
-import type { NodePool } from './node-pool.ts'
+import { beginLost, beginOn } from './begin.ts'
+import { giveBack } from './give-back.ts'
+import type { HeldTransaction } from './held-transaction.ts'
+import type { SchemaFacts } from './schema-facts.ts'
+import { endOrThrow, runAlone, runInLane, type StatementWork, type WorkEnd } from './session-work.ts'
 import type { Session } from './session.ts'
 import type { NodeAccess, ShardAccess } from './shard-access.ts'
 import type { RowsConsumer } from './statement-run.ts'
+import { traitsOf, worseLeft, type Traits } from './traits.ts'
 import { runTransaction, type TransactionOptions } from './transaction.ts'
+import { workOf } from './work-of.ts'
 
 /** The parts of the router that execution stands on. */
 export interface ExecutorParts {
@@ -88,6 +84,15 @@ export interface TransactionCall {
   readonly cancellation: Cancellation
 }
 
+/** A transaction that its client will end by a later request. */
+export interface BeginCall extends Pick<
+  TransactionCall,
+  'shardKey' | 'shardId' | 'options' | 'map' | 'cancellation'
+> {
+  /** Without a request for so long it is rolled back. */
+  readonly idleMs: number
+}
+
 /** How a transaction was answered; one row count a statement. */
 export interface TransactionAnswer extends Omit<StatementAnswer, 'rowCount'> {
   readonly rowCounts: readonly number[]
@@ -99,33 +104,6 @@ const attemptsMax = 3
 /** Weight of a run that was faster, and of one that was slower, than what is known of the statement. */
 const fasterWeight = 0.3
 const slowerWeight = 0.02
-
-/** What a statement does by the names of a database. */
-interface Traits {
-  /** It may share a lane. */
-  readonly shares: boolean
-  /** It may not be sent again when its outcome is unknown. */
-  readonly writes: boolean
-  readonly leaves: ReturnType<typeof leftBy>
-}
-
-/** Forgotten with the statement or the names. */
-const traits = new WeakMap<SchemaFacts, WeakMap<KnownStatement, Traits>>()
-
-function traitsOf(known: KnownStatement, facts: SchemaFacts): Traits {
-  let ofFacts = traits.get(facts)
-  if (ofFacts === undefined) traits.set(facts, (ofFacts = new WeakMap()))
-  let kept = ofFacts.get(known)
-  if (kept === undefined) {
-    kept = {
-      shares: mayShareLane(known.facts, facts),
-      writes: mayWrite(known.facts, facts),
-      leaves: leftBy(known.facts, facts),
-    }
-    ofFacts.set(known, kept)
-  }
-  return kept
-}
 
 interface Attempt {
   readonly call: StatementCall
@@ -193,6 +171,33 @@ export class Executor {
     }
   }
 
+  /**
+   * Begins a transaction that stays open. Its owner must end it; left alone it ends itself.
+   * @throws FleetError as `transaction`; `overloaded` when too many are open on the shard
+   */
+  async begin(call: BeginCall): Promise<HeldTransaction> {
+    for (let attempt = 1; ; attempt += 1) {
+      const map = call.map()
+      const shard = placeCall(call, map)
+      refuseState(shard, reading)
+      const access = this.#parts.access(shard)
+      const last = attempt === attemptsMax
+      let node: NodeAccess | null = null
+      try {
+        node = access.primary()
+        const begun = await beginOn(this.#parts, { access, node, map }, call)
+        if (begun !== null) return begun
+        if (last) throw beginLost()
+        this.#parts.metrics.retried('lost')
+      } catch (error) {
+        if (last || !isFleetError(error, 'stale_map') || call.cancellation.reason !== null)
+          throw at(error, shard, node)
+        this.#parts.metrics.retried('stale_map')
+        await call.cancellation.until(this.#newer(map, call.map))
+      }
+    }
+  }
+
   /** One attempt; null when another is worth it. */
   async #try(trial: Attempt, last: boolean): Promise<StatementAnswer | null> {
     const { call, shard, map } = trial
@@ -251,7 +256,7 @@ export class Executor {
         : await runAlone(this.#parts, session, work, cancellation)
       return { ended, inLane: false }
     } finally {
-      this.#finish(pool, session, how.traits.leaves)
+      giveBack(this.#parts, pool, { session, left: how.traits.leaves })
       if (call.known.facts.kind === 'ddl') trial.access.schemaChanged()
     }
   }
@@ -261,26 +266,6 @@ export class Executor {
     const options: TransactionOptions = { isolation: 'read committed', readOnly: true }
     const { end, ends } = await runTransaction(this.#parts, session, { works: [work], options, cancellation })
     return ends[0] ?? { end, bytes: 0, serverMs: 0 }
-  }
-
-  /** Cleans what needs it, in the background of the answer, and gives the session back. */
-  #finish(pool: NodePool, session: Session, left: Traits['leaves']): void {
-    if (session.connection.state !== 'open' || (left === 'nothing' && session.canceling === null)) {
-      pool.giveBack(session)
-      return
-    }
-    const giveBack = (): void => {
-      pool.giveBack(session)
-    }
-    this.#clean(session, left).then(giveBack, giveBack)
-  }
-
-  async #clean(session: Session, left: Traits['leaves']): Promise<void> {
-    await settled(session)
-    if (left === 'more')
-      session.connection.destroy(new FleetError('canceled', 'the session cannot be cleaned for others'))
-    if (left === 'state' && session.connection.transactionStatus === 'idle')
-      await cleanSession(this.#parts, session)
   }
 
   async #transactionOn(
@@ -294,8 +279,9 @@ export class Executor {
       const { shardKey, shardId } = call
       for (const statement of call.statements) refuseHidden({ ...statement, shardKey, shardId }, map, facts)
       node = access.primary()
-      const lefts = call.statements.map(({ known }) => traitsOf(known, facts).leaves)
-      const left = lefts.find((one) => one === 'more') ?? lefts.find((one) => one === 'state') ?? 'nothing'
+      const left = call.statements
+        .map(({ known }) => traitsOf(known, facts).leaves)
+        .reduce(worseLeft, 'nothing')
       const session = await node.pool.borrow(call.cancellation)
       this.#parts.metrics.routed('primary', 'alone')
       try {
@@ -315,7 +301,7 @@ export class Executor {
         const rowCounts = ends.map((ended) => (ended.end.kind === 'completed' ? ended.end.rowCount : 0))
         return { node: node.node.id, rowCounts }
       } finally {
-        this.#finish(node.pool, session, left)
+        giveBack(this.#parts, node.pool, { session, left })
       }
     } catch (error) {
       if (last || !isFleetError(error, 'stale_map') || call.cancellation.reason !== null) {
@@ -372,22 +358,8 @@ function at(error: unknown, shard: ShardRecord, node: NodeAccess | null): unknow
 /** In a lane these mean: it writes after all, it waits for a lock, it takes long or was cancelled for another. */
 const laneStates = new Set(['25006', '55P03', '57014'])
 
-function workOf(
-  call: Pick<StatementCall, 'known' | 'params' | 'consumer'>,
-  map: ShardMap,
-  facts: SchemaFacts,
-): StatementWork {
-  const { kind } = call.known.facts
-  return {
-    text: call.known.text,
-    params: call.params,
-    consumer: call.consumer,
-    commitsAtSync: kind === 'read' || kind === 'locking' || kind === 'write',
-    keys: map.owners.length > 1 ? keyParametersOf(planOf(call.known, map)) : [],
-    domains: facts.domains,
-    looksFirst: kind === 'write',
-  }
-}
+/** Any shard that reads may begin a transaction; each statement is looked at by itself. */
+const reading = { kind: 'read' } as const
 
 /** What may have committed part of its work before it failed. */
 const isPartial = ({ facts }: KnownStatement): boolean => facts.kind === 'opaque' || facts.kind === 'utility'

@@ -96,6 +96,29 @@ export function placeStatement(known: KnownStatement, map: ShardMap, request: Pl
   }
 }
 
+/**
+ * The shard that a caller names before there is a statement.
+ * @throws FleetError as `placeStatement`; `shard_key_required` when several could be meant
+ */
+export function placeCall(named: Omit<PlacementRequest, 'params'>, map: ShardMap): ShardRecord {
+  const only = map.owners.length === 1 ? map.owners[0] : undefined
+  if (only === undefined && named.shardKey !== undefined && map.keyType === null) {
+    throw new FleetError(
+      'invalid_shard_key',
+      'the tables have keys of different types, so a key alone tells no shard',
+      {
+        hint: 'send options.shard_id; GET /v1/shard-for-key?table= tells it',
+      },
+    )
+  }
+  const shard = namedShard(named, { kind: 'any' }, map) ?? only
+  if (shard !== undefined) return shard
+  if (map.owners.length === 0) throw noShard(map)
+  throw new FleetError('shard_key_required', 'the keyspace has several shards', {
+    hint: 'send shard_key, or options.shard_id',
+  })
+}
+
 /** Makes the plan of a statement from its facts and the declared tables. */
 export function makePlan(facts: StatementFacts, names: TableNames): Plan {
   if (facts.kind === 'ddl') {
@@ -299,7 +322,11 @@ export function keysOf(plan: Plan): Keys | null {
 }
 
 /** The shard that the caller names, by its id or by a key; null when it names none. */
-function namedShard({ shardKey, shardId }: PlacementRequest, plan: Plan, map: ShardMap): ShardRecord | null {
+function namedShard(
+  { shardKey, shardId }: Omit<PlacementRequest, 'params'>,
+  plan: Plan,
+  map: ShardMap,
+): ShardRecord | null {
   if (shardId === undefined) return shardKey === undefined ? null : placeNamed(shardKey, plan, map)
   if (shardKey === undefined) return shardById(shardId, map)
   throw new FleetError('invalid_request', 'the shard is named twice, by shard_key and by options.shard_id', {

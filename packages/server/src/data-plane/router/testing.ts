@@ -121,12 +121,14 @@ const optionsDefault: RouterOptions = {
   mapFile: null,
   httpConnectionsMax: 10_000,
   planCacheBytesMax: 10_000_000,
+  transactionsMax: 1_000,
   drainMs: 1_000,
   execute: executeLimitsDefault,
   query: {
     resultRowsMax: 10_000,
     resultBytesMax: 5_000_000,
     statementTimeoutMs: 20_000,
+    transactionIdleMs: 30_000,
     statementBytesMax: 1_000_000,
   },
   endpoint: {

@@ -205,6 +205,23 @@ export const SETTINGS = {
     doc: 'Longest time of a statement, queue included, where the request does not say less.',
     usedBy: ['up', 'router'],
   },
+  'router.transactions-max': {
+    type: 'int',
+    default: 1000,
+    min: 0,
+    max: 100_000,
+    unit: 'transactions',
+    doc: 'Most transactions that clients hold open over several requests; of the connections to a server they take half at most.',
+    usedBy: ['up', 'router'],
+  },
+  'router.transaction-idle-ms': {
+    type: 'duration',
+    default: 30 * second,
+    min: 1,
+    max: 10 * minute,
+    doc: 'An open transaction without a request for so long is rolled back, where its begin does not say another time.',
+    usedBy: ['up', 'router'],
+  },
   'router.result-rows-max': {
     type: 'int',
     default: 100_000,

@@ -12,8 +12,10 @@ import {
   deadlineOf,
   sendAnswer,
   type QueryAnswer,
+  type QueryCall,
   type QueryParts,
 } from './query.ts'
+import { answerBegin, answerCommit, answerHeldExecute, answerRollback } from './transactions.ts'
 
 /** Bounds of the endpoint as a whole. */
 export interface EndpointLimits {
@@ -27,9 +29,27 @@ export interface EndpointLimits {
   readonly slowReaderMs: number
 }
 
+type Answerer = (parts: QueryParts, body: unknown, call: QueryCall) => Promise<QueryAnswer>
+
+/** The endpoints and who answers them; `:id` stands for the id of an open transaction. */
+const ANSWERERS = {
+  '/v1/execute': answerExecute,
+  '/v1/transaction': answerTransaction,
+  '/v1/transactions': answerBegin,
+  '/v1/transactions/:id/execute': answerHeldExecute,
+  '/v1/transactions/:id/commit': answerCommit,
+  '/v1/transactions/:id/rollback': answerRollback,
+} as const satisfies Record<string, Answerer>
+
+/** The endpoints by their patterns. */
+export type StatementRoute = keyof typeof ANSWERERS
+
+/** All of them, for metrics. */
+export const STATEMENT_ROUTES = Object.keys(ANSWERERS) as readonly StatementRoute[]
+
 /** What was answered, for metrics. `code` is `ok` or the error's. */
 export interface Answered {
-  readonly route: '/v1/execute' | '/v1/transaction'
+  readonly route: StatementRoute
   readonly status: number
   readonly code: string
   readonly elapsedMs: number
@@ -46,22 +66,41 @@ export interface EndpointParts {
 interface Exchange {
   readonly request: IncomingMessage
   readonly response: ServerResponse
-  readonly route: Answered['route']
+  readonly route: StatementRoute
   readonly receivedMs: number
   readonly cancellation: Cancellation
 }
 
+/** The ends of a transaction say all by their paths. */
+const mayBeEmpty = (route: StatementRoute): boolean =>
+  route === '/v1/transactions/:id/commit' || route === '/v1/transactions/:id/rollback'
+
 const problemType = 'application/problem+json; charset=utf-8'
 const retryAfterSeconds = '1'
 
-/** The hot endpoint that a path names, whatever query string it has. */
-function routeOf(url: string): Answered['route'] | null {
-  if (url === '/v1/execute' || url === '/v1/transaction') return url
-  const path = url.split('?', 1)[0] ?? ''
-  return path === url ? null : routeOf(path)
+/** What a path names: an endpoint, and a transaction where it is about one. */
+export interface Target {
+  readonly route: StatementRoute
+  readonly transactionId: string | null
+  /** Set when somebody else has read and parsed the body. */
+  readonly parsed?: { readonly body: unknown }
 }
 
-/** Serves /v1/execute and /v1/transaction. */
+const executeTarget: Target = { route: '/v1/execute', transactionId: null }
+
+/** The endpoint that a path names, whatever query string it has; null for others. */
+function targetOf(url: string): Target | null {
+  if (url === '/v1/execute') return executeTarget
+  const path = (url.split('?', 1)[0] ?? '').replace(/\/$/, '')
+  if (!path.startsWith('/v1/')) return null
+  const [, , , transactionId = null, ...rest] = path.split('/')
+  const pattern = transactionId === null ? path : ['/v1/transactions/:id', ...rest].join('/')
+  const route = STATEMENT_ROUTES.find((known) => known === pattern)
+  if (route === undefined || (transactionId !== null && !path.startsWith('/v1/transactions/'))) return null
+  return { route, transactionId }
+}
+
+/** Serves statements and transactions. */
 export class QueryEndpoint {
   readonly #parts: EndpointParts
   readonly #open = new Set<Exchange>()
@@ -82,17 +121,17 @@ export class QueryEndpoint {
   /** Takes the request if it is for one of the hot endpoints. */
   take(request: IncomingMessage, response: ServerResponse): boolean {
     if (request.method !== 'POST') return false
-    const route = routeOf(request.url ?? '')
-    if (route === null) return false
-    void this.serve(request, response, { route })
+    const target = targetOf(request.url ?? '')
+    if (target === null) return false
+    void this.serve(request, response, target)
     return true
   }
 
-  /** Answers one request. With `body` it has been read and parsed already. */
+  /** Answers one request. */
   async serve(
     request: IncomingMessage,
     response: ServerResponse,
-    { route, body }: { route: Answered['route']; body?: unknown },
+    { route, transactionId, parsed }: Target,
   ): Promise<void> {
     const cancellation = new Cancellation()
     const receivedMs = this.#parts.query.clock.monotonic()
@@ -105,11 +144,11 @@ export class QueryEndpoint {
     })
     let bodyBytes = 0
     try {
-      this.#refuseNew()
-      const parsed = body ?? (await this.#readJson(exchange, (bytes) => (bodyBytes += bytes)))
-      const call = { cancellation, deadlineMs: deadlineOf(request), receivedMs }
-      const answer = route === '/v1/execute' ? answerExecute : answerTransaction
-      this.#succeed(exchange, await answer(this.#parts.query, parsed, call))
+      this.#refuseNew(transactionId)
+      const body =
+        parsed === undefined ? await this.#readJson(exchange, (bytes) => (bodyBytes += bytes)) : parsed.body
+      const call = { cancellation, deadlineMs: deadlineOf(request), receivedMs, transactionId }
+      this.#succeed(exchange, await ANSWERERS[route](this.#parts.query, body, call))
     } catch (error) {
       this.#fail(exchange, error)
     } finally {
@@ -119,9 +158,15 @@ export class QueryEndpoint {
     }
   }
 
-  /** Refuses new requests and resolves when those in flight are answered. */
+  /** Refuses new work, and resolves when all requests are answered and the open transactions have been ended. */
   async drain(): Promise<void> {
     this.#draining = true
+    await this.#answered()
+    await this.#parts.query.transactions.drained()
+    await this.#answered()
+  }
+
+  async #answered(): Promise<void> {
     if (this.#open.size === 0) return
     await new Promise<void>((resolve) => {
       this.#idle.add(resolve)
@@ -133,10 +178,12 @@ export class QueryEndpoint {
   abort(): void {
     for (const { cancellation } of this.#open)
       cancellation.cancel(new FleetError('shutting_down', 'the router is shutting down'))
+    this.#parts.query.transactions.giveUp()
   }
 
-  #refuseNew(): void {
-    if (this.#draining)
+  /** A transaction that was begun may go on to its end. */
+  #refuseNew(transactionId: string | null): void {
+    if (this.#draining && transactionId === null)
       throw new FleetError('shutting_down', 'the router is shutting down', { hint: 'try again' })
     if (this.#answerBytes > this.#parts.limits.answerBytesTotalMax) {
       throw new FleetError('overloaded', 'too many answers wait for clients that read slowly', {
@@ -158,6 +205,7 @@ export class QueryEndpoint {
       )
     }
     const bytes = await this.#readBody(request, count)
+    if (bytes.length === 0 && mayBeEmpty(exchange.route)) return undefined
     // Decoded leniently, other text would be stored than was sent.
     if (!isUtf8(bytes)) {
       throw new FleetError('malformed_json', 'the body is not valid UTF-8', { hint: 'send JSON in UTF-8' })
@@ -215,7 +263,7 @@ export class QueryEndpoint {
     if (this.#draining) response.setHeader('connection', 'close')
     sendAnswer(response, answer)
     this.#watchReader(response)
-    this.#observe(exchange, 200, 'ok')
+    this.#observe(exchange, answer.status, 'ok')
   }
 
   #fail(exchange: Exchange, thrown: unknown): void {

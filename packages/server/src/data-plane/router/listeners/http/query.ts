@@ -15,9 +15,10 @@ import {
   TransactionRequest,
   type ExecuteOptions,
 } from '@fleetshard/core/contract'
-import type { Cancellation, DeadlineSweeper, Executor } from '@fleetshard/routing/execute'
+import type { Cancellation, DeadlineSweeper, Executor, StatementAnswer } from '@fleetshard/routing/execute'
 import type { KnownStatement, StatementCache } from '@fleetshard/routing/plan'
 import { JsonRows, type RowsFormat } from './json-rows.ts'
+import type { OpenTransactions } from './open-transactions.ts'
 
 /** What the endpoints stand on. */
 export interface QueryParts {
@@ -25,6 +26,7 @@ export interface QueryParts {
   readonly sweeper: DeadlineSweeper
   readonly executor: Executor
   readonly statements: StatementCache
+  readonly transactions: OpenTransactions
   /** The map of a keyspace. @throws FleetError `not_found` */
   readonly map: (keyspace: string) => ShardMap
   readonly limits: QueryLimits
@@ -36,6 +38,8 @@ export interface QueryLimits {
   readonly resultRowsMax: number
   readonly resultBytesMax: number
   readonly statementTimeoutMs: number
+  /** An open transaction whose begin names no time is rolled back when it gets no request for so long. */
+  readonly transactionIdleMs: number
   /** Bytes of one statement text; longer ones should be sent as parameters. */
   readonly statementBytesMax: number
 }
@@ -47,10 +51,13 @@ export interface QueryCall {
   readonly deadlineMs: number | null
   /** `clock.monotonic()` when the request came. */
   readonly receivedMs: number
+  /** The open transaction that the path names; null for none. */
+  readonly transactionId: string | null
 }
 
 /** An answer ready to be sent: JSON in parts that belong together. */
 export interface QueryAnswer {
+  readonly status: number
   readonly parts: readonly [Buffer, Buffer, Buffer]
 }
 
@@ -67,7 +74,7 @@ export async function answerExecute(parts: QueryParts, body: unknown, call: Quer
   const stop = watchDeadline(parts, options, call)
   try {
     const map = parts.map(keyspace)
-    const known = parts.statements.get(request.query) ?? (await load(parts, request.query, call.cancellation))
+    const known = await knownOf(parts, request.query, call.cancellation)
     const rows = new JsonRows(formatOf(options, parts.limits))
     const answer = await parts.executor.execute({
       known,
@@ -80,14 +87,22 @@ export async function answerExecute(parts: QueryParts, body: unknown, call: Quer
       map: () => parts.map(keyspace),
       cancellation: call.cancellation,
     })
-    const head = `{"shard_id":${JSON.stringify(answer.shard.id)},"rows":[`
-    const tail =
-      `],"row_count":${String(answer.rowCount)},"latency_ms":${elapsed(parts, call.receivedMs)},` +
-      `"columns":${rows.columns},"node":${JSON.stringify(answer.node)},"epoch":${String(answer.epoch)}}`
-    return { parts: [Buffer.from(head), rows.buffer.take(), Buffer.from(tail)] }
+    return executeAnswer(parts, { rows, answer, call })
   } finally {
     stop()
   }
+}
+
+/** The answer to one statement. */
+export function executeAnswer(
+  parts: QueryParts,
+  { rows, answer, call }: { rows: JsonRows; answer: StatementAnswer; call: QueryCall },
+): QueryAnswer {
+  const head = `{"shard_id":${JSON.stringify(answer.shard.id)},"rows":[`
+  const tail =
+    `],"row_count":${String(answer.rowCount)},"latency_ms":${elapsed(parts, call.receivedMs)},` +
+    `"columns":${rows.columns},"node":${JSON.stringify(answer.node)},"epoch":${String(answer.epoch)}}`
+  return { status: 200, parts: [Buffer.from(head), rows.buffer.take(), Buffer.from(tail)] }
 }
 
 /** Answers a body sent to /v1/transaction. @throws FleetError; then nothing happened unless it says otherwise */
@@ -105,7 +120,7 @@ export async function answerTransaction(
     const statements = []
     const shared = { bytes: 0 }
     for (const { query, params } of request.statements) {
-      const known = parts.statements.get(query) ?? (await load(parts, query, call.cancellation))
+      const known = await knownOf(parts, query, call.cancellation)
       statements.push({ known, params: params ?? [], consumer: new JsonRows(format, shared) })
     }
     const answer = await parts.executor.transaction({
@@ -125,18 +140,26 @@ export async function answerTransaction(
     const tail =
       `],"latency_ms":${elapsed(parts, call.receivedMs)},` +
       `"node":${JSON.stringify(answer.node)},"epoch":${String(answer.epoch)}}`
-    return { parts: [Buffer.from(head), Buffer.concat(results), Buffer.from(tail)] }
+    return { status: 200, parts: [Buffer.from(head), Buffer.concat(results), Buffer.from(tail)] }
   } finally {
     stop()
   }
 }
 
-const shardIdOf = ({ shard_id: id }: ExecuteOptions): ShardId | undefined =>
+/** The shard that the options name. */
+export const shardIdOf = ({ shard_id: id }: Pick<ExecuteOptions, 'shard_id'>): ShardId | undefined =>
   id === undefined ? undefined : parseShardId(id)
 
 /** Milliseconds with three decimals. */
 const elapsed = (parts: QueryParts, receivedMs: number): string =>
   (parts.clock.monotonic() - receivedMs).toFixed(3)
+
+/** The statement of a text; at once when it is known. @throws FleetError when it is none, or too long */
+export const knownOf = (
+  parts: QueryParts,
+  text: string,
+  cancellation: Cancellation,
+): KnownStatement | Promise<KnownStatement> => parts.statements.get(text) ?? load(parts, text, cancellation)
 
 function load(parts: QueryParts, text: string, cancellation: Cancellation): Promise<KnownStatement> {
   if (text.length > parts.limits.statementBytesMax) {
@@ -156,7 +179,8 @@ function load(parts: QueryParts, text: string, cancellation: Cancellation): Prom
   return cancellation.until(parts.statements.load(text))
 }
 
-function formatOf(options: ExecuteOptions, limits: QueryLimits): RowsFormat {
+/** How the rows are written, within the limits. */
+export function formatOf(options: ExecuteOptions, limits: QueryLimits): RowsFormat {
   return {
     rowFormat: options.row_format ?? 'object',
     int8: options.int8 ?? 'string',
@@ -165,7 +189,12 @@ function formatOf(options: ExecuteOptions, limits: QueryLimits): RowsFormat {
   }
 }
 
-function watchDeadline(parts: QueryParts, options: ExecuteOptions, call: QueryCall): () => void {
+/** Gives the call up at its deadline. @returns ends the watch */
+export function watchDeadline(
+  parts: QueryParts,
+  options: Pick<ExecuteOptions, 'timeout_ms'>,
+  call: QueryCall,
+): () => void {
   const wanted = Math.min(options.timeout_ms ?? Infinity, call.deadlineMs ?? Infinity)
   const timeoutMs = wanted === Infinity ? parts.limits.statementTimeoutMs : wanted
   return parts.sweeper.watch(call.receivedMs + timeoutMs, () => {
@@ -196,9 +225,9 @@ export function deadlineOf(request: IncomingMessage): number | null {
 const onePieceBytesMax = 64 * 1024
 
 /** Sends an answer. */
-export function sendAnswer(response: ServerResponse, { parts }: QueryAnswer): void {
+export function sendAnswer(response: ServerResponse, { status, parts }: QueryAnswer): void {
   const bytes = parts[0].length + parts[1].length + parts[2].length
-  response.writeHead(200, { 'content-type': 'application/json; charset=utf-8', 'content-length': bytes })
+  response.writeHead(status, { 'content-type': 'application/json; charset=utf-8', 'content-length': bytes })
   if (bytes <= onePieceBytesMax) {
     // Head and body go to the kernel in one write when the body is a string. As latin1 each byte stays one byte,
     // whatever it is: a body longer than its content-length would run into the next answer.
