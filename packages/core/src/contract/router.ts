@@ -27,6 +27,13 @@ export const StatementProblem = Type.Intersect([
 ])
 export type StatementProblem = Static<typeof StatementProblem>
 
+/** 1 to 255 printable characters. */
+export const idempotencyKeyPattern = '^[^\\p{C}]{1,255}$'
+
+const Replayed = Type.Optional(
+  Type.Boolean({ description: 'True when an earlier request did it under the same idempotency key' }),
+)
+
 /** `options` of execute and transaction. Every field is optional. */
 export const ExecuteOptions = Type.Object(
   {
@@ -48,6 +55,13 @@ export const ExecuteOptions = Type.Object(
         ['string', 'number'],
         'How int8 travels; with number, values of more than 15 characters still are strings',
       ),
+    ),
+    idempotency_key: Type.Optional(
+      Type.String({
+        pattern: idempotencyKeyPattern,
+        description:
+          'The write is done once, however often it is sent with this key; also as header Idempotency-Key',
+      }),
     ),
     timeout_ms: Type.Optional(Type.Integer({ minimum: 1, maximum: 86_400_000 })),
     max_rows: Type.Optional(Type.Integer({ minimum: 0, maximum: 10_000_000 })),
@@ -97,6 +111,7 @@ export const ExecuteResponse = Type.Object({
   columns: Type.Array(ResultColumn),
   node: Type.String({ description: 'Id of the server that answered' }),
   epoch: Type.Integer(),
+  replayed: Replayed,
 })
 export type ExecuteResponse = Static<typeof ExecuteResponse>
 
@@ -125,6 +140,7 @@ export const TransactionResponse = Type.Object({
   latency_ms: Type.Number(),
   node: Type.String(),
   epoch: Type.Integer(),
+  replayed: Replayed,
 })
 export type TransactionResponse = Static<typeof TransactionResponse>
 

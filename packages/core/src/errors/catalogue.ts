@@ -1,18 +1,8 @@
 // The error catalogue: every error that leaves FleetShard, over HTTP, the Postgres wire or the CLI, is one of
 // these. docs/reference/errors.md is generated from this table and held to it by a check.
 
-/** One line of the catalogue. `cause` and `remedy` are for the documentation; messages say the particular. */
-export interface ErrorSpec {
-  /** HTTP status. */
-  readonly status: number
-  /** SQLSTATE, five characters, on the Postgres wire. */
-  readonly sqlstate: string
-  /** True when the same request may succeed later without a change. */
-  readonly retryable: boolean
-  readonly title: string
-  readonly cause: string
-  readonly remedy: string
-}
+import type { ErrorSpec } from './error-spec.ts'
+import { TRANSACTION_ERRORS } from './transaction-errors.ts'
 
 /** Keyed by the stable `code`. Codes are never renamed; their texts may be. */
 export const ERRORS = {
@@ -205,31 +195,7 @@ export const ERRORS = {
     cause: 'A query parameter is not a string, number, boolean, null, array or object.',
     remedy: 'Send the value in one of the JSON types.',
   },
-  // Transactions over several requests
-  transaction_not_found: {
-    status: 404,
-    sqlstate: '25P01',
-    retryable: false,
-    title: 'There is no such open transaction',
-    cause: 'It was ended, timed out and was rolled back, or was begun on another router.',
-    remedy: 'Begin a new one; send all requests of a transaction to the router that began it, in time.',
-  },
-  transaction_aborted: {
-    status: 409,
-    sqlstate: '25P02',
-    retryable: false,
-    title: 'The transaction was rolled back',
-    cause: 'An earlier statement of it failed, or the connection to the shard was lost.',
-    remedy: 'Begin a new transaction and send all its statements again.',
-  },
-  transaction_busy: {
-    status: 409,
-    sqlstate: '55006',
-    retryable: true,
-    title: 'The transaction works on another request',
-    cause: 'A second request for a transaction came before the first was answered.',
-    remedy: 'Send the requests of a transaction one after the other.',
-  },
+  ...TRANSACTION_ERRORS,
   // Bounds
   overloaded: {
     status: 429,

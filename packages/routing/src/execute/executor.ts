@@ -8,6 +8,7 @@ import {
   type ShardMap,
   type ShardRecord,
 } from '@fleetshard/core'
+import { runKeyedTransaction } from './keyed-transaction.ts'
 import { placeCall, placeStatement, type KnownStatement } from '../plan/mod.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import {
@@ -51,6 +52,13 @@ export interface ExecutorMetrics {
   retried(reason: 'stale_map' | 'lost' | 'lane'): void
 }
 
+/** The key under which a write is done once. */
+export interface Idempotency {
+  readonly key: string
+  /** How long it is remembered. */
+  readonly expiryMs: number
+}
+
 /** One statement of a client. */
 export interface StatementCall {
   readonly known: KnownStatement
@@ -61,6 +69,8 @@ export interface StatementCall {
   readonly shardId: ShardId | undefined
   readonly consistency: 'strong' | 'eventual'
   readonly readOnly: boolean
+  /** Null without a key. A statement that surely changes nothing needs none. */
+  readonly idempotency: Idempotency | null
   /** The keyspace's map as it is now; asked again at every attempt. */
   readonly map: () => ShardMap
   readonly cancellation: Cancellation
@@ -72,6 +82,8 @@ export interface StatementAnswer {
   readonly node: string
   readonly epoch: number
   readonly rowCount: number
+  /** True when it was done by an earlier request under the same key. */
+  readonly replayed: boolean
 }
 
 /** Statements of a client that happen together or not at all. */
@@ -80,6 +92,7 @@ export interface TransactionCall {
   readonly shardKey: string | number | undefined
   readonly shardId: ShardId | undefined
   readonly options: TransactionOptions
+  readonly idempotency: Idempotency | null
   readonly map: () => ShardMap
   readonly cancellation: Cancellation
 }
@@ -160,13 +173,15 @@ export class Executor {
       refuseInTransaction(known.facts, call.options.readOnly)
       checkParameterCount(params, known.facts.parameters)
     }
+    const { idempotency } = call
+    if (idempotency !== null) return runKeyedTransaction(this.#parts, { ...call, idempotency })
     for (let attempt = 1; ; attempt += 1) {
       const map = call.map()
       const shard = placeTogether(call, map)
       for (const { known } of call.statements) refuseState(shard, known.facts)
       const access = this.#parts.access(shard)
       const done = await this.#transactionOn(access, call, { map, last: attempt === attemptsMax })
-      if (done !== null) return { shard, epoch: map.epoch, ...done }
+      if (done !== null) return { shard, epoch: map.epoch, replayed: false, ...done }
       for (const { consumer } of call.statements) consumer.reset()
     }
   }
@@ -206,16 +221,29 @@ export class Executor {
       const facts = await trial.access.schemaFacts(call.cancellation)
       const its = traitsOf(call.known, facts)
       refuseHidden(call, map, facts)
+      if (call.idempotency !== null && its.writes) return await this.#once(call, call.idempotency)
       node = this.#node(trial, its.shares)
       const ran = await this.#run(trial, node, { traits: its, facts })
       learn(call.known, ran.ended)
       if (!last && this.#mayRepeat(trial, ran, { node, writes: its.writes })) return null
       const { rowCount } = endOrThrow(ran.ended.end, { writes: its.writes, partial: isPartial(call.known) })
-      return { shard, node: node.node.id, epoch: map.epoch, rowCount }
+      return { shard, node: node.node.id, epoch: map.epoch, rowCount, replayed: false }
     } catch (error) {
       if (last || !(await this.#mayTryAgain(error, trial, node))) throw at(error, shard, node)
       return null
     }
+  }
+
+  /** A write under a key, in a transaction with the record of it. */
+  async #once(call: StatementCall, idempotency: Idempotency): Promise<StatementAnswer> {
+    const options: TransactionOptions = { isolation: 'read committed', readOnly: call.readOnly }
+    const { rowCounts, ...answer } = await runKeyedTransaction(this.#parts, {
+      ...call,
+      statements: [call],
+      options,
+      idempotency,
+    })
+    return { ...answer, rowCount: rowCounts[0] ?? 0 }
   }
 
   #node(trial: Attempt, shares: boolean): NodeAccess {

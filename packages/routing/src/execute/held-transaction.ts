@@ -104,7 +104,7 @@ export class HeldTransaction {
     try {
       const rowCount = await this.#run(call)
       this.#wait()
-      return { shard: this.shard, node: this.node, epoch: this.epoch, rowCount }
+      return { shard: this.shard, node: this.node, epoch: this.epoch, rowCount, replayed: false }
     } catch (error) {
       await this.#fail(toFleetError(error))
       throw this.#at(error)

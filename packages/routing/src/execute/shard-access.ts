@@ -69,6 +69,8 @@ export class ShardAccess {
   readonly #nodes = new Map<string, NodeAccess>()
   /** The same by the records at hand, for the hot path. */
   #byRecord = new WeakMap<NodeRecord, NodeAccess>()
+  /** `clock.monotonic()` from when on old idempotency records are looked for again. */
+  sweepAtMs = 0
   #facts: { readonly facts: SchemaFacts; readonly atMs: number } | null = null
   #loading: Promise<SchemaFacts> | null = null
   #schemaVersion = 0

@@ -19,7 +19,8 @@ export interface TransactionWork {
   readonly cancellation: Cancellation
 }
 
-const noRows: RowsConsumer = { fields: () => undefined, row: () => undefined, reset: () => undefined }
+/** For statements whose rows nobody wants. */
+export const noRows: RowsConsumer = { fields: () => undefined, row: () => undefined, reset: () => undefined }
 
 /** A statement of the router's own, without parameters and rows. */
 const control = (text: string, commitsAtSync: boolean): StatementWork => ({

@@ -175,6 +175,7 @@ function routerOptions(
       resultRowsMax: config.get('router.result-rows-max'),
       resultBytesMax,
       statementTimeoutMs: config.get('router.statement-timeout-ms'),
+      idempotencyExpiryMs: config.get('router.idempotency-expiry-ms'),
       transactionIdleMs: config.get('router.transaction-idle-ms'),
       statementBytesMax: Math.min(statementBytesMax, requestBytesMax),
     },

@@ -26,6 +26,7 @@ export interface TestRouterOptions {
   /** Runs on every shard before the router starts. */
   readonly schema?: string
   readonly execute?: Partial<ExecuteLimits>
+  readonly query?: Partial<RouterOptions['query']>
   readonly options?: Partial<RouterOptions>
 }
 
@@ -81,6 +82,7 @@ export async function startTestRouter(server: TestPostgres, wanted: TestRouterOp
     readSecret: () => Promise.reject(new Error('there are no secrets here')),
     options: {
       ...optionsDefault,
+      query: { ...optionsDefault.query, ...wanted.query },
       execute: { ...executeLimitsDefault, connectionsPerNodeMax: 6, ...wanted.execute },
       ...wanted.options,
     },
@@ -129,6 +131,7 @@ const optionsDefault: RouterOptions = {
     resultBytesMax: 5_000_000,
     statementTimeoutMs: 20_000,
     transactionIdleMs: 30_000,
+    idempotencyExpiryMs: 3_600_000,
     statementBytesMax: 1_000_000,
   },
   endpoint: {

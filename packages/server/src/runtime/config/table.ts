@@ -222,6 +222,14 @@ export const SETTINGS = {
     doc: 'An open transaction without a request for so long is rolled back, where its begin does not say another time.',
     usedBy: ['up', 'router'],
   },
+  'router.idempotency-expiry-ms': {
+    type: 'duration',
+    default: 24 * 60 * minute,
+    min: second,
+    max: 30 * 24 * 60 * minute,
+    doc: 'How long the outcome of a write under an idempotency key is remembered.',
+    usedBy: ['up', 'router'],
+  },
   'router.result-rows-max': {
     type: 'int',
     default: 100_000,

@@ -10,6 +10,7 @@ import {
   answerExecute,
   answerTransaction,
   deadlineOf,
+  idempotencyKeyOf,
   sendAnswer,
   type QueryAnswer,
   type QueryCall,
@@ -147,7 +148,13 @@ export class QueryEndpoint {
       this.#refuseNew(transactionId)
       const body =
         parsed === undefined ? await this.#readJson(exchange, (bytes) => (bodyBytes += bytes)) : parsed.body
-      const call = { cancellation, deadlineMs: deadlineOf(request), receivedMs, transactionId }
+      const call = {
+        cancellation,
+        deadlineMs: deadlineOf(request),
+        idempotencyKey: idempotencyKeyOf(request),
+        receivedMs,
+        transactionId,
+      }
       this.#succeed(exchange, await ANSWERERS[route](this.#parts.query, body, call))
     } catch (error) {
       this.#fail(exchange, error)

@@ -12,10 +12,17 @@ import {
 import {
   compileParser,
   ExecuteRequest,
+  idempotencyKeyPattern,
   TransactionRequest,
   type ExecuteOptions,
 } from '@fleetshard/core/contract'
-import type { Cancellation, DeadlineSweeper, Executor, StatementAnswer } from '@fleetshard/routing/execute'
+import type {
+  Cancellation,
+  DeadlineSweeper,
+  Executor,
+  Idempotency,
+  StatementAnswer,
+} from '@fleetshard/routing/execute'
 import type { KnownStatement, StatementCache } from '@fleetshard/routing/plan'
 import { JsonRows, type RowsFormat } from './json-rows.ts'
 import type { OpenTransactions } from './open-transactions.ts'
@@ -40,6 +47,8 @@ export interface QueryLimits {
   readonly statementTimeoutMs: number
   /** An open transaction whose begin names no time is rolled back when it gets no request for so long. */
   readonly transactionIdleMs: number
+  /** How long the outcome of a write under an idempotency key is remembered. */
+  readonly idempotencyExpiryMs: number
   /** Bytes of one statement text; longer ones should be sent as parameters. */
   readonly statementBytesMax: number
 }
@@ -51,6 +60,8 @@ export interface QueryCall {
   readonly deadlineMs: number | null
   /** `clock.monotonic()` when the request came. */
   readonly receivedMs: number
+  /** Of the header Idempotency-Key; null without one. */
+  readonly idempotencyKey: string | null
   /** The open transaction that the path names; null for none. */
   readonly transactionId: string | null
 }
@@ -58,6 +69,8 @@ export interface QueryCall {
 /** An answer ready to be sent: JSON in parts that belong together. */
 export interface QueryAnswer {
   readonly status: number
+  /** An earlier request did it. */
+  readonly replayed?: boolean
   readonly parts: readonly [Buffer, Buffer, Buffer]
 }
 
@@ -84,6 +97,7 @@ export async function answerExecute(parts: QueryParts, body: unknown, call: Quer
       shardId: shardIdOf(options),
       consistency: request.consistency ?? map.snapshot.keyspace.defaultConsistency,
       readOnly: options.read_only ?? false,
+      idempotency: idempotencyOf(parts, options, call),
       map: () => parts.map(keyspace),
       cancellation: call.cancellation,
     })
@@ -101,8 +115,12 @@ export function executeAnswer(
   const head = `{"shard_id":${JSON.stringify(answer.shard.id)},"rows":[`
   const tail =
     `],"row_count":${String(answer.rowCount)},"latency_ms":${elapsed(parts, call.receivedMs)},` +
-    `"columns":${rows.columns},"node":${JSON.stringify(answer.node)},"epoch":${String(answer.epoch)}}`
-  return { status: 200, parts: [Buffer.from(head), rows.buffer.take(), Buffer.from(tail)] }
+    `"columns":${rows.columns},"node":${JSON.stringify(answer.node)},"epoch":${String(answer.epoch)}${replayedField(answer)}}`
+  return {
+    status: 200,
+    replayed: answer.replayed,
+    parts: [Buffer.from(head), rows.buffer.take(), Buffer.from(tail)],
+  }
 }
 
 /** Answers a body sent to /v1/transaction. @throws FleetError; then nothing happened unless it says otherwise */
@@ -128,6 +146,7 @@ export async function answerTransaction(
       shardKey: request.shard_key,
       shardId: shardIdOf(options),
       options: { isolation: request.isolation ?? 'read committed', readOnly: options.read_only ?? false },
+      idempotency: idempotencyOf(parts, options, call),
       map: () => parts.map(keyspace),
       cancellation: call.cancellation,
     })
@@ -139,11 +158,34 @@ export async function answerTransaction(
     const head = `{"shard_id":${JSON.stringify(answer.shard.id)},"results":[`
     const tail =
       `],"latency_ms":${elapsed(parts, call.receivedMs)},` +
-      `"node":${JSON.stringify(answer.node)},"epoch":${String(answer.epoch)}}`
-    return { status: 200, parts: [Buffer.from(head), Buffer.concat(results), Buffer.from(tail)] }
+      `"node":${JSON.stringify(answer.node)},"epoch":${String(answer.epoch)}${replayedField(answer)}}`
+    return {
+      status: 200,
+      replayed: answer.replayed,
+      parts: [Buffer.from(head), Buffer.concat(results), Buffer.from(tail)],
+    }
   } finally {
     stop()
   }
+}
+
+const replayedField = ({ replayed }: { readonly replayed: boolean }): string =>
+  replayed ? ',"replayed":true' : ''
+
+/** The key of header or options. @throws FleetError `invalid_request` */
+function idempotencyOf(
+  { limits }: QueryParts,
+  { idempotency_key: option }: ExecuteOptions,
+  { idempotencyKey: header }: QueryCall,
+): Idempotency | null {
+  const key = option ?? header
+  if (key === null) return null
+  if (header !== null && header !== key) {
+    throw new FleetError('invalid_request', 'Idempotency-Key and options.idempotency_key differ', {
+      hint: 'send one of them',
+    })
+  }
+  return { key, expiryMs: limits.idempotencyExpiryMs }
 }
 
 /** The shard that the options name. */
@@ -206,6 +248,18 @@ export function watchDeadline(
   })
 }
 
+const printableKey = new RegExp(idempotencyKeyPattern, 'u')
+
+/** The header Idempotency-Key, null without one. @throws FleetError `invalid_request` */
+export function idempotencyKeyOf(request: IncomingMessage): string | null {
+  const header = request.headers['idempotency-key']
+  if (header === undefined) return null
+  if (typeof header === 'string' && printableKey.test(header)) return header
+  throw new FleetError('invalid_request', 'the header Idempotency-Key is not valid', {
+    hint: 'send 1 to 255 printable characters',
+  })
+}
+
 /** Milliseconds of X-FleetShard-Deadline-Ms, null without one. @throws FleetError `invalid_request` */
 export function deadlineOf(request: IncomingMessage): number | null {
   const header = request.headers['x-fleetshard-deadline-ms']
@@ -225,7 +279,8 @@ export function deadlineOf(request: IncomingMessage): number | null {
 const onePieceBytesMax = 64 * 1024
 
 /** Sends an answer. */
-export function sendAnswer(response: ServerResponse, { status, parts }: QueryAnswer): void {
+export function sendAnswer(response: ServerResponse, { status, replayed, parts }: QueryAnswer): void {
+  if (replayed === true) response.setHeader('idempotency-replayed', 'true')
   const bytes = parts[0].length + parts[1].length + parts[2].length
   response.writeHead(status, { 'content-type': 'application/json; charset=utf-8', 'content-length': bytes })
   if (bytes <= onePieceBytesMax) {

@@ -1,6 +1,12 @@
 // POST /v1/transactions and what follows: a transaction begun by one request, used and ended by later ones.
 import { FleetError, parseKeyspaceName } from '@fleetshard/core'
-import { BeginRequest, compileParser, EndRequest, HeldExecuteRequest } from '@fleetshard/core/contract'
+import {
+  BeginRequest,
+  compileParser,
+  EndRequest,
+  HeldExecuteRequest,
+  type ExecuteOptions,
+} from '@fleetshard/core/contract'
 import { JsonRows } from './json-rows.ts'
 import { orNotFound, type OpenTransaction } from './open-transactions.ts'
 import {
@@ -113,8 +119,13 @@ const find = ({ transactions }: QueryParts, { transactionId }: QueryCall): OpenT
 /** Options that name a place may be repeated, but not changed. */
 function refuseOther(
   { keyspace, held }: OpenTransaction,
-  options: { readonly keyspace?: string | undefined; readonly shard_id?: string | undefined },
+  options: Pick<ExecuteOptions, 'keyspace' | 'shard_id' | 'idempotency_key'>,
 ): void {
+  if (options.idempotency_key !== undefined) {
+    throw new FleetError('invalid_request', 'a statement of an open transaction takes no idempotency key', {
+      hint: 'send the statements together to POST /v1/transaction with the key',
+    })
+  }
   const isOther =
     (options.keyspace ?? keyspace) !== keyspace || (options.shard_id ?? held.shard.id) !== held.shard.id
   if (!isOther) return
