@@ -224,7 +224,8 @@ export class Executor {
       if (call.idempotency !== null && its.writes) return await this.#once(call, call.idempotency)
       node = this.#node(trial, its.shares)
       const ran = await this.#run(trial, node, { traits: its, facts })
-      learn(call.known, ran.ended)
+      // What a slow reader takes says nothing of the statement.
+      if (call.consumer.attach === undefined) learn(call.known, ran.ended)
       if (!last && this.#mayRepeat(trial, ran, { node, writes: its.writes })) return null
       const { rowCount } = endOrThrow(ran.ended.end, { writes: its.writes, partial: isPartial(call.known) })
       return { shard, node: node.node.id, epoch: map.epoch, rowCount, replayed: false }
@@ -261,7 +262,9 @@ export class Executor {
     const { cancellation } = call
     const role = node.role === 'primary' ? 'primary' : 'replica'
     const work = workOf(call, map, how.facts)
-    if (how.traits.shares && !trial.noLane && isCheap(call.known)) {
+    call.consumer.placed?.({ shard: shard.id, node: node.id, epoch: map.epoch })
+    const waits = call.consumer.attach !== undefined
+    if (how.traits.shares && !waits && !trial.noLane && isCheap(call.known)) {
       const lane = await pool.lane(cancellation)
       if (lane !== null) {
         refuseOldMap(lane, map)
@@ -344,7 +347,7 @@ export class Executor {
   /** After a run: true when nothing happened, or it was a read, and another place may do better. */
   #mayRepeat(trial: Attempt, ran: Ran, { node, writes }: { node: NodeAccess; writes: boolean }): boolean {
     const { end } = ran.ended
-    if (trial.call.cancellation.reason !== null) return false
+    if (trial.call.cancellation.reason !== null || trial.call.consumer.isFinal === true) return false
     if (end.kind === 'lost' && (end.outcome === 'aborted' || !writes)) {
       if (node.node.role !== 'primary') trial.failedNodes.add(node)
       this.#parts.metrics.retried('lost')

@@ -58,7 +58,8 @@ export async function runKeyedTransaction(
     if (attempted.kind === 'failed' && attempted.claimed) doubt = null
     if (attempted.kind === 'lost' && attempted.outcome === 'unknown') doubt = attempted.error
     try {
-      const last = attempt === attemptsMax || call.cancellation.reason !== null
+      const isFinal = call.statements.some(({ consumer }) => consumer.isFinal === true)
+      const last = attempt === attemptsMax || isFinal || call.cancellation.reason !== null
       await another(parts, call, { attempted, map, last, inDoubt: doubt !== null })
     } catch (error) {
       throw doubtful(error, doubt)
@@ -118,6 +119,8 @@ async function attemptOnce(
     try {
       refuseOldMap(session, map)
       parts.metrics.routed('primary', 'alone')
+      const at = { shard: shard.id, node: node.node.id, epoch: map.epoch }
+      for (const { consumer } of call.statements) consumer.placed?.(at)
       const works = call.statements.map((statement) => workOf(statement, map, facts))
       const { key, expiryMs } = idempotency
       const claim = { key, expiryMs, fingerprint, shardHash: keyHashOf(call, map) }

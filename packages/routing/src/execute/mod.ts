@@ -6,4 +6,4 @@ export type { ExecutorMetrics, Idempotency, StatementAnswer } from './executor.t
 export type { HeldTransaction } from './held-transaction.ts'
 export { executeLimitsDefault, type ExecuteLimits } from './limits.ts'
 export { ShardAccess } from './shard-access.ts'
-export type { RowsConsumer } from './statement-run.ts'
+export type { RowsConsumer, RowsFlow, RowsPlace } from './statement-run.ts'

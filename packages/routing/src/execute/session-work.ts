@@ -57,7 +57,10 @@ export async function runAlone(
   cancellation: Cancellation,
 ): Promise<WorkEnd> {
   let stopGrace: (() => void) | null = null
+  const detach = attach(session, work.consumer)
   const giveUp = (reason: FleetError): void => {
+    // Rows that nobody wants any more are passed over, however slowly their reader reads.
+    detach()
     requestCancel(session)
     stopGrace ??= insist(parts, session, reason)
   }
@@ -76,8 +79,27 @@ export async function runAlone(
     })
   } finally {
     cancellation.whenCancelled(null)
+    detach()
     ;(stopGrace as (() => void) | null)?.()
     if (work.text.length > preparedTextMax) session.prepared.renew()
+  }
+}
+
+/** Lets a consumer hold the connection back. @returns ends that, with the connection reading on */
+function attach({ connection }: Session, consumer: RowsConsumer): () => void {
+  if (consumer.attach === undefined) return noop
+  let over = false
+  consumer.attach({
+    pause: () => {
+      if (!over) connection.pause()
+    },
+    resume: () => {
+      if (!over) connection.resume()
+    },
+  })
+  return () => {
+    over = true
+    if (connection.paused) connection.resume()
   }
 }
 

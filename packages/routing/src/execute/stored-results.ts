@@ -2,7 +2,7 @@
 // repetition is answered in whatever form it asks for.
 import { FleetError } from '@fleetshard/core'
 import type { FieldDescription } from '../pgwire/mod.ts'
-import type { RowsConsumer } from './statement-run.ts'
+import type { RowsConsumer, RowsFlow } from './statement-run.ts'
 
 /** Bytes of rows that one record keeps; of larger results only the row counts are kept. */
 export const keptRowsBytesMax = 64 * 1024
@@ -16,12 +16,18 @@ export interface KeptBudget {
 export class RecordedRows implements RowsConsumer {
   readonly #to: RowsConsumer
   readonly #budget: KeptBudget
+  readonly attach?: (flow: RowsFlow) => void
   #fields: readonly FieldDescription[] | null = null
   #rows: Buffer[] = []
 
   constructor(to: RowsConsumer, budget: KeptBudget) {
     this.#to = to
     this.#budget = budget
+    if (to.attach !== undefined) {
+      this.attach = (flow) => {
+        to.attach?.(flow)
+      }
+    }
   }
 
   fields(fields: readonly FieldDescription[]): void {

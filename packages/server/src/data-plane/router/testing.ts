@@ -27,6 +27,7 @@ export interface TestRouterOptions {
   readonly schema?: string
   readonly execute?: Partial<ExecuteLimits>
   readonly query?: Partial<RouterOptions['query']>
+  readonly endpoint?: Partial<RouterOptions['endpoint']>
   readonly options?: Partial<RouterOptions>
 }
 
@@ -82,6 +83,7 @@ export async function startTestRouter(server: TestPostgres, wanted: TestRouterOp
     readSecret: () => Promise.reject(new Error('there are no secrets here')),
     options: {
       ...optionsDefault,
+      endpoint: { ...optionsDefault.endpoint, ...wanted.endpoint },
       query: { ...optionsDefault.query, ...wanted.query },
       execute: { ...executeLimitsDefault, connectionsPerNodeMax: 6, ...wanted.execute },
       ...wanted.options,

@@ -2,7 +2,7 @@
 // problem. Counts what is in flight, so that a stop can wait for it.
 import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { FleetError, outcomeOf, toFleetError, toProblem } from '@fleetshard/core'
+import { FleetError, outcomeOf, toFleetError, toProblem, type Problem } from '@fleetshard/core'
 import type { Logger } from '../../../../runtime/mod.ts'
 import { traceIdOf } from '../../../../runtime/http/mod.ts'
 import { Cancellation } from '@fleetshard/routing/execute'
@@ -12,10 +12,12 @@ import {
   deadlineOf,
   idempotencyKeyOf,
   sendAnswer,
+  streamExecute,
   type QueryAnswer,
   type QueryCall,
   type QueryParts,
 } from './query.ts'
+import { linesType } from './stream-rows.ts'
 import { answerBegin, answerCommit, answerHeldExecute, answerRollback } from './transactions.ts'
 
 /** Bounds of the endpoint as a whole. */
@@ -75,6 +77,9 @@ interface Exchange {
 /** The ends of a transaction say all by their paths. */
 const mayBeEmpty = (route: StatementRoute): boolean =>
   route === '/v1/transactions/:id/commit' || route === '/v1/transactions/:id/rollback'
+
+const wantsLines = ({ headers }: IncomingMessage): boolean =>
+  headers.accept !== undefined && headers.accept.includes(linesType)
 
 const problemType = 'application/problem+json; charset=utf-8'
 const retryAfterSeconds = '1'
@@ -155,7 +160,8 @@ export class QueryEndpoint {
         receivedMs,
         transactionId,
       }
-      this.#succeed(exchange, await ANSWERERS[route](this.#parts.query, body, call))
+      if (route === '/v1/execute' && wantsLines(request)) await this.#stream(exchange, body, call)
+      else this.#succeed(exchange, await ANSWERERS[route](this.#parts.query, body, call))
     } catch (error) {
       this.#fail(exchange, error)
     } finally {
@@ -273,16 +279,46 @@ export class QueryEndpoint {
     this.#observe(exchange, answer.status, 'ok')
   }
 
+  async #stream(exchange: Exchange, body: unknown, call: QueryCall): Promise<void> {
+    const { response } = exchange
+    let code = 'ok'
+    await streamExecute(this.#parts.query, body, {
+      call,
+      response,
+      onWaiting: () => this.#watchStream(response),
+      onLateError: (thrown) => {
+        const error = toFleetError(thrown)
+        code = error.code
+        return this.#problemOf(exchange, error)
+      },
+    })
+    this.#watchReader(response)
+    this.#observe(exchange, 200, code)
+  }
+
+  /** A client that takes nothing of a stream for so long is dropped. @returns it has caught up */
+  #watchStream(response: ServerResponse): () => void {
+    const bytes = response.writableLength
+    const { socket } = response
+    const drop = (): void => {
+      socket?.destroy()
+    }
+    this.#answerBytes += bytes
+    socket?.setTimeout(this.#parts.limits.slowReaderMs, drop)
+    return () => {
+      this.#answerBytes -= bytes
+      socket?.off('timeout', drop)
+      socket?.setTimeout(0)
+    }
+  }
+
   #fail(exchange: Exchange, thrown: unknown): void {
     const error = toFleetError(thrown)
-    const { request, response } = exchange
-    const traceId = traceIdOf(request.headers['traceparent'])
-    if (error.code === 'internal') {
-      this.#parts.log.error({ err: error.cause ?? error, trace_id: traceId }, 'a request failed')
-    }
+    const { response } = exchange
+    const problem = this.#problemOf(exchange, error)
     this.#observe(exchange, error.status, error.code)
     if (response.destroyed || response.headersSent) return
-    const body = JSON.stringify({ ...toProblem(error, traceId), outcome: outcomeOf(error) })
+    const body = JSON.stringify(problem)
     response.writeHead(error.status, {
       'content-type': problemType,
       'content-length': Buffer.byteLength(body),
@@ -292,6 +328,15 @@ export class QueryEndpoint {
     // The rest of a body that was refused is read and dropped by node, within the server's requestTimeout.
     response.end(body)
     this.#watchReader(response)
+  }
+
+  /** The body of an error; what is our own fault is logged. */
+  #problemOf({ request }: Exchange, error: FleetError): Problem {
+    const traceId = traceIdOf(request.headers['traceparent'])
+    if (error.code === 'internal') {
+      this.#parts.log.error({ err: error.cause ?? error, trace_id: traceId }, 'a request failed')
+    }
+    return { ...toProblem(error, traceId), outcome: outcomeOf(error) }
   }
 
   /** Counts what the client has not yet taken, and drops it when it takes nothing. */

@@ -6,6 +6,7 @@ import {
   parseKeyspaceName,
   parseShardId,
   type Clock,
+  type Problem,
   type ShardId,
   type ShardMap,
 } from '@fleetshard/core'
@@ -21,11 +22,13 @@ import type {
   DeadlineSweeper,
   Executor,
   Idempotency,
+  RowsConsumer,
   StatementAnswer,
 } from '@fleetshard/routing/execute'
 import type { KnownStatement, StatementCache } from '@fleetshard/routing/plan'
 import { JsonRows, type RowsFormat } from './json-rows.ts'
 import type { OpenTransactions } from './open-transactions.ts'
+import { StreamRows, type StreamParts } from './stream-rows.ts'
 
 /** What the endpoints stand on. */
 export interface QueryParts {
@@ -83,28 +86,81 @@ const deadlineMsMax = 86_400_000
 export async function answerExecute(parts: QueryParts, body: unknown, call: QueryCall): Promise<QueryAnswer> {
   const request = parseExecute(body)
   const options = request.options ?? {}
-  const keyspace = parseKeyspaceName(options.keyspace ?? defaultKeyspace)
   const stop = watchDeadline(parts, options, call)
   try {
-    const map = parts.map(keyspace)
-    const known = await knownOf(parts, request.query, call.cancellation)
     const rows = new JsonRows(formatOf(options, parts.limits))
-    const answer = await parts.executor.execute({
-      known,
-      params: request.params ?? [],
-      consumer: rows,
-      shardKey: request.shard_key,
-      shardId: shardIdOf(options),
-      consistency: request.consistency ?? map.snapshot.keyspace.defaultConsistency,
-      readOnly: options.read_only ?? false,
-      idempotency: idempotencyOf(parts, options, call),
-      map: () => parts.map(keyspace),
-      cancellation: call.cancellation,
-    })
+    const answer = await execute(parts, request, { call, rows })
     return executeAnswer(parts, { rows, answer, call })
   } finally {
     stop()
   }
+}
+
+/**
+ * Answers a body sent to /v1/execute by a stream of lines. The usual time of a statement ends with its first line;
+ * after that only a deadline that the client has named counts, and how fast it reads.
+ * @throws FleetError; then nothing has gone out
+ */
+export async function streamExecute(
+  parts: QueryParts,
+  body: unknown,
+  { call, response, onWaiting, onLateError }: StreamCall,
+): Promise<void> {
+  const request = parseExecute(body)
+  const options = request.options ?? {}
+  const stop = watchDeadline(parts, options, call)
+  const isBounded = options.timeout_ms !== undefined || call.deadlineMs !== null
+  const rows = new StreamRows({
+    response,
+    format: {
+      int8: options.int8 ?? 'string',
+      rowsMax: options.max_rows ?? Infinity,
+      bytesMax: options.max_bytes ?? Infinity,
+    },
+    onWaiting,
+    onFirstLine: isBounded ? () => undefined : stop,
+  })
+  try {
+    const answer = await execute(parts, request, { call, rows })
+    const { rowCount } = answer
+    rows.end({ rowCount, latencyMs: elapsed(parts, call.receivedMs), more: replayedField(answer) })
+  } catch (error) {
+    if (!rows.isFinal) throw error
+    rows.fail(onLateError(error))
+  } finally {
+    stop()
+  }
+}
+
+/** What a stream needs beside its call. */
+export interface StreamCall extends Pick<StreamParts, 'response' | 'onWaiting'> {
+  readonly call: QueryCall
+  /** The body of an error that comes after the first line. */
+  readonly onLateError: (error: unknown) => Problem
+}
+
+/** Runs the one statement of a request. */
+async function execute(
+  parts: QueryParts,
+  request: ExecuteRequest,
+  { call, rows }: { call: QueryCall; rows: RowsConsumer },
+): Promise<StatementAnswer> {
+  const options = request.options ?? {}
+  const keyspace = parseKeyspaceName(options.keyspace ?? defaultKeyspace)
+  const map = parts.map(keyspace)
+  const known = await knownOf(parts, request.query, call.cancellation)
+  return parts.executor.execute({
+    known,
+    params: request.params ?? [],
+    consumer: rows,
+    shardKey: request.shard_key,
+    shardId: shardIdOf(options),
+    consistency: request.consistency ?? map.snapshot.keyspace.defaultConsistency,
+    readOnly: options.read_only ?? false,
+    idempotency: idempotencyOf(parts, options, call),
+    map: () => parts.map(keyspace),
+    cancellation: call.cancellation,
+  })
 }
 
 /** The answer to one statement. */
@@ -225,6 +281,7 @@ function load(parts: QueryParts, text: string, cancellation: Cancellation): Prom
 export function formatOf(options: ExecuteOptions, limits: QueryLimits): RowsFormat {
   return {
     rowFormat: options.row_format ?? 'object',
+    separator: 'comma',
     int8: options.int8 ?? 'string',
     rowsMax: Math.min(options.max_rows ?? limits.resultRowsMax, limits.resultRowsMax),
     bytesMax: Math.min(options.max_bytes ?? limits.resultBytesMax, limits.resultBytesMax),
