@@ -27,6 +27,14 @@ export const StatementProblem = Type.Intersect([
 ])
 export type StatementProblem = Static<typeof StatementProblem>
 
+/**
+ * Where the log of a shard ends is only asked for those who want to know it: a token comes back when the request has
+ * sent one, an empty one included.
+ */
+const SessionTokenField = Type.Union([Type.String(), Type.Null()], {
+  description: 'To be sent with later reads; null when nothing was written and the request sent no token',
+})
+
 /** 1 to 255 printable characters. */
 export const idempotencyKeyPattern = '^[^\\p{C}]{1,255}$'
 
@@ -61,6 +69,20 @@ export const ExecuteOptions = Type.Object(
         pattern: idempotencyKeyPattern,
         description:
           'The write is done once, however often it is sent with this key; also as header Idempotency-Key',
+      }),
+    ),
+    session_token: Type.Optional(
+      Type.String({
+        description:
+          'Of an earlier answer: eventual reads see what it has seen. Empty to get one from a write; also as header X-FleetShard-Session',
+      }),
+    ),
+    max_staleness_ms: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 86_400_000,
+        description:
+          'With consistency eventual, which it implies: a replica shows nothing older, or the primary answers',
       }),
     ),
     timeout_ms: Type.Optional(Type.Integer({ minimum: 1, maximum: 86_400_000 })),
@@ -111,6 +133,7 @@ export const ExecuteResponse = Type.Object({
   columns: Type.Array(ResultColumn),
   node: Type.String({ description: 'Id of the server that answered' }),
   epoch: Type.Integer(),
+  session_token: SessionTokenField,
   replayed: Replayed,
 })
 export type ExecuteResponse = Static<typeof ExecuteResponse>
@@ -140,6 +163,7 @@ export const TransactionResponse = Type.Object({
   latency_ms: Type.Number(),
   node: Type.String(),
   epoch: Type.Integer(),
+  session_token: SessionTokenField,
   replayed: Replayed,
 })
 export type TransactionResponse = Static<typeof TransactionResponse>
@@ -153,6 +177,7 @@ export const BeginRequest = closed({
     closed({
       keyspace: Type.Optional(Type.String({ minLength: 1, maxLength: 63 })),
       shard_id: Type.Optional(Type.String({ pattern: idPattern })),
+      session_token: Type.Optional(Type.String()),
       idle_timeout_ms: Type.Optional(
         Type.Integer({
           minimum: 1,
@@ -190,6 +215,7 @@ export const EndResponse = Type.Object({
   shard_id: Type.String(),
   node: Type.String(),
   epoch: Type.Integer(),
+  session_token: Type.Optional(SessionTokenField),
 })
 export type EndResponse = Static<typeof EndResponse>
 

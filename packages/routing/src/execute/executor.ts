@@ -4,11 +4,14 @@ import {
   FleetError,
   isFleetError,
   type Clock,
+  type SessionToken,
   type ShardId,
   type ShardMap,
   type ShardRecord,
 } from '@fleetshard/core'
 import { runKeyedTransaction } from './keyed-transaction.ts'
+import { PositionBehind } from './positions.ts'
+import { freshnessOf, tokenAfter } from './session-reads.ts'
 import { placeCall, placeStatement, type KnownStatement } from '../plan/mod.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import {
@@ -68,6 +71,10 @@ export interface StatementCall {
   /** The shard itself, instead of a key. */
   readonly shardId: ShardId | undefined
   readonly consistency: 'strong' | 'eventual'
+  /** What the session has written; null when its client wants no token. */
+  readonly token: SessionToken | null
+  /** With `eventual`: what a replica shows is not older; null when it may be. */
+  readonly maxStalenessMs: number | null
   readonly readOnly: boolean
   /** Null without a key. A statement that surely changes nothing needs none. */
   readonly idempotency: Idempotency | null
@@ -84,6 +91,8 @@ export interface StatementAnswer {
   readonly rowCount: number
   /** True when it was done by an earlier request under the same key. */
   readonly replayed: boolean
+  /** The call's token with what was written now; null when it had none. */
+  readonly token: SessionToken | null
 }
 
 /** Statements of a client that happen together or not at all. */
@@ -92,6 +101,8 @@ export interface TransactionCall {
   readonly shardKey: string | number | undefined
   readonly shardId: ShardId | undefined
   readonly options: TransactionOptions
+  /** What the session has written; null when its client wants no token. */
+  readonly token: SessionToken | null
   readonly idempotency: Idempotency | null
   readonly map: () => ShardMap
   readonly cancellation: Cancellation
@@ -131,6 +142,7 @@ interface Attempt {
 /** How a run went, and what decides whether another may follow. */
 interface Ran {
   readonly ended: WorkEnd
+  readonly token: SessionToken | null
   readonly inLane: boolean
 }
 
@@ -215,20 +227,21 @@ export class Executor {
 
   /** One attempt; null when another is worth it. */
   async #try(trial: Attempt, last: boolean): Promise<StatementAnswer | null> {
-    const { call, shard, map } = trial
+    const { call, shard, map, access } = trial
     let node: NodeAccess | null = null
     try {
-      const facts = await trial.access.schemaFacts(call.cancellation)
+      const facts = await access.schemaFacts(call.cancellation)
       const its = traitsOf(call.known, facts)
       refuseHidden(call, map, facts)
       if (call.idempotency !== null && its.writes) return await this.#once(call, call.idempotency)
-      node = this.#node(trial, its.shares)
+      const anyNode = call.consistency === 'eventual' && its.shares
+      node = anyNode ? await this.#replica(trial) : access.primary()
       const ran = await this.#run(trial, node, { traits: its, facts })
       // What a slow reader takes says nothing of the statement.
       if (call.consumer.attach === undefined) learn(call.known, ran.ended)
       if (!last && this.#mayRepeat(trial, ran, { node, writes: its.writes })) return null
       const { rowCount } = endOrThrow(ran.ended.end, { writes: its.writes, partial: isPartial(call.known) })
-      return { shard, node: node.node.id, epoch: map.epoch, rowCount, replayed: false }
+      return { shard, node: node.node.id, epoch: map.epoch, rowCount, replayed: false, token: ran.token }
     } catch (error) {
       if (last || !(await this.#mayTryAgain(error, trial, node))) throw at(error, shard, node)
       return null
@@ -247,10 +260,14 @@ export class Executor {
     return { ...answer, rowCount: rowCounts[0] ?? 0 }
   }
 
-  #node(trial: Attempt, shares: boolean): NodeAccess {
-    const { call, access, failedNodes } = trial
-    if (call.consistency === 'eventual' && shares) return access.replica(failedNodes) ?? access.primary()
-    return access.primary()
+  /** A replica that is fresh enough for the call, else the primary. */
+  async #replica({ call, shard, access, failedNodes }: Attempt): Promise<NodeAccess> {
+    const freshness = freshnessOf(call, shard)
+    if (freshness === 'none') return access.primary()
+    if (freshness === 'any') return access.replica(failedNodes) ?? access.primary()
+    const { cancellation } = call
+    const replica = await access.progress.choose(access, freshness, { without: failedNodes, cancellation })
+    return replica ?? access.primary()
   }
 
   async #run(
@@ -274,7 +291,7 @@ export class Executor {
         }
         const ended = await runInLane(this.#parts, lane, work, { cancellation, onFree })
         onFree()
-        return { ended, inLane: true }
+        return { ended, token: call.token, inLane: true }
       }
     }
     this.#parts.metrics.routed(role, 'alone')
@@ -282,10 +299,17 @@ export class Executor {
     try {
       refuseOldMap(session, map)
       const readOnly = call.readOnly || (shard.status === 'readonly' && how.traits.writes)
-      const ended = readOnly
-        ? await this.#runReadOnly(session, work, cancellation)
-        : await runAlone(this.#parts, session, work, cancellation)
-      return { ended, inLane: false }
+      if (readOnly) {
+        const ended = await this.#runReadOnly(session, work, cancellation)
+        return { ended, token: call.token, inLane: false }
+      }
+      if (call.token === null || !how.traits.writes) {
+        const ended = await runAlone(this.#parts, session, work, cancellation)
+        return { ended, token: call.token, inLane: false }
+      }
+      const position = new PositionBehind(session)
+      const ended = await runAlone(this.#parts, session, { ...work, behind: position.ask }, cancellation)
+      return { ended, token: tokenAfter(call.token, shard, await position.answer), inLane: false }
     } finally {
       giveBack(this.#parts, pool, { session, left: how.traits.leaves })
       if (call.known.facts.kind === 'ddl') trial.access.schemaChanged()
@@ -303,7 +327,7 @@ export class Executor {
     access: ShardAccess,
     call: TransactionCall,
     { map, last }: { map: ShardMap; last: boolean },
-  ): Promise<{ node: string; rowCounts: number[] } | null> {
+  ): Promise<Pick<TransactionAnswer, 'node' | 'rowCounts' | 'token'> | null> {
     let node: NodeAccess | null = null
     try {
       const facts = await access.schemaFacts(call.cancellation)
@@ -319,18 +343,24 @@ export class Executor {
         refuseOldMap(session, map)
         const works = call.statements.map((statement) => workOf(statement, map, facts))
         const readOnly = call.options.readOnly || access.record.status === 'readonly'
+        const position = new PositionBehind(session)
+        const behind = call.token === null || readOnly ? undefined : position.ask
         const { end, ends } = await runTransaction(this.#parts, session, {
           works,
+          behind,
           options: { ...call.options, readOnly },
           cancellation: call.cancellation,
         })
+        const written = await position.answer
         if (end.kind === 'lost' && end.outcome === 'aborted' && !last && call.cancellation.reason === null) {
           this.#parts.metrics.retried('lost')
           return null
         }
         endOrThrow(end, { writes: true })
         const rowCounts = ends.map((ended) => (ended.end.kind === 'completed' ? ended.end.rowCount : 0))
-        return { node: node.node.id, rowCounts }
+        const token =
+          call.token === null || readOnly ? call.token : tokenAfter(call.token, access.record, written)
+        return { node: node.node.id, rowCounts, token }
       } finally {
         giveBack(this.#parts, node.pool, { session, left })
       }

@@ -1,15 +1,24 @@
 // A transaction that stays open over several requests: one borrowed session, one statement at a time, an end for
 // everything. Whatever goes wrong rolls it back at once, so that a client that is gone holds no locks.
-import { assertNever, FleetError, toFleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
+import {
+  assertNever,
+  FleetError,
+  toFleetError,
+  type SessionToken,
+  type ShardMap,
+  type ShardRecord,
+} from '@fleetshard/core'
 import { placeStatement, type KnownStatement } from '../plan/mod.ts'
 import type { Cancellation } from './cancellation.ts'
 import { refuseHidden, refuseInTransaction, refuseState } from './checks.ts'
 import type { StatementAnswer, StatementCall } from './executor.ts'
 import { checkParameterCount } from './parameters.ts'
+import { PositionBehind } from './positions.ts'
 import { endOrThrow, runAlone, type WorkParts } from './session-work.ts'
 import type { Session } from './session.ts'
 import type { NodeAccess, ShardAccess } from './shard-access.ts'
 import type { RunEnd } from './statement-run.ts'
+import { tokenAfter } from './session-reads.ts'
 import { traitsOf, worseLeft, type Left } from './traits.ts'
 import { changedSettings, commit, rollback, type TransactionOptions } from './transaction.ts'
 import { workOf } from './work-of.ts'
@@ -104,7 +113,7 @@ export class HeldTransaction {
     try {
       const rowCount = await this.#run(call)
       this.#wait()
-      return { shard: this.shard, node: this.node, epoch: this.epoch, rowCount, replayed: false }
+      return { shard: this.shard, node: this.node, epoch: this.epoch, rowCount, replayed: false, token: null }
     } catch (error) {
       await this.#fail(toFleetError(error))
       throw this.#at(error)
@@ -112,10 +121,10 @@ export class HeldTransaction {
   }
 
   /**
-   * Commits. It is over then, whatever comes of it.
+   * Commits. It is over then, whatever comes of it. The token comes back with what was written.
    * @throws FleetError `transaction_aborted`, `outcome_unknown`, `transaction_busy`, what Postgres says
    */
-  async commit(cancellation: Cancellation): Promise<void> {
+  async commit(cancellation: Cancellation, token: SessionToken | null): Promise<SessionToken | null> {
     if (this.#state.kind === 'failed') {
       const { error } = this.#state
       this.#end()
@@ -125,9 +134,14 @@ export class HeldTransaction {
     const { session, options } = this.#parts
     try {
       if (cancellation.reason !== null) throw cancellation.reason
-      const end = await commit(this.#parts, session, cancellation)
+      const position = new PositionBehind(session)
+      const asks = token !== null && !options.readOnly
+      const behind = asks ? position.ask : undefined
+      const end = await commit(this.#parts, session, { cancellation, behind })
+      const written = await position.answer
       if (this.#changesSchema) this.#parts.access.schemaChanged()
       endOrThrow(end, { writes: !options.readOnly })
+      return asks ? tokenAfter(token, this.shard, written) : token
     } catch (error) {
       throw this.#at(error)
     } finally {

@@ -25,6 +25,8 @@ export interface KeyedWork {
   readonly options: TransactionOptions
   readonly claim: Claim
   readonly cancellation: Cancellation
+  /** Sent behind the commit. */
+  readonly behind: StatementWork['behind']
 }
 
 /**
@@ -148,6 +150,8 @@ async function keepAndCommit(
   // Where the record can't be kept the transaction has failed, and COMMIT rolls it back.
   const keeping = submitOwn(session, keepSql, [keyed.claim.key, stored.results, stored.rows])
   const committing = submitSimple(session, 'commit', false)
+  // The simple protocol is never sent a second time: its answer comes first.
+  keyed.behind?.(() => true)
   const [kept, committed] = await Promise.all([keeping, committing])
   keyed.cancellation.whenCancelled(null)
   ;(stop as (() => void) | null)?.()

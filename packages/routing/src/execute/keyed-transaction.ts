@@ -1,7 +1,7 @@
 // Transactions under an idempotency key: done once, however often they are sent. What may have happened is looked up
 // by trying again, so that a lost connection leaves no doubt.
 import { createHash } from 'node:crypto'
-import { assertNever, FleetError, isFleetError, type ShardMap } from '@fleetshard/core'
+import { assertNever, FleetError, isFleetError, type SessionPosition, type ShardMap } from '@fleetshard/core'
 import { keyHashOf } from '../plan/key-hash.ts'
 import { idempotencyTableSql } from '../idempotency.ts'
 import { exec } from '../wire/mod.ts'
@@ -9,6 +9,8 @@ import { placeTogether, refuseHidden, refuseOldMap, refuseState } from './checks
 import type { ExecutorParts, Idempotency, TransactionAnswer, TransactionCall } from './executor.ts'
 import { giveBack } from './give-back.ts'
 import { findRecord, runKeyed, sweepRecords, type Claim, type KeyedEnd } from './keyed-run.ts'
+import { askPrimary, PositionBehind } from './positions.ts'
+import { tokenAfter } from './session-reads.ts'
 import type { Session } from './session.ts'
 import type { NodeAccess, ShardAccess } from './shard-access.ts'
 import { replayResults } from './stored-results.ts'
@@ -124,9 +126,13 @@ async function attemptOnce(
       const works = call.statements.map((statement) => workOf(statement, map, facts))
       const { key, expiryMs } = idempotency
       const claim = { key, expiryMs, fingerprint, shardHash: keyHashOf(call, map) }
-      const end = await runKeyed(parts, session, { works, options: call.options, claim, cancellation })
+      const { options, token } = call
+      const position = new PositionBehind(session)
+      const behind = token === null ? undefined : position.ask
+      const end = await runKeyed(parts, session, { works, options, claim, cancellation, behind })
+      const written = await position.answer
       if (call.statements.some(({ known }) => known.facts.kind === 'ddl')) access.schemaChanged()
-      return await attemptedOf(session, end, { call, claim, place: { map, access, node } })
+      return await attemptedOf(session, end, { call, claim, written, place: { map, access, node } })
     } finally {
       const { pool } = node
       sweep(parts, session, { access, expiryMs: idempotency.expiryMs }).then(
@@ -144,13 +150,22 @@ async function attemptOnce(
   }
 }
 
+interface Keyed {
+  readonly call: KeyedTransactionCall
+  readonly claim: Claim
+  /** Where the write lies, where that was asked. */
+  readonly written: SessionPosition | null
+  readonly place: Place
+}
+
 async function attemptedOf(
   session: Session,
   end: KeyedEnd,
-  { call, claim, place }: { call: KeyedTransactionCall; claim: Claim; place: Place },
+  { call, claim, written, place }: Keyed,
 ): Promise<Attempted> {
   const { access, node, map } = place
-  const answered = { shard: access.record, node: node.node.id, epoch: map.epoch }
+  const token = call.token === null ? null : tokenAfter(call.token, access.record, written)
+  const answered = { shard: access.record, node: node.node.id, epoch: map.epoch, token }
   switch (end.kind) {
     case 'failed':
     case 'lost':
@@ -167,7 +182,10 @@ async function attemptedOf(
       const consumers = call.statements.map(({ consumer }) => consumer)
       for (const consumer of consumers) consumer.reset()
       const rowCounts = replayResults(record, consumers)
-      return { kind: 'answer', answer: { ...answered, rowCounts, replayed: true } }
+      // The write lies somewhere before where the log ends now.
+      const seen =
+        call.token === null ? null : tokenAfter(call.token, access.record, await askPrimary(session))
+      return { kind: 'answer', answer: { ...answered, token: seen, rowCounts, replayed: true } }
     }
     default:
       return assertNever(end)

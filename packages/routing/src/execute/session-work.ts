@@ -20,6 +20,8 @@ export interface StatementWork {
   readonly keys: readonly KeyParameter[]
   /** OID of a domain → OID of the type that it is made of. */
   readonly domains: ReadonlyMap<number, number>
+  /** Called right after it was sent, to send what belongs behind it. `isOver` tells whether it has been answered. */
+  readonly behind?: ((isOver: () => boolean) => void) | undefined
   /** The columns are looked at before it runs, so that a write is not refused when it has happened. */
   readonly looksFirst: boolean
 }
@@ -268,11 +270,13 @@ function submit(
 ): Promise<WorkEnd> {
   return new Promise((resolve, reject) => {
     const submittedMs = parts.clock.monotonic()
+    let over = false
     const run: StatementRun = new StatementRun({
       consumer: work.consumer,
       commitsAtSync: work.commitsAtSync,
       refusing: giveUp,
       ended: (end) => {
+        over = true
         const now = parts.clock.monotonic()
         const serverMs = now - Math.max(submittedMs, session.lastEndMs)
         session.lastEndMs = now
@@ -285,6 +289,7 @@ function submit(
       reject(error as Error)
       return
     }
+    work.behind?.(() => over)
     started(run)
   })
 }

@@ -13,6 +13,7 @@ import type { RoutingLog } from '../log.ts'
 import { Cancellation, type DeadlineSweeper } from './cancellation.ts'
 import type { ExecuteLimits } from './limits.ts'
 import { NodePool } from './node-pool.ts'
+import { ReplicaProgress } from './replica-progress.ts'
 import { loadSchemaFacts, type SchemaFacts } from './schema-facts.ts'
 import type { Session, SessionKind } from './session.ts'
 
@@ -66,6 +67,7 @@ const laneLockTimeoutMs = 50
 export class ShardAccess {
   readonly #parts: ShardAccessParts
   #record: ShardRecord
+  readonly progress: ReplicaProgress
   readonly #nodes = new Map<string, NodeAccess>()
   /** The same by the records at hand, for the hot path. */
   #byRecord = new WeakMap<NodeRecord, NodeAccess>()
@@ -80,6 +82,7 @@ export class ShardAccess {
   constructor(parts: ShardAccessParts, record: ShardRecord) {
     this.#parts = parts
     this.#record = record
+    this.progress = new ReplicaProgress(parts.clock)
   }
 
   get record(): ShardRecord {
@@ -128,6 +131,15 @@ export class ShardAccess {
       if (inFlight < least) [best, least] = [access, inFlight]
     }
     return best
+  }
+
+  /** The replicas that can be reached, the least busy first. */
+  replicas(without: ReadonlySet<NodeAccess>): readonly NodeAccess[] {
+    return this.#record.nodes
+      .filter(({ role }) => role === 'replica')
+      .map((node) => this.#access(node))
+      .filter((access) => !without.has(access) && access.pool.isUp)
+      .toSorted((one, other) => one.pool.counts.inFlight - other.pool.counts.inFlight)
   }
 
   /** What the shard's database says; at once when it is known. */

@@ -17,6 +17,8 @@ export interface TransactionWork {
   readonly works: readonly StatementWork[]
   readonly options: TransactionOptions
   readonly cancellation: Cancellation
+  /** Sent behind the commit. */
+  readonly behind?: StatementWork['behind']
 }
 
 /** For statements whose rows nobody wants. */
@@ -56,7 +58,7 @@ export function changedSettings({ connection }: Session): FleetError | null {
 export async function runTransaction(
   parts: WorkParts,
   session: Session,
-  { works, options, cancellation }: TransactionWork,
+  { works, options, cancellation, behind }: TransactionWork,
 ): Promise<{ end: RunEnd; ends: WorkEnd[] }> {
   const ends: WorkEnd[] = []
   for (const [index, work] of [beginWork(options), ...works].entries()) {
@@ -83,7 +85,7 @@ export async function runTransaction(
     const canceled = { kind: 'error', error: reason, sqlstate: reason.sqlstate } as const
     return { end: await rollback(parts, session, canceled), ends }
   }
-  return { end: await commit(parts, session, cancellation), ends }
+  return { end: await commit(parts, session, { cancellation, behind }), ends }
 }
 
 /**
@@ -93,7 +95,7 @@ export async function runTransaction(
 export async function commit(
   parts: WorkParts,
   session: Session,
-  cancellation: Cancellation,
+  { cancellation, behind }: { cancellation: Cancellation; behind: StatementWork['behind'] },
 ): Promise<RunEnd> {
   let stop: (() => void) | null = null
   cancellation.whenCancelled((reason) => {
@@ -101,7 +103,8 @@ export async function commit(
       session.connection.destroy(reason)
     })
   })
-  const { end } = await runAlone(parts, session, control('commit', false), new Cancellation())
+  const work = { ...control('commit', false), behind }
+  const { end } = await runAlone(parts, session, work, new Cancellation())
   cancellation.whenCancelled(null)
   ;(stop as (() => void) | null)?.()
   return end

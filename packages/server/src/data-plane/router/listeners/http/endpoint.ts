@@ -12,6 +12,7 @@ import {
   deadlineOf,
   idempotencyKeyOf,
   sendAnswer,
+  sessionOf,
   streamExecute,
   type QueryAnswer,
   type QueryCall,
@@ -157,6 +158,7 @@ export class QueryEndpoint {
         cancellation,
         deadlineMs: deadlineOf(request),
         idempotencyKey: idempotencyKeyOf(request),
+        session: sessionOf(request),
         receivedMs,
         transactionId,
       }

@@ -1,7 +1,7 @@
 // The transactions that clients of this router hold open: found by ids that nobody can guess, in bounded number,
 // waited for when the router stops.
 import { randomBytes } from 'node:crypto'
-import { FleetError, isFleetError, type ShardMap } from '@fleetshard/core'
+import { FleetError, isFleetError, type SessionToken, type ShardMap } from '@fleetshard/core'
 import type { HeldTransaction } from '@fleetshard/routing/execute'
 
 /** One open transaction. */
@@ -9,6 +9,8 @@ export interface OpenTransaction {
   readonly id: string
   readonly held: HeldTransaction
   readonly keyspace: string
+  /** Of its begin; null when its client wants none. */
+  readonly token: SessionToken | null
   /** The keyspace's map as it is now. */
   readonly map: () => ShardMap
 }
@@ -40,7 +42,7 @@ export class OpenTransactions {
    */
   async add(
     begin: () => Promise<HeldTransaction>,
-    of: Pick<OpenTransaction, 'keyspace' | 'map'>,
+    of: Pick<OpenTransaction, 'keyspace' | 'token' | 'map'>,
   ): Promise<OpenTransaction> {
     if (this.#byId.size + this.#beginning >= this.#max) {
       throw new FleetError('overloaded', `${String(this.#byId.size)} transactions are open on this router`, {

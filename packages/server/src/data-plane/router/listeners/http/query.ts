@@ -3,10 +3,14 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import {
   FleetError,
+  formatSessionToken,
+  mergeSessionTokens,
   parseKeyspaceName,
+  parseSessionToken,
   parseShardId,
   type Clock,
   type Problem,
+  type SessionToken,
   type ShardId,
   type ShardMap,
 } from '@fleetshard/core'
@@ -63,6 +67,8 @@ export interface QueryCall {
   readonly deadlineMs: number | null
   /** `clock.monotonic()` when the request came. */
   readonly receivedMs: number
+  /** Of the header X-FleetShard-Session; null without one. */
+  readonly session: string | null
   /** Of the header Idempotency-Key; null without one. */
   readonly idempotencyKey: string | null
   /** The open transaction that the path names; null for none. */
@@ -74,6 +80,7 @@ export interface QueryAnswer {
   readonly status: number
   /** An earlier request did it. */
   readonly replayed?: boolean
+  readonly token?: SessionToken | null
   readonly parts: readonly [Buffer, Buffer, Buffer]
 }
 
@@ -123,7 +130,7 @@ export async function streamExecute(
   try {
     const answer = await execute(parts, request, { call, rows })
     const { rowCount } = answer
-    rows.end({ rowCount, latencyMs: elapsed(parts, call.receivedMs), more: replayedField(answer) })
+    rows.end({ rowCount, latencyMs: elapsed(parts, call.receivedMs), more: endFields(answer) })
   } catch (error) {
     if (!rows.isFinal) throw error
     rows.fail(onLateError(error))
@@ -155,7 +162,9 @@ async function execute(
     consumer: rows,
     shardKey: request.shard_key,
     shardId: shardIdOf(options),
-    consistency: request.consistency ?? map.snapshot.keyspace.defaultConsistency,
+    consistency: consistencyOf(request, map),
+    token: tokenOf(options, call),
+    maxStalenessMs: options.max_staleness_ms ?? null,
     readOnly: options.read_only ?? false,
     idempotency: idempotencyOf(parts, options, call),
     map: () => parts.map(keyspace),
@@ -171,10 +180,11 @@ export function executeAnswer(
   const head = `{"shard_id":${JSON.stringify(answer.shard.id)},"rows":[`
   const tail =
     `],"row_count":${String(answer.rowCount)},"latency_ms":${elapsed(parts, call.receivedMs)},` +
-    `"columns":${rows.columns},"node":${JSON.stringify(answer.node)},"epoch":${String(answer.epoch)}${replayedField(answer)}}`
+    `"columns":${rows.columns},"node":${JSON.stringify(answer.node)},"epoch":${String(answer.epoch)}${endFields(answer)}}`
   return {
     status: 200,
     replayed: answer.replayed,
+    token: answer.token,
     parts: [Buffer.from(head), rows.buffer.take(), Buffer.from(tail)],
   }
 }
@@ -202,6 +212,7 @@ export async function answerTransaction(
       shardKey: request.shard_key,
       shardId: shardIdOf(options),
       options: { isolation: request.isolation ?? 'read committed', readOnly: options.read_only ?? false },
+      token: tokenOf(options, call),
       idempotency: idempotencyOf(parts, options, call),
       map: () => parts.map(keyspace),
       cancellation: call.cancellation,
@@ -214,10 +225,11 @@ export async function answerTransaction(
     const head = `{"shard_id":${JSON.stringify(answer.shard.id)},"results":[`
     const tail =
       `],"latency_ms":${elapsed(parts, call.receivedMs)},` +
-      `"node":${JSON.stringify(answer.node)},"epoch":${String(answer.epoch)}${replayedField(answer)}}`
+      `"node":${JSON.stringify(answer.node)},"epoch":${String(answer.epoch)}${endFields(answer)}}`
     return {
       status: 200,
       replayed: answer.replayed,
+      token: answer.token,
       parts: [Buffer.from(head), Buffer.concat(results), Buffer.from(tail)],
     }
   } finally {
@@ -225,8 +237,36 @@ export async function answerTransaction(
   }
 }
 
-const replayedField = ({ replayed }: { readonly replayed: boolean }): string =>
-  replayed ? ',"replayed":true' : ''
+/** Fields of every answer, with a comma in front. */
+function endFields({ replayed, token }: Pick<StatementAnswer, 'replayed' | 'token'>): string {
+  const text = tokenText(token)
+  const field = text === null ? ',"session_token":null' : `,"session_token":${JSON.stringify(text)}`
+  return replayed ? `${field},"replayed":true` : field
+}
+
+/** A token as answers have it; null when there is nothing to say. */
+export function tokenText(token: SessionToken | null): string | null {
+  const text = token === null ? '' : formatSessionToken(token)
+  return text === '' ? null : text
+}
+
+/** The token of header and options; null without any. @throws FleetError `invalid_request` */
+export function tokenOf(
+  { session_token: option }: Pick<ExecuteOptions, 'session_token'>,
+  { session: header }: Pick<QueryCall, 'session'>,
+): SessionToken | null {
+  if (header === null) return option === undefined ? null : parseSessionToken(option)
+  return mergeSessionTokens(parseSessionToken(option ?? ''), parseSessionToken(header))
+}
+
+/** @throws FleetError `invalid_request` */
+function consistencyOf({ consistency, options }: ExecuteRequest, map: ShardMap): 'strong' | 'eventual' {
+  if (options?.max_staleness_ms === undefined) return consistency ?? map.snapshot.keyspace.defaultConsistency
+  if (consistency !== 'strong') return 'eventual'
+  throw new FleetError('invalid_request', 'options.max_staleness_ms is given with consistency strong', {
+    hint: 'leave out one of them: a strong read is never stale',
+  })
+}
 
 /** The key of header or options. @throws FleetError `invalid_request` */
 function idempotencyOf(
@@ -317,6 +357,12 @@ export function idempotencyKeyOf(request: IncomingMessage): string | null {
   })
 }
 
+/** The header X-FleetShard-Session, null without one. */
+export function sessionOf(request: IncomingMessage): string | null {
+  const header = request.headers['x-fleetshard-session']
+  return typeof header === 'string' ? header : null
+}
+
 /** Milliseconds of X-FleetShard-Deadline-Ms, null without one. @throws FleetError `invalid_request` */
 export function deadlineOf(request: IncomingMessage): number | null {
   const header = request.headers['x-fleetshard-deadline-ms']
@@ -336,8 +382,10 @@ export function deadlineOf(request: IncomingMessage): number | null {
 const onePieceBytesMax = 64 * 1024
 
 /** Sends an answer. */
-export function sendAnswer(response: ServerResponse, { status, replayed, parts }: QueryAnswer): void {
+export function sendAnswer(response: ServerResponse, { status, replayed, token, parts }: QueryAnswer): void {
   if (replayed === true) response.setHeader('idempotency-replayed', 'true')
+  const session = tokenText(token ?? null)
+  if (session !== null) response.setHeader('x-fleetshard-session', session)
   const bytes = parts[0].length + parts[1].length + parts[2].length
   response.writeHead(status, { 'content-type': 'application/json; charset=utf-8', 'content-length': bytes })
   if (bytes <= onePieceBytesMax) {

@@ -1,5 +1,5 @@
 // POST /v1/transactions and what follows: a transaction begun by one request, used and ended by later ones.
-import { FleetError, parseKeyspaceName } from '@fleetshard/core'
+import { FleetError, mergeSessionTokens, parseKeyspaceName } from '@fleetshard/core'
 import {
   BeginRequest,
   compileParser,
@@ -14,6 +14,8 @@ import {
   formatOf,
   knownOf,
   shardIdOf,
+  tokenOf,
+  tokenText,
   watchDeadline,
   type QueryAnswer,
   type QueryCall,
@@ -41,7 +43,7 @@ export async function answerBegin(parts: QueryParts, body: unknown, call: QueryC
         map,
         cancellation: call.cancellation,
       })
-    const { id, held } = await parts.transactions.add(begin, { keyspace, map })
+    const { id, held } = await parts.transactions.add(begin, { keyspace, map, token: tokenOf(options, call) })
     if (call.cancellation.reason !== null) {
       // Nobody has got the id.
       await held.giveUp()
@@ -84,12 +86,16 @@ export async function answerHeldExecute(
 
 /** Answers POST /v1/transactions/{id}/commit. @throws FleetError `transaction_aborted`, `outcome_unknown` and others */
 export async function answerCommit(parts: QueryParts, body: unknown, call: QueryCall): Promise<QueryAnswer> {
-  const { held } = find(parts, call)
+  const { held, token: known } = find(parts, call)
   parseEnd(body)
   const stop = watchDeadline(parts, {}, call)
   try {
-    await held.commit(call.cancellation)
-    return json(200, placeOf(held))
+    const sent = tokenOf({}, call)
+    const token = await held.commit(
+      call.cancellation,
+      sent === null || known === null ? (sent ?? known) : mergeSessionTokens(known, sent),
+    )
+    return { ...json(200, { ...placeOf(held), session_token: tokenText(token) }), token }
   } catch (error) {
     throw orNotFound(error)
   } finally {
