@@ -85,8 +85,10 @@ export class StreamRows implements RowsConsumer {
   }
 
   #close(line: string): void {
-    this.#begin()
     const { response } = this.#parts
+    // A client that is gone gets nothing more.
+    if (response.destroyed) return
+    this.#begin()
     response.write(this.#rows.takeBytes())
     response.end(`\n${line}\n`)
   }
