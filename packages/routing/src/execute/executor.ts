@@ -186,7 +186,9 @@ export class Executor {
       checkParameterCount(params, known.facts.parameters)
     }
     const { idempotency } = call
-    if (idempotency !== null) return runKeyedTransaction(this.#parts, { ...call, idempotency })
+    // What Postgres holds to reading leaves nothing that could be done twice, and no record.
+    if (idempotency !== null && !call.options.readOnly)
+      return runKeyedTransaction(this.#parts, { ...call, idempotency })
     for (let attempt = 1; ; attempt += 1) {
       const map = call.map()
       const shard = placeTogether(call, map)
@@ -233,7 +235,8 @@ export class Executor {
       const facts = await access.schemaFacts(call.cancellation)
       const its = traitsOf(call.known, facts)
       refuseHidden(call, map, facts)
-      if (call.idempotency !== null && its.writes) return await this.#once(call, call.idempotency)
+      if (call.idempotency !== null && its.writes && !call.readOnly)
+        return await this.#once(call, call.idempotency)
       const anyNode = call.consistency === 'eventual' && its.shares
       node = anyNode ? await this.#replica(trial) : access.primary()
       const ran = await this.#run(trial, node, { traits: its, facts })
@@ -250,7 +253,7 @@ export class Executor {
 
   /** A write under a key, in a transaction with the record of it. */
   async #once(call: StatementCall, idempotency: Idempotency): Promise<StatementAnswer> {
-    const options: TransactionOptions = { isolation: 'read committed', readOnly: call.readOnly }
+    const options: TransactionOptions = { isolation: 'read committed', readOnly: false }
     const { rowCounts, ...answer } = await runKeyedTransaction(this.#parts, {
       ...call,
       statements: [call],

@@ -159,6 +159,13 @@ describe('a write under an idempotency key', () => {
   it('keeps no record of what only reads', async () => {
     expect(await send('read', 'select 1 as one')).toMatchObject({ status: 200 })
     expect(await send('read', 'select 2 as two')).toMatchObject({ status: 200, body: { rows: [{ two: 2 }] } })
+    const volatile = 'select clock_timestamp() as at, pg_notify($1, $1)'
+    expect(await send('read', volatile, ['x'], { read_only: true })).toMatchObject({ status: 200 })
+    const statements = [{ query: 'select 1 as one' }]
+    const reading = { ...keyspace, idempotency_key: 'read', read_only: true }
+    expect(await router.post('/v1/transaction', { statements, options: reading })).toMatchObject({
+      status: 200,
+    })
     expect(await records('read')).toBe(0)
   })
 
