@@ -1,6 +1,7 @@
 // The router's HTTP contract: bodies of /v1/execute, /v1/transaction and /v1/shard-for-key.
 import { Type, type Static } from 'typebox'
-import { oneOf } from './schema.ts'
+import { ProblemBody } from './problem.ts'
+import { closed, idPattern, oneOf } from './schema.ts'
 
 /** Strings, numbers, booleans and null go as they are; arrays and objects by the type of the parameter. */
 const Params = Type.Array(Type.Unknown(), { maxItems: 65_535, description: 'Values of $1, $2, …' })
@@ -14,10 +15,43 @@ const ConsistencyField = oneOf(
   'strong reads the primary, eventual a replica; the default is that of the keyspace',
 )
 
+/** Body of every error of the statement endpoints. */
+export const StatementProblem = Type.Intersect([
+  ProblemBody,
+  Type.Object({
+    outcome: oneOf(
+      ['committed', 'aborted', 'unknown'],
+      'what became of the statement or transaction; what was refused or never sent is aborted',
+    ),
+  }),
+])
+export type StatementProblem = Static<typeof StatementProblem>
+
+/**
+ * Where the log of a shard ends is only asked for those who want to know it: a token comes back when the request has
+ * sent one, an empty one included.
+ */
+const SessionTokenField = Type.Union([Type.String(), Type.Null()], {
+  description: 'To be sent with later reads; null when nothing was written and the request sent no token',
+})
+
+/** 1 to 255 printable characters. */
+export const idempotencyKeyPattern = '^[^\\p{C}]{1,255}$'
+
+const Replayed = Type.Optional(
+  Type.Boolean({ description: 'True when an earlier request did it under the same idempotency key' }),
+)
+
 /** `options` of execute and transaction. Every field is optional. */
 export const ExecuteOptions = Type.Object(
   {
     keyspace: Type.Optional(Type.String({ minLength: 1, maxLength: 63 })),
+    shard_id: Type.Optional(
+      Type.String({
+        pattern: idPattern,
+        description: 'Run on this shard, without a key; keys in the statement must lie there',
+      }),
+    ),
     row_format: Type.Optional(
       oneOf(
         ['object', 'array'],
@@ -29,6 +63,27 @@ export const ExecuteOptions = Type.Object(
         ['string', 'number'],
         'How int8 travels; with number, values of more than 15 characters still are strings',
       ),
+    ),
+    idempotency_key: Type.Optional(
+      Type.String({
+        pattern: idempotencyKeyPattern,
+        description:
+          'The write is done once, however often it is sent with this key; also as header Idempotency-Key',
+      }),
+    ),
+    session_token: Type.Optional(
+      Type.String({
+        description:
+          'Of an earlier answer: eventual reads see what it has seen. Empty to get one from a write; also as header X-FleetShard-Session',
+      }),
+    ),
+    max_staleness_ms: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 86_400_000,
+        description:
+          'With consistency eventual, which it implies: a replica shows nothing older, or the primary answers',
+      }),
     ),
     timeout_ms: Type.Optional(Type.Integer({ minimum: 1, maximum: 86_400_000 })),
     max_rows: Type.Optional(Type.Integer({ minimum: 0, maximum: 10_000_000 })),
@@ -78,6 +133,8 @@ export const ExecuteResponse = Type.Object({
   columns: Type.Array(ResultColumn),
   node: Type.String({ description: 'Id of the server that answered' }),
   epoch: Type.Integer(),
+  session_token: SessionTokenField,
+  replayed: Replayed,
 })
 export type ExecuteResponse = Static<typeof ExecuteResponse>
 
@@ -106,8 +163,61 @@ export const TransactionResponse = Type.Object({
   latency_ms: Type.Number(),
   node: Type.String(),
   epoch: Type.Integer(),
+  session_token: SessionTokenField,
+  replayed: Replayed,
 })
 export type TransactionResponse = Static<typeof TransactionResponse>
+
+/** Body of POST /v1/transactions: begins a transaction that later requests use and end. */
+export const BeginRequest = closed({
+  shard_key: Type.Optional(ShardKey),
+  isolation: Type.Optional(oneOf(['read committed', 'repeatable read', 'serializable'])),
+  read_only: Type.Optional(Type.Boolean()),
+  options: Type.Optional(
+    closed({
+      keyspace: Type.Optional(Type.String({ minLength: 1, maxLength: 63 })),
+      shard_id: Type.Optional(Type.String({ pattern: idPattern })),
+      session_token: Type.Optional(Type.String()),
+      idle_timeout_ms: Type.Optional(
+        Type.Integer({
+          minimum: 1,
+          maximum: 600_000,
+          description: 'Rolled back when no request comes for so long; 30 seconds by default',
+        }),
+      ),
+    }),
+  ),
+})
+export type BeginRequest = Static<typeof BeginRequest>
+
+/** Answer of POST /v1/transactions. */
+export const BeginResponse = Type.Object({
+  transaction_id: Type.String({ description: 'Valid on the router that gave it' }),
+  shard_id: Type.String(),
+  node: Type.String(),
+  epoch: Type.Integer(),
+})
+export type BeginResponse = Static<typeof BeginResponse>
+
+/** Body of POST /v1/transactions/{id}/execute. Keys in the statement must lie on the shard of the transaction. */
+export const HeldExecuteRequest = closed({
+  query: Type.String({ minLength: 1, description: 'One SQL statement, parameters as $1, $2, …' }),
+  params: Type.Optional(Params),
+  options: Type.Optional(ExecuteOptions),
+})
+export type HeldExecuteRequest = Static<typeof HeldExecuteRequest>
+
+/** Body of POST /v1/transactions/{id}/commit and …/rollback: none, or an empty object. */
+export const EndRequest = Type.Union([Type.Undefined(), closed({})])
+
+/** Answer of POST /v1/transactions/{id}/commit and …/rollback. */
+export const EndResponse = Type.Object({
+  shard_id: Type.String(),
+  node: Type.String(),
+  epoch: Type.Integer(),
+  session_token: Type.Optional(SessionTokenField),
+})
+export type EndResponse = Static<typeof EndResponse>
 
 /** Query string of GET /v1/shard-for-key. */
 export const ShardForKeyQuery = Type.Object(

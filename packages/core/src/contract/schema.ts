@@ -34,8 +34,11 @@ export const HashPositionSchema = Type.String({
 /** Name of a keyspace: a lowercase identifier of up to 63 characters. */
 export const KeyspaceNameSchema = Type.String({ pattern: '^[a-z_][a-z0-9_]{0,62}$', examples: ['default'] })
 
+/** What ids of shards, nodes and jobs look like. */
+export const idPattern = '^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$'
+
 /** Id of a shard, node or job. */
-export const IdSchema = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$' })
+export const IdSchema = Type.String({ pattern: idPattern })
 
 /** `postgres://` or `postgresql://` URL of a server and its database. */
 export const EndpointSchema = Type.String({

@@ -1,18 +1,8 @@
 // The error catalogue: every error that leaves FleetShard, over HTTP, the Postgres wire or the CLI, is one of
 // these. docs/reference/errors.md is generated from this table and held to it by a check.
 
-/** One line of the catalogue. `cause` and `remedy` are for the documentation; messages say the particular. */
-export interface ErrorSpec {
-  /** HTTP status. */
-  readonly status: number
-  /** SQLSTATE, five characters, on the Postgres wire. */
-  readonly sqlstate: string
-  /** True when the same request may succeed later without a change. */
-  readonly retryable: boolean
-  readonly title: string
-  readonly cause: string
-  readonly remedy: string
-}
+import type { ErrorSpec } from './error-spec.ts'
+import { TRANSACTION_ERRORS } from './transaction-errors.ts'
 
 /** Keyed by the stable `code`. Codes are never renamed; their texts may be. */
 export const ERRORS = {
@@ -205,6 +195,7 @@ export const ERRORS = {
     cause: 'A query parameter is not a string, number, boolean, null, array or object.',
     remedy: 'Send the value in one of the JSON types.',
   },
+  ...TRANSACTION_ERRORS,
   // Bounds
   overloaded: {
     status: 429,

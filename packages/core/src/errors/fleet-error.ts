@@ -1,5 +1,6 @@
 // The one error class: a code of the catalogue with the particular said in words.
-import { ERRORS, type ErrorCode, type ErrorSpec } from './catalogue.ts'
+import { ERRORS, type ErrorCode } from './catalogue.ts'
+import type { ErrorSpec } from './error-spec.ts'
 
 /** What an error may carry besides its code and message. */
 export interface FleetErrorFields {

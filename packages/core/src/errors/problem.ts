@@ -16,6 +16,16 @@ export interface Problem {
   readonly [fact: string]: string | number | boolean | null | undefined
 }
 
+/** What became of what was asked: it happened, nothing of it did, or nobody can tell. */
+export type Outcome = 'committed' | 'aborted' | 'unknown'
+
+/** What an error says of a statement or transaction. What was refused or never sent counts as aborted. */
+export function outcomeOf(error: FleetError): Outcome {
+  const said = error.facts['outcome']
+  if (said === 'committed' || said === 'aborted' || said === 'unknown') return said
+  return error.code === 'outcome_unknown' || error.code === 'internal' ? 'unknown' : 'aborted'
+}
+
 /** The answer's body for an error. */
 export function toProblem(error: FleetError, traceId: string): Problem {
   return {

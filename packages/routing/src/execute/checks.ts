@@ -31,7 +31,7 @@ function refuseWrite(facts: StatementFacts, readOnly: boolean): void {
 }
 
 /** @throws FleetError `shard_not_serving` */
-export function refuseState(shard: ShardRecord, facts: StatementFacts): void {
+export function refuseState(shard: ShardRecord, facts: Pick<StatementFacts, 'kind'>): void {
   if (shard.status === 'active' || shard.status === 'migrating') return
   if (shard.status === 'readonly' && facts.kind === 'read') return
   const why = shard.statusReason === null ? '' : `: ${shard.statusReason}`
@@ -41,7 +41,7 @@ export function refuseState(shard: ShardRecord, facts: StatementFacts): void {
 }
 
 /** What is checked of a statement by what the database says. */
-export type CheckedCall = Pick<StatementCall, 'known' | 'params' | 'shardKey'>
+export type CheckedCall = Pick<StatementCall, 'known' | 'params' | 'shardKey' | 'shardId'>
 
 /**
  * With several shards: what reaches rows that the statement does not name, and keys that the column would cut.
@@ -49,7 +49,8 @@ export type CheckedCall = Pick<StatementCall, 'known' | 'params' | 'shardKey'>
  */
 export function refuseHidden(call: CheckedCall, map: ShardMap, facts: SchemaFacts): void {
   if (map.owners.length <= 1) return
-  const reader = call.shardKey === undefined ? readerIn(call.known.facts, facts) : null
+  const named = call.shardKey !== undefined || call.shardId !== undefined
+  const reader = named ? null : readerIn(call.known.facts, facts)
   if (reader !== null) {
     throw new FleetError('shard_key_required', `the function ${reader} may read rows of other shards`, {
       hint: 'send shard_key with the statement: the function then sees the rows of that shard',
@@ -92,10 +93,12 @@ function refuseCutKeys({ known, params }: CheckedCall, map: ShardMap, facts: Sch
 /** The one shard of all statements. @throws FleetError as `placeStatement` */
 export function placeTogether(call: TransactionCall, map: ShardMap): ShardRecord {
   let shard: ShardRecord | null = null
+  const { shardKey, shardId } = call
+  const named = shardKey !== undefined || shardId !== undefined
   for (const { known, params } of call.statements) {
-    const free = call.shardKey === undefined && map.owners.length > 1 && planOf(known, map).kind === 'any'
+    const free = !named && map.owners.length > 1 && planOf(known, map).kind === 'any'
     if (free) continue
-    const owner = placeStatement(known, map, { shardKey: call.shardKey, params })
+    const owner = placeStatement(known, map, { shardKey, shardId, params })
     if (shard !== null && shard.id !== owner.id) {
       throw new FleetError(
         'cross_shard',
@@ -110,5 +113,5 @@ export function placeTogether(call: TransactionCall, map: ShardMap): ShardRecord
   const [first] = call.statements
   if (shard !== null) return shard
   if (first === undefined) throw new FleetError('invalid_request', 'the transaction has no statements')
-  return placeStatement(first.known, map, { shardKey: call.shardKey, params: first.params })
+  return placeStatement(first.known, map, { shardKey, shardId, params: first.params })
 }

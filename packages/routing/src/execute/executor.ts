@@ -1,7 +1,18 @@
 // Runs statements on the shard that owns them: chooses the node, a lane or a session of its own, and after a fault
 // decides whether a statement may be sent again. Knows no HTTP.
-import { FleetError, isFleetError, type Clock, type ShardMap, type ShardRecord } from '@fleetshard/core'
-import { keyParametersOf, planOf, placeStatement, type KnownStatement } from '../plan/mod.ts'
+import {
+  FleetError,
+  isFleetError,
+  type Clock,
+  type SessionToken,
+  type ShardId,
+  type ShardMap,
+  type ShardRecord,
+} from '@fleetshard/core'
+import { runKeyedTransaction } from './keyed-transaction.ts'
+import { PositionBehind } from './positions.ts'
+import { freshnessOf, tokenAfter } from './session-reads.ts'
+import { placeCall, placeStatement, type KnownStatement } from '../plan/mod.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import {
   placeTogether,
@@ -13,21 +24,17 @@ import {
 } from './checks.ts'
 import { laneMeanMsMax, laneResultBytesMax } from './limits.ts'
 import { checkParameterCount } from './parameters.ts'
-import { leftBy, mayShareLane, mayWrite, type SchemaFacts } from './schema-facts.ts'
-import {
-  cleanSession,
-  endOrThrow,
-  runAlone,
-  runInLane,
-  settled,
-  type StatementWork,
-  type WorkEnd,
-} from './session-work.ts'
-import type { NodePool } from './node-pool.ts'
+import { beginLost, beginOn } from './begin.ts'
+import { giveBack } from './give-back.ts'
+import type { HeldTransaction } from './held-transaction.ts'
+import type { SchemaFacts } from './schema-facts.ts'
+import { endOrThrow, runAlone, runInLane, type StatementWork, type WorkEnd } from './session-work.ts'
 import type { Session } from './session.ts'
 import type { NodeAccess, ShardAccess } from './shard-access.ts'
 import type { RowsConsumer } from './statement-run.ts'
+import { traitsOf, worseLeft, type Traits } from './traits.ts'
 import { runTransaction, type TransactionOptions } from './transaction.ts'
+import { workOf } from './work-of.ts'
 
 /** The parts of the router that execution stands on. */
 export interface ExecutorParts {
@@ -48,14 +55,29 @@ export interface ExecutorMetrics {
   retried(reason: 'stale_map' | 'lost' | 'lane'): void
 }
 
+/** The key under which a write is done once. */
+export interface Idempotency {
+  readonly key: string
+  /** How long it is remembered. */
+  readonly expiryMs: number
+}
+
 /** One statement of a client. */
 export interface StatementCall {
   readonly known: KnownStatement
   readonly params: readonly unknown[]
   readonly consumer: RowsConsumer
   readonly shardKey: string | number | undefined
+  /** The shard itself, instead of a key. */
+  readonly shardId: ShardId | undefined
   readonly consistency: 'strong' | 'eventual'
+  /** What the session has written; null when its client wants no token. */
+  readonly token: SessionToken | null
+  /** With `eventual`: what a replica shows is not older; null when it may be. */
+  readonly maxStalenessMs: number | null
   readonly readOnly: boolean
+  /** Null without a key. A statement that surely changes nothing needs none. */
+  readonly idempotency: Idempotency | null
   /** The keyspace's map as it is now; asked again at every attempt. */
   readonly map: () => ShardMap
   readonly cancellation: Cancellation
@@ -67,15 +89,32 @@ export interface StatementAnswer {
   readonly node: string
   readonly epoch: number
   readonly rowCount: number
+  /** True when it was done by an earlier request under the same key. */
+  readonly replayed: boolean
+  /** The call's token with what was written now; null when it had none. */
+  readonly token: SessionToken | null
 }
 
 /** Statements of a client that happen together or not at all. */
 export interface TransactionCall {
   readonly statements: readonly Pick<StatementCall, 'known' | 'params' | 'consumer'>[]
   readonly shardKey: string | number | undefined
+  readonly shardId: ShardId | undefined
   readonly options: TransactionOptions
+  /** What the session has written; null when its client wants no token. */
+  readonly token: SessionToken | null
+  readonly idempotency: Idempotency | null
   readonly map: () => ShardMap
   readonly cancellation: Cancellation
+}
+
+/** A transaction that its client will end by a later request. */
+export interface BeginCall extends Pick<
+  TransactionCall,
+  'shardKey' | 'shardId' | 'options' | 'map' | 'cancellation'
+> {
+  /** Without a request for so long it is rolled back. */
+  readonly idleMs: number
 }
 
 /** How a transaction was answered; one row count a statement. */
@@ -90,33 +129,6 @@ const attemptsMax = 3
 const fasterWeight = 0.3
 const slowerWeight = 0.02
 
-/** What a statement does by the names of a database. */
-interface Traits {
-  /** It may share a lane. */
-  readonly shares: boolean
-  /** It may not be sent again when its outcome is unknown. */
-  readonly writes: boolean
-  readonly leaves: ReturnType<typeof leftBy>
-}
-
-/** Forgotten with the statement or the names. */
-const traits = new WeakMap<SchemaFacts, WeakMap<KnownStatement, Traits>>()
-
-function traitsOf(known: KnownStatement, facts: SchemaFacts): Traits {
-  let ofFacts = traits.get(facts)
-  if (ofFacts === undefined) traits.set(facts, (ofFacts = new WeakMap()))
-  let kept = ofFacts.get(known)
-  if (kept === undefined) {
-    kept = {
-      shares: mayShareLane(known.facts, facts),
-      writes: mayWrite(known.facts, facts),
-      leaves: leftBy(known.facts, facts),
-    }
-    ofFacts.set(known, kept)
-  }
-  return kept
-}
-
 interface Attempt {
   readonly call: StatementCall
   readonly shard: ShardRecord
@@ -130,6 +142,7 @@ interface Attempt {
 /** How a run went, and what decides whether another may follow. */
 interface Ran {
   readonly ended: WorkEnd
+  readonly token: SessionToken | null
   readonly inLane: boolean
 }
 
@@ -172,41 +185,92 @@ export class Executor {
       refuseInTransaction(known.facts, call.options.readOnly)
       checkParameterCount(params, known.facts.parameters)
     }
+    const { idempotency } = call
+    // What Postgres holds to reading leaves nothing that could be done twice, and no record.
+    if (idempotency !== null && !call.options.readOnly)
+      return runKeyedTransaction(this.#parts, { ...call, idempotency })
     for (let attempt = 1; ; attempt += 1) {
       const map = call.map()
       const shard = placeTogether(call, map)
       for (const { known } of call.statements) refuseState(shard, known.facts)
       const access = this.#parts.access(shard)
       const done = await this.#transactionOn(access, call, { map, last: attempt === attemptsMax })
-      if (done !== null) return { shard, epoch: map.epoch, ...done }
+      if (done !== null) return { shard, epoch: map.epoch, replayed: false, ...done }
       for (const { consumer } of call.statements) consumer.reset()
+    }
+  }
+
+  /**
+   * Begins a transaction that stays open. Its owner must end it; left alone it ends itself.
+   * @throws FleetError as `transaction`; `overloaded` when too many are open on the shard
+   */
+  async begin(call: BeginCall): Promise<HeldTransaction> {
+    for (let attempt = 1; ; attempt += 1) {
+      const map = call.map()
+      const shard = placeCall(call, map)
+      refuseState(shard, reading)
+      const access = this.#parts.access(shard)
+      const last = attempt === attemptsMax
+      let node: NodeAccess | null = null
+      try {
+        node = access.primary()
+        const begun = await beginOn(this.#parts, { access, node, map }, call)
+        if (begun !== null) return begun
+        if (last) throw beginLost()
+        this.#parts.metrics.retried('lost')
+      } catch (error) {
+        if (last || !isFleetError(error, 'stale_map') || call.cancellation.reason !== null)
+          throw at(error, shard, node)
+        this.#parts.metrics.retried('stale_map')
+        await call.cancellation.until(this.#newer(map, call.map))
+      }
     }
   }
 
   /** One attempt; null when another is worth it. */
   async #try(trial: Attempt, last: boolean): Promise<StatementAnswer | null> {
-    const { call, shard, map } = trial
+    const { call, shard, map, access } = trial
     let node: NodeAccess | null = null
     try {
-      const facts = await trial.access.schemaFacts(call.cancellation)
+      const facts = await access.schemaFacts(call.cancellation)
       const its = traitsOf(call.known, facts)
       refuseHidden(call, map, facts)
-      node = this.#node(trial, its.shares)
+      if (call.idempotency !== null && its.writes && !call.readOnly)
+        return await this.#once(call, call.idempotency)
+      const anyNode = call.consistency === 'eventual' && its.shares
+      node = anyNode ? await this.#replica(trial) : access.primary()
       const ran = await this.#run(trial, node, { traits: its, facts })
-      learn(call.known, ran.ended)
+      // What a slow reader takes says nothing of the statement.
+      if (call.consumer.attach === undefined) learn(call.known, ran.ended)
       if (!last && this.#mayRepeat(trial, ran, { node, writes: its.writes })) return null
-      const { rowCount } = endOrThrow(ran.ended.end, its.writes)
-      return { shard, node: node.node.id, epoch: map.epoch, rowCount }
+      const { rowCount } = endOrThrow(ran.ended.end, { writes: its.writes, partial: isPartial(call.known) })
+      return { shard, node: node.node.id, epoch: map.epoch, rowCount, replayed: false, token: ran.token }
     } catch (error) {
       if (last || !(await this.#mayTryAgain(error, trial, node))) throw at(error, shard, node)
       return null
     }
   }
 
-  #node(trial: Attempt, shares: boolean): NodeAccess {
-    const { call, access, failedNodes } = trial
-    if (call.consistency === 'eventual' && shares) return access.replica(failedNodes) ?? access.primary()
-    return access.primary()
+  /** A write under a key, in a transaction with the record of it. */
+  async #once(call: StatementCall, idempotency: Idempotency): Promise<StatementAnswer> {
+    const options: TransactionOptions = { isolation: 'read committed', readOnly: false }
+    const { rowCounts, ...answer } = await runKeyedTransaction(this.#parts, {
+      ...call,
+      statements: [call],
+      options,
+      idempotency,
+    })
+    return { ...answer, rowCount: rowCounts[0] ?? 0 }
+  }
+
+  /** A replica that is fresh enough for the call, else the primary. */
+  async #replica({ call, shard, access, failedNodes }: Attempt): Promise<NodeAccess> {
+    const freshness = freshnessOf(call, shard)
+    if (freshness === 'none') return access.primary()
+    if (freshness === 'any') return access.replica(failedNodes) ?? access.primary()
+    const { cancellation } = call
+    const replica = await access.progress.choose(access, freshness, { without: failedNodes, cancellation })
+    return replica ?? access.primary()
   }
 
   async #run(
@@ -218,7 +282,9 @@ export class Executor {
     const { cancellation } = call
     const role = node.role === 'primary' ? 'primary' : 'replica'
     const work = workOf(call, map, how.facts)
-    if (how.traits.shares && !trial.noLane && isCheap(call.known)) {
+    call.consumer.placed?.({ shard: shard.id, node: node.id, epoch: map.epoch })
+    const waits = call.consumer.attach !== undefined
+    if (how.traits.shares && !waits && !trial.noLane && isCheap(call.known)) {
       const lane = await pool.lane(cancellation)
       if (lane !== null) {
         refuseOldMap(lane, map)
@@ -228,7 +294,7 @@ export class Executor {
         }
         const ended = await runInLane(this.#parts, lane, work, { cancellation, onFree })
         onFree()
-        return { ended, inLane: true }
+        return { ended, token: call.token, inLane: true }
       }
     }
     this.#parts.metrics.routed(role, 'alone')
@@ -236,12 +302,19 @@ export class Executor {
     try {
       refuseOldMap(session, map)
       const readOnly = call.readOnly || (shard.status === 'readonly' && how.traits.writes)
-      const ended = readOnly
-        ? await this.#runReadOnly(session, work, cancellation)
-        : await runAlone(this.#parts, session, work, cancellation)
-      return { ended, inLane: false }
+      if (readOnly) {
+        const ended = await this.#runReadOnly(session, work, cancellation)
+        return { ended, token: call.token, inLane: false }
+      }
+      if (call.token === null || !how.traits.writes) {
+        const ended = await runAlone(this.#parts, session, work, cancellation)
+        return { ended, token: call.token, inLane: false }
+      }
+      const position = new PositionBehind(session)
+      const ended = await runAlone(this.#parts, session, { ...work, behind: position.ask }, cancellation)
+      return { ended, token: tokenAfter(call.token, shard, await position.answer), inLane: false }
     } finally {
-      this.#finish(pool, session, how.traits.leaves)
+      giveBack(this.#parts, pool, { session, left: how.traits.leaves })
       if (call.known.facts.kind === 'ddl') trial.access.schemaChanged()
     }
   }
@@ -253,59 +326,46 @@ export class Executor {
     return ends[0] ?? { end, bytes: 0, serverMs: 0 }
   }
 
-  /** Cleans what needs it, in the background of the answer, and gives the session back. */
-  #finish(pool: NodePool, session: Session, left: Traits['leaves']): void {
-    if (session.connection.state !== 'open' || (left === 'nothing' && session.canceling === null)) {
-      pool.giveBack(session)
-      return
-    }
-    const giveBack = (): void => {
-      pool.giveBack(session)
-    }
-    this.#clean(session, left).then(giveBack, giveBack)
-  }
-
-  async #clean(session: Session, left: Traits['leaves']): Promise<void> {
-    await settled(session)
-    if (left === 'more')
-      session.connection.destroy(new FleetError('canceled', 'the session cannot be cleaned for others'))
-    if (left === 'state' && session.connection.transactionStatus === 'idle')
-      await cleanSession(this.#parts, session)
-  }
-
   async #transactionOn(
     access: ShardAccess,
     call: TransactionCall,
     { map, last }: { map: ShardMap; last: boolean },
-  ): Promise<{ node: string; rowCounts: number[] } | null> {
+  ): Promise<Pick<TransactionAnswer, 'node' | 'rowCounts' | 'token'> | null> {
     let node: NodeAccess | null = null
     try {
       const facts = await access.schemaFacts(call.cancellation)
-      for (const statement of call.statements)
-        refuseHidden({ ...statement, shardKey: call.shardKey }, map, facts)
+      const { shardKey, shardId } = call
+      for (const statement of call.statements) refuseHidden({ ...statement, shardKey, shardId }, map, facts)
       node = access.primary()
-      const lefts = call.statements.map(({ known }) => traitsOf(known, facts).leaves)
-      const left = lefts.find((one) => one === 'more') ?? lefts.find((one) => one === 'state') ?? 'nothing'
+      const left = call.statements
+        .map(({ known }) => traitsOf(known, facts).leaves)
+        .reduce(worseLeft, 'nothing')
       const session = await node.pool.borrow(call.cancellation)
       this.#parts.metrics.routed('primary', 'alone')
       try {
         refuseOldMap(session, map)
         const works = call.statements.map((statement) => workOf(statement, map, facts))
         const readOnly = call.options.readOnly || access.record.status === 'readonly'
+        const position = new PositionBehind(session)
+        const behind = call.token === null || readOnly ? undefined : position.ask
         const { end, ends } = await runTransaction(this.#parts, session, {
           works,
+          behind,
           options: { ...call.options, readOnly },
           cancellation: call.cancellation,
         })
+        const written = await position.answer
         if (end.kind === 'lost' && end.outcome === 'aborted' && !last && call.cancellation.reason === null) {
           this.#parts.metrics.retried('lost')
           return null
         }
-        endOrThrow(end, true)
+        endOrThrow(end, { writes: true })
         const rowCounts = ends.map((ended) => (ended.end.kind === 'completed' ? ended.end.rowCount : 0))
-        return { node: node.node.id, rowCounts }
+        const token =
+          call.token === null || readOnly ? call.token : tokenAfter(call.token, access.record, written)
+        return { node: node.node.id, rowCounts, token }
       } finally {
-        this.#finish(node.pool, session, left)
+        giveBack(this.#parts, node.pool, { session, left })
       }
     } catch (error) {
       if (last || !isFleetError(error, 'stale_map') || call.cancellation.reason !== null) {
@@ -320,7 +380,7 @@ export class Executor {
   /** After a run: true when nothing happened, or it was a read, and another place may do better. */
   #mayRepeat(trial: Attempt, ran: Ran, { node, writes }: { node: NodeAccess; writes: boolean }): boolean {
     const { end } = ran.ended
-    if (trial.call.cancellation.reason !== null) return false
+    if (trial.call.cancellation.reason !== null || trial.call.consumer.isFinal === true) return false
     if (end.kind === 'lost' && (end.outcome === 'aborted' || !writes)) {
       if (node.node.role !== 'primary') trial.failedNodes.add(node)
       this.#parts.metrics.retried('lost')
@@ -362,22 +422,11 @@ function at(error: unknown, shard: ShardRecord, node: NodeAccess | null): unknow
 /** In a lane these mean: it writes after all, it waits for a lock, it takes long or was cancelled for another. */
 const laneStates = new Set(['25006', '55P03', '57014'])
 
-function workOf(
-  call: Pick<StatementCall, 'known' | 'params' | 'consumer'>,
-  map: ShardMap,
-  facts: SchemaFacts,
-): StatementWork {
-  const { kind } = call.known.facts
-  return {
-    text: call.known.text,
-    params: call.params,
-    consumer: call.consumer,
-    commitsAtSync: kind === 'read' || kind === 'locking' || kind === 'write',
-    keys: map.owners.length > 1 ? keyParametersOf(planOf(call.known, map)) : [],
-    domains: facts.domains,
-    looksFirst: kind === 'write',
-  }
-}
+/** Any shard that reads may begin a transaction; each statement is looked at by itself. */
+const reading = { kind: 'read' } as const
+
+/** What may have committed part of its work before it failed. */
+const isPartial = ({ facts }: KnownStatement): boolean => facts.kind === 'opaque' || facts.kind === 'utility'
 
 const isCheap = ({ cost }: KnownStatement): boolean =>
   !cost.large && cost.meanMs !== null && cost.meanMs < laneMeanMsMax

@@ -52,6 +52,8 @@ export class NodePool {
   readonly #lent = new Set<Session>()
   readonly #waiters = { lane: new Set<Waiter>(), exclusive: new Set<Waiter>() }
   readonly #opening = { lane: 0, exclusive: 0 }
+  /** Of the lent ones, those that are kept over many requests. */
+  #held = 0
   #down: Down | null = null
   #closed: FleetError | null = null
   #stopRetry: (() => void) | null = null
@@ -110,6 +112,24 @@ export class NodePool {
       return session
     }
     return this.#wait('exclusive', cancellation) as Promise<Session>
+  }
+
+  /**
+   * To be called before a session is borrowed for many requests: at most half of the connections are kept so, since
+   * everybody else waits for the rest. The returned function takes it back.
+   * @throws FleetError `overloaded`
+   */
+  hold(): () => void {
+    const heldMax = Math.max(1, Math.floor(this.#parts.connectionsMax() / 2))
+    if (this.#held >= heldMax) {
+      throw this.#overloaded(`${String(this.#held)} transactions are open on ${this.#parts.name}`)
+    }
+    this.#held += 1
+    let over = false
+    return () => {
+      if (!over) this.#held -= 1
+      over = true
+    }
   }
 
   /** Gives a borrowed session back. It must be idle, outside a transaction, and clean. */

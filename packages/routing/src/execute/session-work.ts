@@ -20,6 +20,8 @@ export interface StatementWork {
   readonly keys: readonly KeyParameter[]
   /** OID of a domain → OID of the type that it is made of. */
   readonly domains: ReadonlyMap<number, number>
+  /** Called right after it was sent, to send what belongs behind it. `isOver` tells whether it has been answered. */
+  readonly behind?: ((isOver: () => boolean) => void) | undefined
   /** The columns are looked at before it runs, so that a write is not refused when it has happened. */
   readonly looksFirst: boolean
 }
@@ -57,7 +59,10 @@ export async function runAlone(
   cancellation: Cancellation,
 ): Promise<WorkEnd> {
   let stopGrace: (() => void) | null = null
+  const detach = attach(session, work.consumer)
   const giveUp = (reason: FleetError): void => {
+    // Rows that nobody wants any more are passed over, however slowly their reader reads.
+    detach()
     requestCancel(session)
     stopGrace ??= insist(parts, session, reason)
   }
@@ -76,8 +81,27 @@ export async function runAlone(
     })
   } finally {
     cancellation.whenCancelled(null)
+    detach()
     ;(stopGrace as (() => void) | null)?.()
     if (work.text.length > preparedTextMax) session.prepared.renew()
+  }
+}
+
+/** Lets a consumer hold the connection back. @returns ends that, with the connection reading on */
+function attach({ connection }: Session, consumer: RowsConsumer): () => void {
+  if (consumer.attach === undefined) return noop
+  let over = false
+  consumer.attach({
+    pause: () => {
+      if (!over) connection.pause()
+    },
+    resume: () => {
+      if (!over) connection.resume()
+    },
+  })
+  return () => {
+    over = true
+    if (connection.paused) connection.resume()
   }
 }
 
@@ -246,11 +270,13 @@ function submit(
 ): Promise<WorkEnd> {
   return new Promise((resolve, reject) => {
     const submittedMs = parts.clock.monotonic()
+    let over = false
     const run: StatementRun = new StatementRun({
       consumer: work.consumer,
       commitsAtSync: work.commitsAtSync,
       refusing: giveUp,
       ended: (end) => {
+        over = true
         const now = parts.clock.monotonic()
         const serverMs = now - Math.max(submittedMs, session.lastEndMs)
         session.lastEndMs = now
@@ -263,6 +289,7 @@ function submit(
       reject(error as Error)
       return
     }
+    work.behind?.(() => over)
     started(run)
   })
 }
@@ -287,14 +314,20 @@ export async function cleanSession(parts: WorkParts, session: Session): Promise<
   }
 }
 
-/** The end of a run as a result or an error. `writes`: an unknown outcome matters. */
-export function endOrThrow(end: RunEnd, writes: boolean): { rowCount: number } {
+/**
+ * The end of a run as a result or an error. `writes`: an unknown outcome matters. `partial`: it may have committed
+ * something before it failed, as procedures do.
+ */
+export function endOrThrow(
+  end: RunEnd,
+  { writes, partial = false }: { readonly writes: boolean; readonly partial?: boolean },
+): { rowCount: number } {
   switch (end.kind) {
     case 'completed':
       if (end.refused === null) return { rowCount: end.rowCount }
       throw writes ? committedWithoutRows(end.refused) : end.refused
     case 'error':
-      throw end.error
+      throw partial ? end.error.withFacts({ outcome: 'unknown' }) : end.error
     case 'lost':
       if (end.outcome === 'aborted' || !writes) throw end.error
       throw new FleetError(

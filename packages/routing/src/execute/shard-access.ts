@@ -27,6 +27,7 @@ import type { RoutingLog } from '../log.ts'
 import { Cancellation, type DeadlineSweeper } from './cancellation.ts'
 import type { ExecuteLimits } from './limits.ts'
 import { NodePool } from './node-pool.ts'
+import { ReplicaProgress } from './replica-progress.ts'
 import { loadSchemaFacts, type SchemaFacts } from './schema-facts.ts'
 import type { Session, SessionKind } from './session.ts'
 
@@ -88,9 +89,12 @@ const laneLockTimeoutMs = 50
 export class ShardAccess {
   readonly #parts: ShardAccessParts
   #record: ShardRecord
+  readonly progress: ReplicaProgress
   readonly #nodes = new Map<string, NodeAccess>()
   /** The same by the records at hand, for the hot path. */
   #byRecord = new WeakMap<NodeRecord, NodeAccess>()
+  /** `clock.monotonic()` from when on old idempotency records are looked for again. */
+  sweepAtMs = 0
   #facts: { readonly facts: SchemaFacts; readonly atMs: number } | null = null
   #loading: Promise<SchemaFacts> | null = null
   #schemaVersion = 0
@@ -100,6 +104,7 @@ export class ShardAccess {
   constructor(parts: ShardAccessParts, record: ShardRecord) {
     this.#parts = parts
     this.#record = record
+    this.progress = new ReplicaProgress(parts.clock)
   }
 
   get record(): ShardRecord {
@@ -148,6 +153,15 @@ export class ShardAccess {
       if (inFlight < least) [best, least] = [access, inFlight]
     }
     return best
+  }
+
+  /** The replicas that can be reached, the least busy first. */
+  replicas(without: ReadonlySet<NodeAccess>): readonly NodeAccess[] {
+    return this.#record.nodes
+      .filter(({ role }) => role === 'replica')
+      .map((node) => this.#access(node))
+      .filter((access) => !without.has(access) && access.pool.isUp)
+      .toSorted((one, other) => one.pool.counts.inFlight - other.pool.counts.inFlight)
   }
 
   /** What the shard's database says; at once when it is known. */

@@ -34,13 +34,13 @@ function endOf(messages: readonly (Buffer | null)[]): RunEnd {
 
 describe('a statement that was given up too late', () => {
   it('is done when nothing of its answer is missing', () => {
-    expect(endOrThrow(endOf([null, commandComplete]), true)).toEqual({ rowCount: 1 })
-    expect(endOrThrow(endOf([dataRow, null, commandComplete]), true)).toEqual({ rowCount: 1 })
+    expect(endOrThrow(endOf([null, commandComplete]), { writes: true })).toEqual({ rowCount: 1 })
+    expect(endOrThrow(endOf([dataRow, null, commandComplete]), { writes: true })).toEqual({ rowCount: 1 })
   })
 
   it('is told as done, not to be repeated, when rows of a write are missing', () => {
     const end = endOf([null, dataRow, commandComplete])
-    expect(() => endOrThrow(end, true)).toThrow(
+    expect(() => endOrThrow(end, { writes: true })).toThrow(
       expect.objectContaining({
         code: 'deadline_exceeded',
         retryable: false,
@@ -50,6 +50,6 @@ describe('a statement that was given up too late', () => {
   })
 
   it('may be repeated when it only reads', () => {
-    expect(() => endOrThrow(endOf([null, dataRow, commandComplete]), false)).toThrow(late)
+    expect(() => endOrThrow(endOf([null, dataRow, commandComplete]), { writes: false })).toThrow(late)
   })
 })

@@ -4,6 +4,19 @@ import { decodeRowCount, decodeServerError, backendCode } from '../pgwire/mod.ts
 import { sqlError, type StatementSink } from '../wire/mod.ts'
 import type { FieldDescription, ServerErrorFields } from '../pgwire/mod.ts'
 
+/** Holds the rows of a running statement back; does nothing any more once the statement has ended. */
+export interface RowsFlow {
+  pause(): void
+  resume(): void
+}
+
+/** Where a statement runs. */
+export interface RowsPlace {
+  readonly shard: string
+  readonly node: string
+  readonly epoch: number
+}
+
 /** Takes the rows of a result as they come. Spans are valid during the call only. */
 export interface RowsConsumer {
   fields(fields: readonly FieldDescription[]): void
@@ -11,6 +24,15 @@ export interface RowsConsumer {
   row(buf: Buffer, start: number, end: number): void
   /** The statement is sent again: what was taken is void. */
   reset(): void
+  /** Told before the statement is sent, each time. */
+  placed?(place: RowsPlace): void
+  /**
+   * For consumers that hand rows on as they come and may have to wait: their statements get a connection of their
+   * own. Called before the statement is sent, each time.
+   */
+  attach?(flow: RowsFlow): void
+  /** True once rows were handed on that can't be taken back: the statement is not sent again. */
+  readonly isFinal?: boolean
 }
 
 /**

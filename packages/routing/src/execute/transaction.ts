@@ -17,10 +17,14 @@ export interface TransactionWork {
   readonly works: readonly StatementWork[]
   readonly options: TransactionOptions
   readonly cancellation: Cancellation
+  /** Sent behind the commit. */
+  readonly behind?: StatementWork['behind']
 }
 
-const noRows: RowsConsumer = { fields: () => undefined, row: () => undefined, reset: () => undefined }
+/** For statements whose rows nobody wants. */
+export const noRows: RowsConsumer = { fields: () => undefined, row: () => undefined, reset: () => undefined }
 
+/** A statement of the router's own, without parameters and rows. */
 const control = (text: string, commitsAtSync: boolean): StatementWork => ({
   text,
   params: [],
@@ -31,6 +35,10 @@ const control = (text: string, commitsAtSync: boolean): StatementWork => ({
   looksFirst: false,
 })
 
+/** BEGIN as it is wanted. */
+export const beginWork = ({ isolation, readOnly }: TransactionOptions): StatementWork =>
+  control(`begin isolation level ${isolation} ${readOnly ? 'read only' : 'read write'}`, true)
+
 /** Settings by which texts are read; `SET LOCAL` of them is refused, but a function may change them too. */
 const textSettings = [
   ['client_encoding', 'UTF8'],
@@ -38,7 +46,7 @@ const textSettings = [
 ] as const
 
 /** The error when a statement has changed how the next ones would be read: their keys could become others. */
-function changedSettings({ connection }: Session): FleetError | null {
+export function changedSettings({ connection }: Session): FleetError | null {
   const changed = textSettings.find(([name, value]) => (connection.parameters.get(name) ?? value) !== value)
   if (changed === undefined) return null
   return new FleetError('statement_refused', `a statement of the transaction has changed ${changed[0]}`, {
@@ -50,12 +58,10 @@ function changedSettings({ connection }: Session): FleetError | null {
 export async function runTransaction(
   parts: WorkParts,
   session: Session,
-  { works, options, cancellation }: TransactionWork,
+  { works, options, cancellation, behind }: TransactionWork,
 ): Promise<{ end: RunEnd; ends: WorkEnd[] }> {
   const ends: WorkEnd[] = []
-  const mode = options.readOnly ? 'read only' : 'read write'
-  const begin = control(`begin isolation level ${options.isolation} ${mode}`, true)
-  for (const [index, work] of [begin, ...works].entries()) {
+  for (const [index, work] of [beginWork(options), ...works].entries()) {
     if (cancellation.reason !== null) {
       const error = cancellation.reason
       return { end: await rollback(parts, session, { kind: 'error', error, sqlstate: error.sqlstate }), ends }
@@ -79,27 +85,33 @@ export async function runTransaction(
     const canceled = { kind: 'error', error: reason, sqlstate: reason.sqlstate } as const
     return { end: await rollback(parts, session, canceled), ends }
   }
-  return { end: await commit(parts, session, cancellation), ends }
+  return { end: await commit(parts, session, { cancellation, behind }), ends }
 }
 
 /**
  * From here on Postgres is not asked to cancel any more: what happens to a commit under way could not be told. It
  * gets some time beyond a cancel; then the connection goes, and the outcome is unknown.
  */
-async function commit(parts: WorkParts, session: Session, cancellation: Cancellation): Promise<RunEnd> {
+export async function commit(
+  parts: WorkParts,
+  session: Session,
+  { cancellation, behind }: { cancellation: Cancellation; behind: StatementWork['behind'] },
+): Promise<RunEnd> {
   let stop: (() => void) | null = null
   cancellation.whenCancelled((reason) => {
     stop = parts.clock.after(cancelGraceMs, () => {
       session.connection.destroy(reason)
     })
   })
-  const { end } = await runAlone(parts, session, control('commit', false), new Cancellation())
+  const work = { ...control('commit', false), behind }
+  const { end } = await runAlone(parts, session, work, new Cancellation())
   cancellation.whenCancelled(null)
   ;(stop as (() => void) | null)?.()
   return end
 }
 
-async function rollback(parts: WorkParts, session: Session, end: RunEnd): Promise<RunEnd> {
+/** Ends the transaction without effect; a connection that does not answer in time goes. @returns `end` as it was */
+export async function rollback(parts: WorkParts, session: Session, end: RunEnd): Promise<RunEnd> {
   // A request to cancel that is still under way would hit the rollback.
   await settled(session)
   if (session.connection.state !== 'open') return end

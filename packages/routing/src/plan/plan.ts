@@ -6,6 +6,7 @@ import {
   parseKey,
   type CanonicalKey,
   type KeyType,
+  type ShardId,
   type ShardMap,
   type ShardRecord,
   type TableRecord,
@@ -48,6 +49,8 @@ interface Unkeyed {
 export interface PlacementRequest {
   /** The key the caller names; it outranks what the statement shows. */
   readonly shardKey: string | number | undefined
+  /** The shard that the caller names instead of a key; the keys of the statement must lie there. */
+  readonly shardId?: ShardId | undefined
   readonly params: readonly unknown[]
 }
 
@@ -64,13 +67,14 @@ export function planOf(known: KnownStatement, map: ShardMap): Plan {
 
 /**
  * The one shard that runs the statement.
- * @throws FleetError `no_shard`, `shard_key_required`, `cross_shard`, `invalid_shard_key`, `statement_refused`
+ * @throws FleetError `no_shard`, `shard_key_required`, `cross_shard`, `invalid_shard_key`, `statement_refused`,
+ * `not_found` for an id that no shard has, `invalid_request` for a key and an id at once
  */
 export function placeStatement(known: KnownStatement, map: ShardMap, request: PlacementRequest): ShardRecord {
   const plan = planOf(known, map)
-  const named = request.shardKey === undefined ? null : placeNamed(request.shardKey, plan, map)
+  const named = namedShard(request, plan, map)
   const only = map.owners.length === 1 ? map.owners[0] : undefined
-  if (only !== undefined) return only
+  if (only !== undefined && (named === null || named === only)) return only
   if (map.owners.length === 0) throw noShard(map)
   switch (plan.kind) {
     case 'keyed':
@@ -90,6 +94,29 @@ export function placeStatement(known: KnownStatement, map: ShardMap, request: Pl
     default:
       return assertNever(plan)
   }
+}
+
+/**
+ * The shard that a caller names before there is a statement.
+ * @throws FleetError as `placeStatement`; `shard_key_required` when several could be meant
+ */
+export function placeCall(named: Omit<PlacementRequest, 'params'>, map: ShardMap): ShardRecord {
+  const only = map.owners.length === 1 ? map.owners[0] : undefined
+  if (only === undefined && named.shardKey !== undefined && map.keyType === null) {
+    throw new FleetError(
+      'invalid_shard_key',
+      'the tables have keys of different types, so a key alone tells no shard',
+      {
+        hint: 'send options.shard_id; GET /v1/shard-for-key?table= tells it',
+      },
+    )
+  }
+  const shard = namedShard(named, { kind: 'any' }, map) ?? only
+  if (shard !== undefined) return shard
+  if (map.owners.length === 0) throw noShard(map)
+  throw new FleetError('shard_key_required', 'the keyspace has several shards', {
+    hint: 'send shard_key, or options.shard_id',
+  })
 }
 
 /** Makes the plan of a statement from its facts and the declared tables. */
@@ -294,6 +321,28 @@ export function keysOf(plan: Plan): Keys | null {
   return plan.kind === 'unkeyed' ? plan.inserts : null
 }
 
+/** The shard that the caller names, by its id or by a key; null when it names none. */
+function namedShard(
+  { shardKey, shardId }: Omit<PlacementRequest, 'params'>,
+  plan: Plan,
+  map: ShardMap,
+): ShardRecord | null {
+  if (shardId === undefined) return shardKey === undefined ? null : placeNamed(shardKey, plan, map)
+  if (shardKey === undefined) return shardById(shardId, map)
+  throw new FleetError('invalid_request', 'the shard is named twice, by shard_key and by options.shard_id', {
+    hint: 'send one of them',
+  })
+}
+
+/** @throws FleetError `not_found` */
+export function shardById(id: ShardId, map: ShardMap): ShardRecord {
+  const shard = map.shards.get(id)
+  if (shard !== undefined) return shard
+  throw new FleetError('not_found', `keyspace ${map.snapshot.keyspace.name} has no shard with the id ${id}`, {
+    hint: 'fleetshard shard list shows the ids',
+  })
+}
+
 function placeNamed(key: string | number, plan: Plan, map: ShardMap): ShardRecord | null {
   const type = (plan.kind === 'unkeyed' ? plan.keyType : keysOf(plan)?.table.keyType) ?? map.keyType ?? 'text'
   const canonical = slotKey(key, type)
@@ -353,13 +402,9 @@ function noShard(map: ShardMap): FleetError {
 function crossShard(one: ShardRecord, other: ShardRecord, byHint: boolean): FleetError {
   const which = `${one.name} and ${other.name}`
   return byHint
-    ? new FleetError(
-        'cross_shard',
-        `shard_key and a key in the statement lie on different shards: ${which}`,
-        {
-          hint: 'send the key of the rows as shard_key, or leave shard_key out',
-        },
-      )
+    ? new FleetError('cross_shard', `the shard that was named and a key in the statement differ: ${which}`, {
+        hint: 'name the shard of the rows, or leave out shard_key and options.shard_id',
+      })
     : new FleetError('cross_shard', `the keys of the statement lie on several shards: ${which}`, {
         hint: 'send one statement for each key; GET /v1/shard-for-key tells which keys share a shard',
       })

@@ -215,6 +215,7 @@ function routerOptions(
     zone: config.get('zone'),
     httpConnectionsMax: config.get('router.http-connections-max'),
     planCacheBytesMax,
+    transactionsMax: config.get('router.transactions-max'),
     drainMs: config.get('drain-ms'),
     execute: {
       connectionsPerNodeMax: config.get('router.connections-per-node'),
@@ -231,6 +232,8 @@ function routerOptions(
       resultRowsMax: config.get('router.result-rows-max'),
       resultBytesMax,
       statementTimeoutMs: config.get('router.statement-timeout-ms'),
+      idempotencyExpiryMs: config.get('router.idempotency-expiry-ms'),
+      transactionIdleMs: config.get('router.transaction-idle-ms'),
       statementBytesMax: Math.min(statementBytesMax, requestBytesMax),
     },
     endpoint: {

@@ -11,12 +11,16 @@ export interface Classification {
   readonly explained: boolean
 }
 
-const transactionHint = 'send the statements together to POST /v1/transaction'
+const transactionHint =
+  'send the statements together to POST /v1/transaction, or begin a transaction with POST /v1/transactions'
 const settingHint =
   'set it for the role or the database (ALTER ROLE … SET), or use SET LOCAL inside POST /v1/transaction'
 
 const REFUSED: Readonly<Record<string, Refusal>> = {
-  TransactionStmt: { reason: 'a transaction cannot stay open over HTTP', hint: transactionHint },
+  TransactionStmt: {
+    reason: 'a transaction is begun and ended by requests of its own',
+    hint: transactionHint,
+  },
   ListenStmt: {
     reason: 'LISTEN needs a connection of its own',
     hint: 'connect to the shard with a Postgres driver',

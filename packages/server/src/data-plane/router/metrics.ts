@@ -2,7 +2,7 @@
 import type { ShardMap } from '@fleetshard/core'
 import type { Metrics } from '../../runtime/mod.ts'
 import type { ExecutorMetrics, ShardAccess } from '@fleetshard/routing/execute'
-import type { Answered } from './listeners/http/endpoint.ts'
+import { STATEMENT_ROUTES, type Answered, type StatementRoute } from './listeners/http/endpoint.ts'
 import type { StatementCache } from '@fleetshard/routing/plan'
 
 /** Where gauges read from when somebody asks. */
@@ -11,6 +11,7 @@ export interface RouterGauges {
   readonly shards: () => Iterable<ShardAccess>
   readonly mapAgeMs: () => number
   readonly statements: StatementCache
+  readonly openTransactions: () => number
 }
 
 /** The counters of the hot path. */
@@ -42,19 +43,13 @@ export function createRouterMetrics(metrics: Metrics, gauges: RouterGauges): Rou
     labels: ['reason'],
   })
   const bound = { primary: bind(routed, 'primary'), replica: bind(routed, 'replica') }
-  const oks = {
-    '/v1/execute': requests.with('/v1/execute', 'ok'),
-    '/v1/transaction': requests.with('/v1/transaction', 'ok'),
-  }
-  const times = {
-    '/v1/execute': seconds.with('/v1/execute'),
-    '/v1/transaction': seconds.with('/v1/transaction'),
-  }
+  const oks = ofEachRoute((route) => requests.with(route, 'ok'))
+  const times = ofEachRoute((route) => seconds.with(route))
   return {
     answered({ route, code, elapsedMs }) {
-      if (code === 'ok') oks[route].inc()
+      if (code === 'ok') oks.get(route)?.inc()
       else requests.with(route, code).inc()
-      times[route].observe(elapsedMs / 1000)
+      times.get(route)?.observe(elapsedMs / 1000)
     },
     routed(role, way) {
       bound[role][way].inc()
@@ -63,6 +58,10 @@ export function createRouterMetrics(metrics: Metrics, gauges: RouterGauges): Rou
       retried.with(reason).inc()
     },
   }
+}
+
+function ofEachRoute<T>(make: (route: StatementRoute) => T): ReadonlyMap<StatementRoute, T> {
+  return new Map(STATEMENT_ROUTES.map((route) => [route, make(route)]))
 }
 
 interface Incrementable {
@@ -76,7 +75,12 @@ function bind(
   return { lane: family.with(role, 'lane'), alone: family.with(role, 'alone') }
 }
 
-function registerGauges(metrics: Metrics, { maps, shards, mapAgeMs, statements }: RouterGauges): void {
+function registerGauges(metrics: Metrics, gauges: RouterGauges): void {
+  const { maps, shards, mapAgeMs, statements, openTransactions } = gauges
+  metrics.observedGauge(
+    { name: 'transactions_open', help: 'Transactions that clients hold open over several requests' },
+    () => [{ labels: [], value: openTransactions() }],
+  )
   metrics.observedGauge(
     { name: 'map_epoch', help: 'Epoch of the shard map in use', labels: ['keyspace'] },
     () => [...maps()].map((map) => ({ labels: [map.snapshot.keyspace.name], value: map.epoch })),

@@ -32,6 +32,8 @@ export interface RouterOptions {
   readonly mapFile: string | null
   readonly httpConnectionsMax: number
   readonly planCacheBytesMax: number
+  /** Transactions that clients hold open over several requests. */
+  readonly transactionsMax: number
   /** How long what is in flight may take to end when the router stops. */
   readonly drainMs: number
   readonly execute: ExecuteLimits
@@ -106,6 +108,7 @@ export class Router implements Service {
       shards: () => this.#shards.values(),
       mapAgeMs: () => this.mapAgeMs(),
       statements,
+      openTransactions: () => this.#listener.openTransactions,
     })
     const executor = new Executor({
       clock,

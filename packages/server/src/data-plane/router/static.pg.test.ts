@@ -48,6 +48,29 @@ describe('a router of a static topology', () => {
     expect((await router.post('/v1/execute', schemas)).body).toMatchObject({ rows: [{ n: 0 }] })
   })
 
+  it('remembers writes under an idempotency key where there is a schema for it, and refuses them elsewhere', async () => {
+    await using router = await start('static')
+    const write = () =>
+      router.post('/v1/execute', {
+        query: 'insert into users values ($1)',
+        params: ['a'],
+        shard_key: 'a',
+        options: { ...options, idempotency_key: 'once' },
+      })
+    expect(await write()).toMatchObject({
+      status: 400,
+      body: {
+        code: 'statement_refused',
+        hint: expect.stringContaining('CREATE SCHEMA fleetshard') as string,
+      },
+    })
+    expect((await count(router)).body).toMatchObject({ rows: [{ n: 0 }] })
+    await router.onShard(s0, 'create schema fleetshard')
+    expect(await write()).toMatchObject({ status: 200, body: { row_count: 1 } })
+    expect(await write()).toMatchObject({ status: 200, body: { row_count: 1, replayed: true } })
+    expect((await count(router)).body).toMatchObject({ rows: [{ n: 1 }] })
+  })
+
   it('is sent away by the claim of a managed keyspace, and stays away', async () => {
     await using router = await start('static')
     expect(await insert(router, 'a')).toMatchObject({ status: 200 })

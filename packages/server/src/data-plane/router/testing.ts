@@ -1,5 +1,7 @@
 // A router over real databases for tests, with the catalog replaced by a map that the test holds in its hand.
 import { randomUUID } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { Client } from 'pg'
 import {
   parseEpoch,
   parseNodeId,
@@ -12,6 +14,7 @@ import {
   type TableRecord,
 } from '@fleetshard/core'
 import type { CatalogChange, CatalogState, RouterPort } from '../../catalog/router-port.ts'
+import type { LocalGroup } from '../../local/mod.ts'
 import { createEngine } from '../../engine/mod.ts'
 import { exec } from '@fleetshard/routing/wire'
 import type { TestPostgres } from '../../engine/postgres/wire/testing.ts'
@@ -29,6 +32,8 @@ export interface TestRouterOptions {
   readonly execute?: Partial<ExecuteLimits>
   /** `static`: nobody claims the databases. */
   readonly identityCheck?: IdentityCheck
+  readonly query?: Partial<RouterOptions['query']>
+  readonly endpoint?: Partial<RouterOptions['endpoint']>
   readonly options?: Partial<RouterOptions>
 }
 
@@ -58,12 +63,67 @@ export async function startTestRouter(server: TestPostgres, wanted: TestRouterOp
   const database = (shard: ShardId): string => `${prefix}_${shard}`
   const plain = testSnapshot(wanted.shards, wanted.tables ?? [])
   const shards = plain.shards.map((shard) => ({ ...shard, nodes: [nodeOf(server, database(shard.id))] }))
-  let current: KeyspaceSnapshot = { ...plain, shards }
   for (const shard of shards) {
     await runOn(server, 'postgres', `create database ${database(shard.id)}`)
     if (wanted.identityCheck !== 'static') await claimFor(server, database(shard.id), { cluster, shard })
     if (wanted.schema !== undefined) await runOn(server, database(shard.id), wanted.schema)
   }
+  return openRouter(wanted, {
+    cluster,
+    current: { ...plain, shards },
+    onShard: (shard, sql) => runOn(server, database(shard), sql),
+    database,
+  })
+}
+
+/** Starts a router over node groups with replicas, one a shard, whose databases it claims. */
+export async function startRouterOnGroups(
+  groups: readonly LocalGroup[],
+  wanted: Omit<TestRouterOptions, 'shards'>,
+): Promise<TestRouter> {
+  const cluster = randomUUID()
+  const plain = testSnapshot(groups.length, wanted.tables ?? [])
+  const shards = plain.shards.map((shard, index) => {
+    const { primary, replicas } = groups[index]!
+    return { ...shard, nodes: [primary, ...replicas].map(({ node }) => node) }
+  })
+  const clientOf = async (shard: ShardId): Promise<Client> => {
+    const { node, password } = groups[shards.findIndex(({ id }) => id === shard)]!.primary
+    const client = new Client({ ...node, password: () => password })
+    await client.connect()
+    return client
+  }
+  const onShard = async (shard: ShardId, sql: string): Promise<void> => {
+    const client = await clientOf(shard)
+    try {
+      await client.query(sql)
+    } finally {
+      await client.end()
+    }
+  }
+  for (const [index, { keyspace, id, term, sequenceBlock }] of shards.entries()) {
+    const { node, password } = groups[index]!.primary
+    await createEngine('postgres', { clock: systemClock }).claim(
+      { ...node, password },
+      { cluster, keyspace, shard: id, term, epochMin: parseEpoch(1), sequenceBlock },
+    )
+    if (wanted.schema !== undefined) await onShard(id, wanted.schema)
+  }
+  const database = (shard: ShardId): string => shards.find(({ id }) => id === shard)!.nodes[0]!.database
+  return openRouter(
+    { ...wanted, shards: groups.length },
+    { cluster, current: { ...plain, shards }, onShard, database },
+  )
+}
+
+/** What a router is opened over. */
+interface RouterPlace extends Pick<TestRouter, 'cluster' | 'onShard' | 'database'> {
+  readonly current: KeyspaceSnapshot
+}
+
+async function openRouter(wanted: TestRouterOptions, place: RouterPlace): Promise<TestRouter> {
+  const { cluster, onShard, database } = place
+  let { current } = place
   const port = new FixedPort(cluster, () => current)
   const metrics = createMetrics(false)
   const router = new Router({
@@ -72,10 +132,12 @@ export async function startTestRouter(server: TestPostgres, wanted: TestRouterOp
     port,
     metrics,
     copy: null,
-    readSecret: () => Promise.reject(new Error('there are no secrets here')),
     identityCheck: wanted.identityCheck ?? 'claimed',
+    readSecret: (ref) => readFile(ref.replace(/^file:/, ''), 'utf8'),
     options: {
       ...optionsDefault,
+      endpoint: { ...optionsDefault.endpoint, ...wanted.endpoint },
+      query: { ...optionsDefault.query, ...wanted.query },
       execute: { ...executeLimitsDefault, connectionsPerNodeMax: 6, ...wanted.execute },
       ...wanted.options,
     },
@@ -90,7 +152,7 @@ export async function startTestRouter(server: TestPostgres, wanted: TestRouterOp
       current = change(current)
       port.changed(current)
     },
-    onShard: (shard, sql) => runOn(server, database(shard), sql),
+    onShard,
     database,
     async post(path, body, init = {}) {
       const text = typeof body === 'string' ? body : JSON.stringify(body)
@@ -116,12 +178,15 @@ const optionsDefault: RouterOptions = {
   mapFile: null,
   httpConnectionsMax: 10_000,
   planCacheBytesMax: 10_000_000,
+  transactionsMax: 1_000,
   drainMs: 1_000,
   execute: executeLimitsDefault,
   query: {
     resultRowsMax: 10_000,
     resultBytesMax: 5_000_000,
     statementTimeoutMs: 20_000,
+    transactionIdleMs: 30_000,
+    idempotencyExpiryMs: 3_600_000,
     statementBytesMax: 1_000_000,
   },
   endpoint: {

@@ -1,5 +1,5 @@
 // The objects of ours in a shard's database: schema `fleetshard` with the shard's identity, the markers of finished
-// schema changes, and the id generator. Made by the first claim, brought up to date by every later one.
+// schema changes, the records of idempotency keys, and the id generator. Made by the first claim, brought up to date by every later one.
 //
 // Layout of an id of next_id(), a positive bigint:
 //   bits 62..22  milliseconds since 2025-01-01T00:00:00Z (41 bits: until September 2094)
@@ -8,6 +8,8 @@
 // Milliseconds and counter are one number, kept in the sequence fleetshard.id_clock: each call moves it to the clock
 // or, where it is there already or the clock went back, by one. So ids of one shard always ascend, across sessions,
 // restarts and clock steps, and ids of two shards of a keyspace differ in the block.
+
+import { idempotencyTableSql } from '@fleetshard/routing/idempotency'
 
 /** Bits of the block within an id of next_id(). */
 export const idBlockBits = 13
@@ -74,6 +76,7 @@ const objectsSql: readonly string[] = [
    )`,
   'create sequence if not exists fleetshard.id_clock as bigint minvalue 0 start 0',
   nextIdSql,
+  ...idempotencyTableSql,
   // Every client role checks the identity when it connects, and takes ids; nobody but the owner may write here.
   'grant usage on schema fleetshard to public',
   'grant select on fleetshard.shard_state to public',

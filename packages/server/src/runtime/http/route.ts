@@ -43,6 +43,8 @@ export interface RouteSpec<P extends TObject, Q extends TObject, B extends TSche
   readonly body?: B
   /** Answers that are not errors, by status; null for one without a body. */
   readonly answers: Readonly<Record<number, TSchema | null>>
+  /** Body of its errors where they say more than others. */
+  readonly problem?: TSchema
   /** Changes are made by the leader; reads by any manager. */
   readonly kind: 'read' | 'change' | 'probe'
   handle(parts: { params: Static<P>; query: Static<Q>; body: Static<B> }, call: Call): Promise<Answer>
@@ -147,7 +149,7 @@ function openApiOf<P extends TObject, Q extends TObject, B extends TSchema>(
   }
   response['default'] = {
     description: 'an error of the catalogue',
-    content: { 'application/problem+json': { schema: ProblemBody } },
+    content: { 'application/problem+json': { schema: spec.problem ?? ProblemBody } },
   }
   return {
     summary: spec.summary,

@@ -2,7 +2,7 @@
 // problem. Counts what is in flight, so that a stop can wait for it.
 import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { FleetError, toFleetError, toProblem } from '@fleetshard/core'
+import { FleetError, outcomeOf, toFleetError, toProblem, type Problem } from '@fleetshard/core'
 import type { Logger } from '../../../../runtime/mod.ts'
 import { traceIdOf } from '../../../../runtime/http/mod.ts'
 import { Cancellation } from '@fleetshard/routing/execute'
@@ -10,10 +10,16 @@ import {
   answerExecute,
   answerTransaction,
   deadlineOf,
+  idempotencyKeyOf,
   sendAnswer,
+  sessionOf,
+  streamExecute,
   type QueryAnswer,
+  type QueryCall,
   type QueryParts,
 } from './query.ts'
+import { linesType } from './stream-rows.ts'
+import { answerBegin, answerCommit, answerHeldExecute, answerRollback } from './transactions.ts'
 
 /** Bounds of the endpoint as a whole. */
 export interface EndpointLimits {
@@ -27,9 +33,27 @@ export interface EndpointLimits {
   readonly slowReaderMs: number
 }
 
+type Answerer = (parts: QueryParts, body: unknown, call: QueryCall) => Promise<QueryAnswer>
+
+/** The endpoints and who answers them; `:id` stands for the id of an open transaction. */
+const ANSWERERS = {
+  '/v1/execute': answerExecute,
+  '/v1/transaction': answerTransaction,
+  '/v1/transactions': answerBegin,
+  '/v1/transactions/:id/execute': answerHeldExecute,
+  '/v1/transactions/:id/commit': answerCommit,
+  '/v1/transactions/:id/rollback': answerRollback,
+} as const satisfies Record<string, Answerer>
+
+/** The endpoints by their patterns. */
+export type StatementRoute = keyof typeof ANSWERERS
+
+/** All of them, for metrics. */
+export const STATEMENT_ROUTES = Object.keys(ANSWERERS) as readonly StatementRoute[]
+
 /** What was answered, for metrics. `code` is `ok` or the error's. */
 export interface Answered {
-  readonly route: '/v1/execute' | '/v1/transaction'
+  readonly route: StatementRoute
   readonly status: number
   readonly code: string
   readonly elapsedMs: number
@@ -46,15 +70,44 @@ export interface EndpointParts {
 interface Exchange {
   readonly request: IncomingMessage
   readonly response: ServerResponse
-  readonly route: Answered['route']
+  readonly route: StatementRoute
   readonly receivedMs: number
   readonly cancellation: Cancellation
 }
 
+/** The ends of a transaction say all by their paths. */
+const mayBeEmpty = (route: StatementRoute): boolean =>
+  route === '/v1/transactions/:id/commit' || route === '/v1/transactions/:id/rollback'
+
+const wantsLines = ({ headers }: IncomingMessage): boolean =>
+  headers.accept !== undefined && headers.accept.includes(linesType)
+
 const problemType = 'application/problem+json; charset=utf-8'
 const retryAfterSeconds = '1'
 
-/** Serves /v1/execute and /v1/transaction. */
+/** What a path names: an endpoint, and a transaction where it is about one. */
+export interface Target {
+  readonly route: StatementRoute
+  readonly transactionId: string | null
+  /** Set when somebody else has read and parsed the body. */
+  readonly parsed?: { readonly body: unknown }
+}
+
+const executeTarget: Target = { route: '/v1/execute', transactionId: null }
+
+/** The endpoint that a path names, whatever query string it has; null for others. */
+function targetOf(url: string): Target | null {
+  if (url === '/v1/execute') return executeTarget
+  const path = (url.split('?', 1)[0] ?? '').replace(/\/$/, '')
+  if (!path.startsWith('/v1/')) return null
+  const [, , , transactionId = null, ...rest] = path.split('/')
+  const pattern = transactionId === null ? path : ['/v1/transactions/:id', ...rest].join('/')
+  const route = STATEMENT_ROUTES.find((known) => known === pattern)
+  if (route === undefined || (transactionId !== null && !path.startsWith('/v1/transactions/'))) return null
+  return { route, transactionId }
+}
+
+/** Serves statements and transactions. */
 export class QueryEndpoint {
   readonly #parts: EndpointParts
   readonly #open = new Set<Exchange>()
@@ -75,16 +128,17 @@ export class QueryEndpoint {
   /** Takes the request if it is for one of the hot endpoints. */
   take(request: IncomingMessage, response: ServerResponse): boolean {
     if (request.method !== 'POST') return false
-    if (request.url !== '/v1/execute' && request.url !== '/v1/transaction') return false
-    void this.serve(request, response, { route: request.url })
+    const target = targetOf(request.url ?? '')
+    if (target === null) return false
+    void this.serve(request, response, target)
     return true
   }
 
-  /** Answers one request. With `body` it has been read and parsed already. */
+  /** Answers one request. */
   async serve(
     request: IncomingMessage,
     response: ServerResponse,
-    { route, body }: { route: Answered['route']; body?: unknown },
+    { route, transactionId, parsed }: Target,
   ): Promise<void> {
     const cancellation = new Cancellation()
     const receivedMs = this.#parts.query.clock.monotonic()
@@ -97,11 +151,19 @@ export class QueryEndpoint {
     })
     let bodyBytes = 0
     try {
-      this.#refuseNew()
-      const parsed = body ?? (await this.#readJson(exchange, (bytes) => (bodyBytes += bytes)))
-      const call = { cancellation, deadlineMs: deadlineOf(request), receivedMs }
-      const answer = route === '/v1/execute' ? answerExecute : answerTransaction
-      this.#succeed(exchange, await answer(this.#parts.query, parsed, call))
+      this.#refuseNew(transactionId)
+      const body =
+        parsed === undefined ? await this.#readJson(exchange, (bytes) => (bodyBytes += bytes)) : parsed.body
+      const call = {
+        cancellation,
+        deadlineMs: deadlineOf(request),
+        idempotencyKey: idempotencyKeyOf(request),
+        session: sessionOf(request),
+        receivedMs,
+        transactionId,
+      }
+      if (route === '/v1/execute' && wantsLines(request)) await this.#stream(exchange, body, call)
+      else this.#succeed(exchange, await ANSWERERS[route](this.#parts.query, body, call))
     } catch (error) {
       this.#fail(exchange, error)
     } finally {
@@ -111,9 +173,15 @@ export class QueryEndpoint {
     }
   }
 
-  /** Refuses new requests and resolves when those in flight are answered. */
+  /** Refuses new work, and resolves when all requests are answered and the open transactions have been ended. */
   async drain(): Promise<void> {
     this.#draining = true
+    await this.#answered()
+    await this.#parts.query.transactions.drained()
+    await this.#answered()
+  }
+
+  async #answered(): Promise<void> {
     if (this.#open.size === 0) return
     await new Promise<void>((resolve) => {
       this.#idle.add(resolve)
@@ -125,10 +193,12 @@ export class QueryEndpoint {
   abort(): void {
     for (const { cancellation } of this.#open)
       cancellation.cancel(new FleetError('shutting_down', 'the router is shutting down'))
+    this.#parts.query.transactions.giveUp()
   }
 
-  #refuseNew(): void {
-    if (this.#draining)
+  /** A transaction that was begun may go on to its end. */
+  #refuseNew(transactionId: string | null): void {
+    if (this.#draining && transactionId === null)
       throw new FleetError('shutting_down', 'the router is shutting down', { hint: 'try again' })
     if (this.#answerBytes > this.#parts.limits.answerBytesTotalMax) {
       throw new FleetError('overloaded', 'too many answers wait for clients that read slowly', {
@@ -150,6 +220,7 @@ export class QueryEndpoint {
       )
     }
     const bytes = await this.#readBody(request, count)
+    if (bytes.length === 0 && mayBeEmpty(exchange.route)) return undefined
     // Decoded leniently, other text would be stored than was sent.
     if (!isUtf8(bytes)) {
       throw new FleetError('malformed_json', 'the body is not valid UTF-8', { hint: 'send JSON in UTF-8' })
@@ -207,19 +278,49 @@ export class QueryEndpoint {
     if (this.#draining) response.setHeader('connection', 'close')
     sendAnswer(response, answer)
     this.#watchReader(response)
-    this.#observe(exchange, 200, 'ok')
+    this.#observe(exchange, answer.status, 'ok')
+  }
+
+  async #stream(exchange: Exchange, body: unknown, call: QueryCall): Promise<void> {
+    const { response } = exchange
+    let code = 'ok'
+    await streamExecute(this.#parts.query, body, {
+      call,
+      response,
+      onWaiting: () => this.#watchStream(response),
+      onLateError: (thrown) => {
+        const error = toFleetError(thrown)
+        code = error.code
+        return this.#problemOf(exchange, error)
+      },
+    })
+    this.#watchReader(response)
+    this.#observe(exchange, 200, code)
+  }
+
+  /** A client that takes nothing of a stream for so long is dropped. @returns it has caught up */
+  #watchStream(response: ServerResponse): () => void {
+    const bytes = response.writableLength
+    const { socket } = response
+    const drop = (): void => {
+      socket?.destroy()
+    }
+    this.#answerBytes += bytes
+    socket?.setTimeout(this.#parts.limits.slowReaderMs, drop)
+    return () => {
+      this.#answerBytes -= bytes
+      socket?.off('timeout', drop)
+      socket?.setTimeout(0)
+    }
   }
 
   #fail(exchange: Exchange, thrown: unknown): void {
     const error = toFleetError(thrown)
-    const { request, response } = exchange
-    const traceId = traceIdOf(request.headers['traceparent'])
-    if (error.code === 'internal') {
-      this.#parts.log.error({ err: error.cause ?? error, trace_id: traceId }, 'a request failed')
-    }
+    const { response } = exchange
+    const problem = this.#problemOf(exchange, error)
     this.#observe(exchange, error.status, error.code)
     if (response.destroyed || response.headersSent) return
-    const body = JSON.stringify(toProblem(error, traceId))
+    const body = JSON.stringify(problem)
     response.writeHead(error.status, {
       'content-type': problemType,
       'content-length': Buffer.byteLength(body),
@@ -229,6 +330,15 @@ export class QueryEndpoint {
     // The rest of a body that was refused is read and dropped by node, within the server's requestTimeout.
     response.end(body)
     this.#watchReader(response)
+  }
+
+  /** The body of an error; what is our own fault is logged. */
+  #problemOf({ request }: Exchange, error: FleetError): Problem {
+    const traceId = traceIdOf(request.headers['traceparent'])
+    if (error.code === 'internal') {
+      this.#parts.log.error({ err: error.cause ?? error, trace_id: traceId }, 'a request failed')
+    }
+    return { ...toProblem(error, traceId), outcome: outcomeOf(error) }
   }
 
   /** Counts what the client has not yet taken, and drops it when it takes nothing. */

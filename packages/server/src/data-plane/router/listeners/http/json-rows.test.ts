@@ -4,7 +4,13 @@ import type { FieldDescription } from '@fleetshard/routing/pgwire'
 import { JsonBuffer } from './json-buffer.ts'
 import { JsonRows, type RowsFormat } from './json-rows.ts'
 
-const format: RowsFormat = { rowFormat: 'object', int8: 'string', rowsMax: 100, bytesMax: 10_000 }
+const format: RowsFormat = {
+  rowFormat: 'object',
+  separator: 'comma',
+  int8: 'string',
+  rowsMax: 100,
+  bytesMax: 10_000,
+}
 
 const field = (name: string, typeOid: number): FieldDescription => ({
   name,

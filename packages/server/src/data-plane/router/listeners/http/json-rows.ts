@@ -9,6 +9,8 @@ import { typeShape, type JsonForm } from './types.ts'
 /** How rows are written, and how many. */
 export interface RowsFormat {
   readonly rowFormat: 'object' | 'array'
+  /** What stands between rows: a comma, or a line's end in front of each. */
+  readonly separator: 'comma' | 'newline'
   readonly int8: 'string' | 'number'
   readonly rowsMax: number
   readonly bytesMax: number
@@ -22,6 +24,7 @@ interface ColumnWriter {
 }
 
 const comma = 0x2c
+const newline = 0x0a
 const backslash = 0x5c
 const letterX = 0x78
 
@@ -95,7 +98,8 @@ export class JsonRows implements RowsConsumer {
     const out = this.#buffer
     const before = out.length
     if (this.#count >= this.#format.rowsMax) throw this.#tooLarge(`${String(this.#format.rowsMax)} rows`)
-    if (this.#count > 0) out.byte(comma)
+    if (this.#format.separator === 'newline') out.byte(newline)
+    else if (this.#count > 0) out.byte(comma)
     this.#count += 1
     const object = this.#format.rowFormat === 'object'
     out.byte(object ? 0x7b : 0x5b)
@@ -111,6 +115,13 @@ export class JsonRows implements RowsConsumer {
     this.#written.bytes += out.length - before
     if (this.#written.bytes > this.#format.bytesMax)
       throw this.#tooLarge(`${String(this.#format.bytesMax)} bytes`)
+  }
+
+  /** What was written since the last call; rows that are taken count on. */
+  takeBytes(): Buffer {
+    const bytes = Buffer.from(this.#buffer.take())
+    this.#buffer.truncate(0)
+    return bytes
   }
 
   /** Forgets all rows: the statement is sent again. */

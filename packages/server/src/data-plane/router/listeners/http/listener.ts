@@ -8,6 +8,7 @@ import type { Logger } from '../../../../runtime/mod.ts'
 import type { Maps } from '../../topology/maps.ts'
 import { QueryEndpoint, type Answered, type EndpointLimits } from './endpoint.ts'
 import type { QueryParts } from './query.ts'
+import { OpenTransactions } from './open-transactions.ts'
 import { routerRoutes } from './routes.ts'
 
 /** What the listener stands on. */
@@ -20,12 +21,13 @@ export interface ListenerParts {
     readonly port: number
     readonly httpConnectionsMax: number
     readonly endpoint: EndpointLimits
+    readonly transactionsMax: number
   }
   readonly maps: Maps
   readonly port: RouterPort
   readonly mapAgeMs: () => number
   readonly onAnswer: (answered: Answered) => void
-  readonly query: QueryParts
+  readonly query: Omit<QueryParts, 'transactions'>
 }
 
 /** Sockets that wait in the kernel to be accepted. */
@@ -36,12 +38,15 @@ export class HttpListener implements AsyncDisposable {
   readonly #parts: ListenerParts
   readonly #endpoint: QueryEndpoint
   readonly #streams: Streams
+  readonly #transactions: OpenTransactions
   #app: FastifyInstance | null = null
   #stopping = false
 
   constructor(parts: ListenerParts) {
     this.#parts = parts
-    const { log, query, onAnswer, options } = parts
+    const { log, query: base, onAnswer, options } = parts
+    this.#transactions = new OpenTransactions(options.transactionsMax)
+    const query = { ...base, transactions: this.#transactions }
     this.#streams = createStreams(query.clock)
     this.#endpoint = new QueryEndpoint({ log, query, onAnswer, limits: options.endpoint })
   }
@@ -52,6 +57,11 @@ export class HttpListener implements AsyncDisposable {
     if (address === null || address === undefined)
       throw new FleetError('internal', 'the router does not listen yet')
     return { host: address.address, port: address.port }
+  }
+
+  /** Transactions that clients hold open. */
+  get openTransactions(): number {
+    return this.#transactions.size
   }
 
   /** Idempotent. @throws the error of listen, `EADDRINUSE` among them */

@@ -1,16 +1,38 @@
 // POST /v1/execute and POST /v1/transaction, straight on node:http: parses the body, hands statements to the
 // executor, writes the answer from the bytes that came from the shard.
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { FleetError, parseKeyspaceName, type Clock, type ShardMap } from '@fleetshard/core'
+import {
+  FleetError,
+  formatSessionToken,
+  mergeSessionTokens,
+  parseKeyspaceName,
+  parseSessionToken,
+  parseShardId,
+  type Clock,
+  type Problem,
+  type SessionToken,
+  type ShardId,
+  type ShardMap,
+} from '@fleetshard/core'
 import {
   compileParser,
   ExecuteRequest,
+  idempotencyKeyPattern,
   TransactionRequest,
   type ExecuteOptions,
 } from '@fleetshard/core/contract'
-import type { Cancellation, DeadlineSweeper, Executor } from '@fleetshard/routing/execute'
+import type {
+  Cancellation,
+  DeadlineSweeper,
+  Executor,
+  Idempotency,
+  RowsConsumer,
+  StatementAnswer,
+} from '@fleetshard/routing/execute'
 import type { KnownStatement, StatementCache } from '@fleetshard/routing/plan'
 import { JsonRows, type RowsFormat } from './json-rows.ts'
+import type { OpenTransactions } from './open-transactions.ts'
+import { StreamRows, type StreamParts } from './stream-rows.ts'
 
 /** What the endpoints stand on. */
 export interface QueryParts {
@@ -18,6 +40,7 @@ export interface QueryParts {
   readonly sweeper: DeadlineSweeper
   readonly executor: Executor
   readonly statements: StatementCache
+  readonly transactions: OpenTransactions
   /** The map of a keyspace. @throws FleetError `not_found` */
   readonly map: (keyspace: string) => ShardMap
   readonly limits: QueryLimits
@@ -29,6 +52,10 @@ export interface QueryLimits {
   readonly resultRowsMax: number
   readonly resultBytesMax: number
   readonly statementTimeoutMs: number
+  /** An open transaction whose begin names no time is rolled back when it gets no request for so long. */
+  readonly transactionIdleMs: number
+  /** How long the outcome of a write under an idempotency key is remembered. */
+  readonly idempotencyExpiryMs: number
   /** Bytes of one statement text; longer ones should be sent as parameters. */
   readonly statementBytesMax: number
 }
@@ -40,10 +67,20 @@ export interface QueryCall {
   readonly deadlineMs: number | null
   /** `clock.monotonic()` when the request came. */
   readonly receivedMs: number
+  /** Of the header X-FleetShard-Session; null without one. */
+  readonly session: string | null
+  /** Of the header Idempotency-Key; null without one. */
+  readonly idempotencyKey: string | null
+  /** The open transaction that the path names; null for none. */
+  readonly transactionId: string | null
 }
 
 /** An answer ready to be sent: JSON in parts that belong together. */
 export interface QueryAnswer {
+  readonly status: number
+  /** An earlier request did it. */
+  readonly replayed?: boolean
+  readonly token?: SessionToken | null
   readonly parts: readonly [Buffer, Buffer, Buffer]
 }
 
@@ -56,29 +93,99 @@ const deadlineMsMax = 86_400_000
 export async function answerExecute(parts: QueryParts, body: unknown, call: QueryCall): Promise<QueryAnswer> {
   const request = parseExecute(body)
   const options = request.options ?? {}
-  const keyspace = parseKeyspaceName(options.keyspace ?? defaultKeyspace)
   const stop = watchDeadline(parts, options, call)
   try {
-    const map = parts.map(keyspace)
-    const known = parts.statements.get(request.query) ?? (await load(parts, request.query, call.cancellation))
     const rows = new JsonRows(formatOf(options, parts.limits))
-    const answer = await parts.executor.execute({
-      known,
-      params: request.params ?? [],
-      consumer: rows,
-      shardKey: request.shard_key,
-      consistency: request.consistency ?? map.snapshot.keyspace.defaultConsistency,
-      readOnly: options.read_only ?? false,
-      map: () => parts.map(keyspace),
-      cancellation: call.cancellation,
-    })
-    const head = `{"shard_id":${JSON.stringify(answer.shard.id)},"rows":[`
-    const tail =
-      `],"row_count":${String(answer.rowCount)},"latency_ms":${elapsed(parts, call.receivedMs)},` +
-      `"columns":${rows.columns},"node":${JSON.stringify(answer.node)},"epoch":${String(answer.epoch)}}`
-    return { parts: [Buffer.from(head), rows.buffer.take(), Buffer.from(tail)] }
+    const answer = await execute(parts, request, { call, rows })
+    return executeAnswer(parts, { rows, answer, call })
   } finally {
     stop()
+  }
+}
+
+/**
+ * Answers a body sent to /v1/execute by a stream of lines. The usual time of a statement ends with its first line;
+ * after that only a deadline that the client has named counts, and how fast it reads.
+ * @throws FleetError; then nothing has gone out
+ */
+export async function streamExecute(
+  parts: QueryParts,
+  body: unknown,
+  { call, response, onWaiting, onLateError }: StreamCall,
+): Promise<void> {
+  const request = parseExecute(body)
+  const options = request.options ?? {}
+  const stop = watchDeadline(parts, options, call)
+  const isBounded = options.timeout_ms !== undefined || call.deadlineMs !== null
+  const rows = new StreamRows({
+    response,
+    format: {
+      int8: options.int8 ?? 'string',
+      rowsMax: options.max_rows ?? Infinity,
+      bytesMax: options.max_bytes ?? Infinity,
+    },
+    onWaiting,
+    onFirstLine: isBounded ? () => undefined : stop,
+  })
+  try {
+    const answer = await execute(parts, request, { call, rows })
+    const { rowCount } = answer
+    rows.end({ rowCount, latencyMs: elapsed(parts, call.receivedMs), more: endFields(answer) })
+  } catch (error) {
+    if (!rows.isFinal) throw error
+    rows.fail(onLateError(error))
+  } finally {
+    stop()
+  }
+}
+
+/** What a stream needs beside its call. */
+export interface StreamCall extends Pick<StreamParts, 'response' | 'onWaiting'> {
+  readonly call: QueryCall
+  /** The body of an error that comes after the first line. */
+  readonly onLateError: (error: unknown) => Problem
+}
+
+/** Runs the one statement of a request. */
+async function execute(
+  parts: QueryParts,
+  request: ExecuteRequest,
+  { call, rows }: { call: QueryCall; rows: RowsConsumer },
+): Promise<StatementAnswer> {
+  const options = request.options ?? {}
+  const keyspace = parseKeyspaceName(options.keyspace ?? defaultKeyspace)
+  const map = parts.map(keyspace)
+  const known = await knownOf(parts, request.query, call.cancellation)
+  return parts.executor.execute({
+    known,
+    params: request.params ?? [],
+    consumer: rows,
+    shardKey: request.shard_key,
+    shardId: shardIdOf(options),
+    consistency: consistencyOf(request, map),
+    token: tokenOf(options, call),
+    maxStalenessMs: options.max_staleness_ms ?? null,
+    readOnly: options.read_only ?? false,
+    idempotency: idempotencyOf(parts, options, call),
+    map: () => parts.map(keyspace),
+    cancellation: call.cancellation,
+  })
+}
+
+/** The answer to one statement. */
+export function executeAnswer(
+  parts: QueryParts,
+  { rows, answer, call }: { rows: JsonRows; answer: StatementAnswer; call: QueryCall },
+): QueryAnswer {
+  const head = `{"shard_id":${JSON.stringify(answer.shard.id)},"rows":[`
+  const tail =
+    `],"row_count":${String(answer.rowCount)},"latency_ms":${elapsed(parts, call.receivedMs)},` +
+    `"columns":${rows.columns},"node":${JSON.stringify(answer.node)},"epoch":${String(answer.epoch)}${endFields(answer)}}`
+  return {
+    status: 200,
+    replayed: answer.replayed,
+    token: answer.token,
+    parts: [Buffer.from(head), rows.buffer.take(), Buffer.from(tail)],
   }
 }
 
@@ -97,13 +204,16 @@ export async function answerTransaction(
     const statements = []
     const shared = { bytes: 0 }
     for (const { query, params } of request.statements) {
-      const known = parts.statements.get(query) ?? (await load(parts, query, call.cancellation))
+      const known = await knownOf(parts, query, call.cancellation)
       statements.push({ known, params: params ?? [], consumer: new JsonRows(format, shared) })
     }
     const answer = await parts.executor.transaction({
       statements,
       shardKey: request.shard_key,
+      shardId: shardIdOf(options),
       options: { isolation: request.isolation ?? 'read committed', readOnly: options.read_only ?? false },
+      token: tokenOf(options, call),
+      idempotency: idempotencyOf(parts, options, call),
       map: () => parts.map(keyspace),
       cancellation: call.cancellation,
     })
@@ -115,16 +225,79 @@ export async function answerTransaction(
     const head = `{"shard_id":${JSON.stringify(answer.shard.id)},"results":[`
     const tail =
       `],"latency_ms":${elapsed(parts, call.receivedMs)},` +
-      `"node":${JSON.stringify(answer.node)},"epoch":${String(answer.epoch)}}`
-    return { parts: [Buffer.from(head), Buffer.concat(results), Buffer.from(tail)] }
+      `"node":${JSON.stringify(answer.node)},"epoch":${String(answer.epoch)}${endFields(answer)}}`
+    return {
+      status: 200,
+      replayed: answer.replayed,
+      token: answer.token,
+      parts: [Buffer.from(head), Buffer.concat(results), Buffer.from(tail)],
+    }
   } finally {
     stop()
   }
 }
 
+/** Fields of every answer, with a comma in front. */
+function endFields({ replayed, token }: Pick<StatementAnswer, 'replayed' | 'token'>): string {
+  const text = tokenText(token)
+  const field = text === null ? ',"session_token":null' : `,"session_token":${JSON.stringify(text)}`
+  return replayed ? `${field},"replayed":true` : field
+}
+
+/** A token as answers have it; null when there is nothing to say. */
+export function tokenText(token: SessionToken | null): string | null {
+  const text = token === null ? '' : formatSessionToken(token)
+  return text === '' ? null : text
+}
+
+/** The token of header and options; null without any. @throws FleetError `invalid_request` */
+export function tokenOf(
+  { session_token: option }: Pick<ExecuteOptions, 'session_token'>,
+  { session: header }: Pick<QueryCall, 'session'>,
+): SessionToken | null {
+  if (header === null) return option === undefined ? null : parseSessionToken(option)
+  return mergeSessionTokens(parseSessionToken(option ?? ''), parseSessionToken(header))
+}
+
+/** @throws FleetError `invalid_request` */
+function consistencyOf({ consistency, options }: ExecuteRequest, map: ShardMap): 'strong' | 'eventual' {
+  if (options?.max_staleness_ms === undefined) return consistency ?? map.snapshot.keyspace.defaultConsistency
+  if (consistency !== 'strong') return 'eventual'
+  throw new FleetError('invalid_request', 'options.max_staleness_ms is given with consistency strong', {
+    hint: 'leave out one of them: a strong read is never stale',
+  })
+}
+
+/** The key of header or options. @throws FleetError `invalid_request` */
+function idempotencyOf(
+  { limits }: QueryParts,
+  { idempotency_key: option }: ExecuteOptions,
+  { idempotencyKey: header }: QueryCall,
+): Idempotency | null {
+  const key = option ?? header
+  if (key === null) return null
+  if (header !== null && header !== key) {
+    throw new FleetError('invalid_request', 'Idempotency-Key and options.idempotency_key differ', {
+      hint: 'send one of them',
+    })
+  }
+  return { key, expiryMs: limits.idempotencyExpiryMs }
+}
+
+/** The shard that the options name. */
+export const shardIdOf = ({ shard_id: id }: Pick<ExecuteOptions, 'shard_id'>): ShardId | undefined =>
+  id === undefined ? undefined : parseShardId(id)
+
 /** Milliseconds with three decimals. */
 const elapsed = (parts: QueryParts, receivedMs: number): string =>
   (parts.clock.monotonic() - receivedMs).toFixed(3)
+
+/** The statement of a text; at once when it is known. @throws FleetError when it is none, or too long */
+export const knownOf = (
+  parts: QueryParts,
+  text: string,
+  cancellation: Cancellation,
+): KnownStatement | Promise<KnownStatement> => parts.statements.get(text) ?? load(parts, text, cancellation)
 
 function load(parts: QueryParts, text: string, cancellation: Cancellation): Promise<KnownStatement> {
   if (text.length > parts.limits.statementBytesMax) {
@@ -144,16 +317,23 @@ function load(parts: QueryParts, text: string, cancellation: Cancellation): Prom
   return cancellation.until(parts.statements.load(text))
 }
 
-function formatOf(options: ExecuteOptions, limits: QueryLimits): RowsFormat {
+/** How the rows are written, within the limits. */
+export function formatOf(options: ExecuteOptions, limits: QueryLimits): RowsFormat {
   return {
     rowFormat: options.row_format ?? 'object',
+    separator: 'comma',
     int8: options.int8 ?? 'string',
     rowsMax: Math.min(options.max_rows ?? limits.resultRowsMax, limits.resultRowsMax),
     bytesMax: Math.min(options.max_bytes ?? limits.resultBytesMax, limits.resultBytesMax),
   }
 }
 
-function watchDeadline(parts: QueryParts, options: ExecuteOptions, call: QueryCall): () => void {
+/** Gives the call up at its deadline. @returns ends the watch */
+export function watchDeadline(
+  parts: QueryParts,
+  options: Pick<ExecuteOptions, 'timeout_ms'>,
+  call: QueryCall,
+): () => void {
   const wanted = Math.min(options.timeout_ms ?? Infinity, call.deadlineMs ?? Infinity)
   const timeoutMs = wanted === Infinity ? parts.limits.statementTimeoutMs : wanted
   return parts.sweeper.watch(call.receivedMs + timeoutMs, () => {
@@ -163,6 +343,24 @@ function watchDeadline(parts: QueryParts, options: ExecuteOptions, call: QueryCa
       }),
     )
   })
+}
+
+const printableKey = new RegExp(idempotencyKeyPattern, 'u')
+
+/** The header Idempotency-Key, null without one. @throws FleetError `invalid_request` */
+export function idempotencyKeyOf(request: IncomingMessage): string | null {
+  const header = request.headers['idempotency-key']
+  if (header === undefined) return null
+  if (typeof header === 'string' && printableKey.test(header)) return header
+  throw new FleetError('invalid_request', 'the header Idempotency-Key is not valid', {
+    hint: 'send 1 to 255 printable characters',
+  })
+}
+
+/** The header X-FleetShard-Session, null without one. */
+export function sessionOf(request: IncomingMessage): string | null {
+  const header = request.headers['x-fleetshard-session']
+  return typeof header === 'string' ? header : null
 }
 
 /** Milliseconds of X-FleetShard-Deadline-Ms, null without one. @throws FleetError `invalid_request` */
@@ -184,9 +382,12 @@ export function deadlineOf(request: IncomingMessage): number | null {
 const onePieceBytesMax = 64 * 1024
 
 /** Sends an answer. */
-export function sendAnswer(response: ServerResponse, { parts }: QueryAnswer): void {
+export function sendAnswer(response: ServerResponse, { status, replayed, token, parts }: QueryAnswer): void {
+  if (replayed === true) response.setHeader('idempotency-replayed', 'true')
+  const session = tokenText(token ?? null)
+  if (session !== null) response.setHeader('x-fleetshard-session', session)
   const bytes = parts[0].length + parts[1].length + parts[2].length
-  response.writeHead(200, { 'content-type': 'application/json; charset=utf-8', 'content-length': bytes })
+  response.writeHead(status, { 'content-type': 'application/json; charset=utf-8', 'content-length': bytes })
   if (bytes <= onePieceBytesMax) {
     // Head and body go to the kernel in one write when the body is a string. As latin1 each byte stays one byte,
     // whatever it is: a body longer than its content-length would run into the next answer.

@@ -1,18 +1,24 @@
 // The router's endpoints that are not hot, and the descriptions of those that are, for OpenAPI.
 import {
+  BeginRequest,
+  BeginResponse,
+  EndRequest,
+  EndResponse,
   ExecuteRequest,
   ExecuteResponse,
+  HeldExecuteRequest,
   RouterReady,
   ShardForKeyQuery,
   ShardForKeyResponse,
+  StatementProblem,
   TransactionRequest,
   TransactionResponse,
 } from '@fleetshard/core/contract'
 import { FleetError, formatEndpoint, parseKeyspaceName, type KeyType, type ShardMap } from '@fleetshard/core'
-import { Type } from 'typebox'
+import { Type, type TSchema } from 'typebox'
 import { ok, route, type Answer, type Route, type Streams } from '../../../../runtime/http/mod.ts'
 import { slotKey, tableNamesOf } from '@fleetshard/routing/plan'
-import type { QueryEndpoint } from './endpoint.ts'
+import type { QueryEndpoint, StatementRoute } from './endpoint.ts'
 import { topologyRoute } from './topology.ts'
 import type { ListenerParts } from './listener.ts'
 
@@ -28,47 +34,66 @@ const staleAfterMs = 10_000
 
 /** All routes of the router. */
 export function routerRoutes(parts: RouteParts): Route[] {
-  return [
-    execute(parts),
-    transaction(parts),
-    shardForKey(parts),
-    topologyRoute(parts),
-    health(parts),
-    ready(parts),
-  ]
+  return [...statementRoutes(parts), shardForKey(parts), topologyRoute(parts), health(parts), ready(parts)]
 }
 
-const execute = ({ endpoint }: RouteParts): Route =>
-  route({
-    method: 'POST',
-    url: '/v1/execute',
-    tag: 'statements',
-    summary: 'Run one statement on the shard that owns the key',
-    body: ExecuteRequest,
-    answers: { 200: ExecuteResponse },
-    kind: 'read',
-    async handle({ body }, call) {
-      call.reply.hijack()
-      await endpoint.serve(call.request.raw, call.reply.raw, { route: '/v1/execute', body })
-      return { kind: 'hijacked' }
-    },
-  })
-
-const transaction = ({ endpoint }: RouteParts): Route =>
-  route({
-    method: 'POST',
-    url: '/v1/transaction',
-    tag: 'statements',
-    summary: 'Run statements on one shard, all or none',
-    body: TransactionRequest,
-    answers: { 200: TransactionResponse },
-    kind: 'read',
-    async handle({ body }, call) {
-      call.reply.hijack()
-      await endpoint.serve(call.request.raw, call.reply.raw, { route: '/v1/transaction', body })
-      return { kind: 'hijacked' }
-    },
-  })
+/** The endpoints that the listener takes before fastify sees them: here they are described. */
+const statementRoutes = ({ endpoint }: RouteParts): Route[] => {
+  const described = (
+    target: StatementRoute,
+    summary: string,
+    { body, answers }: { body: TSchema; answers: Readonly<Record<number, TSchema>> },
+  ): Route => {
+    const withId = target.includes(':id')
+    return route({
+      method: 'POST',
+      url: target,
+      tag: 'statements',
+      summary,
+      body,
+      answers,
+      ...(withId ? { params: Type.Object({ id: Type.String() }) } : {}),
+      problem: StatementProblem,
+      kind: 'read',
+      async handle({ body: sent, params }, call) {
+        call.reply.hijack()
+        const transactionId = 'id' in params && typeof params.id === 'string' ? params.id : null
+        await endpoint.serve(call.request.raw, call.reply.raw, {
+          route: target,
+          transactionId,
+          parsed: { body: sent },
+        })
+        return { kind: 'hijacked' }
+      },
+    })
+  }
+  return [
+    described('/v1/execute', 'Run one statement on the shard that owns the key', {
+      body: ExecuteRequest,
+      answers: { 200: ExecuteResponse },
+    }),
+    described('/v1/transaction', 'Run statements on one shard, all or none', {
+      body: TransactionRequest,
+      answers: { 200: TransactionResponse },
+    }),
+    described('/v1/transactions', 'Begin a transaction that later requests use and end', {
+      body: BeginRequest,
+      answers: { 201: BeginResponse },
+    }),
+    described('/v1/transactions/:id/execute', 'Run one statement in an open transaction', {
+      body: HeldExecuteRequest,
+      answers: { 200: ExecuteResponse },
+    }),
+    described('/v1/transactions/:id/commit', 'Commit an open transaction', {
+      body: EndRequest,
+      answers: { 200: EndResponse },
+    }),
+    described('/v1/transactions/:id/rollback', 'Roll back an open transaction', {
+      body: EndRequest,
+      answers: { 200: EndResponse },
+    }),
+  ]
+}
 
 const shardForKey = ({ maps }: RouteParts): Route =>
   route({
