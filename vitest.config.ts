@@ -21,7 +21,7 @@ export default defineConfig({
       {
         test: {
           name: 'pg',
-          include: ['packages/*/src/**/*.pg.test.ts'],
+          include: ['packages/*/src/**/*.pg.test.ts', 'tests/client/**/*.pg.test.ts'],
           exclude,
           expect,
           testTimeout: 60_000,

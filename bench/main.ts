@@ -1,6 +1,7 @@
 // `npm run bench -- NAME [--json] [--check]`: runs one workload and reports medians and ratios.
 import { parseArgs } from 'node:util'
 import { formatReport, round, type Report, type Run } from './harness/report.ts'
+import { client } from './workloads/client.ts'
 import { http } from './workloads/http.ts'
 import { lookup } from './workloads/lookup.ts'
 import { manager } from './workloads/manager.ts'
@@ -10,6 +11,7 @@ import { routerMemory } from './workloads/router-memory.ts'
 const WORKLOADS: Readonly<Record<string, (onRun: (run: Run) => void) => Promise<Report>>> = {
   lookup,
   http,
+  client,
   manager,
   'router-memory': routerMemory,
 }

@@ -3,12 +3,12 @@
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { alternate, difference, medianRuns, ratio, type Variant } from '../harness/alternate.ts'
-import { startBenchCluster, type BenchCluster } from '../harness/cluster.ts'
+import { startBenchCluster } from '../harness/cluster.ts'
 import { runToEnd, startMeasured, type Measured } from '../harness/process.ts'
 import { atLeast, atMost, describeMachine, median, round, type Report, type Run } from '../harness/report.ts'
+import { fillUsers, userKey } from './users.ts'
 import type { LoadOrder, LoadResult } from '../load/http-load.ts'
 
-const userCount = 10_000
 const bodyCount = 500
 const rounds = 5
 const warmupMs = 1_500
@@ -62,36 +62,9 @@ export async function http(onRun: (run: Run) => void): Promise<Report> {
   }
 }
 
-/** Declares the table through the manager and fills it directly; the connection string of the one shard. */
-async function fillUsers(cluster: BenchCluster): Promise<string> {
-  const answer = await fetch(`${cluster.managerUrl}/api/v1/shards`)
-  const { shards } = (await answer.json()) as { shards: { nodes: { id: string }[] }[] }
-  const url = cluster.nodeUrl(shards[0]?.nodes[0]?.id ?? '')
-  const created = await fetch(`${cluster.managerUrl}/api/v1/keyspaces/default/tables`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({
-      ddl: 'create table users (id bigserial primary key, user_id varchar(255) not null unique, name text, email text)',
-      tables: [{ name: 'public.users', kind: 'sharded', key_column: 'user_id' }],
-    }),
-  })
-  if (created.status !== 201) throw new Error(`the table was not created: ${await created.text()}`)
-  const client = new pg.Client({ connectionString: url })
-  await client.connect()
-  await client.query(
-    `insert into users (user_id, name, email)
-     select 'user-' || n, 'User ' || n, 'user' || n || '@example.com' from generate_series(1, ${String(userCount)}) n`,
-  )
-  await client.query('vacuum analyze users')
-  await client.end()
-  return url
-}
-
-const key = (index: number): string => `user-${String(1 + ((index * 17) % userCount))}`
-
 function serverVariant(name: string, server: Measured, port: number): Variant {
   const bodies = Array.from({ length: bodyCount }, (_, index) =>
-    JSON.stringify({ query, params: [key(index)] }),
+    JSON.stringify({ query, params: [userKey(index)] }),
   )
   return {
     name,
@@ -137,7 +110,7 @@ function directVariant(url: string): Variant {
       const begun = performance.now()
       for (let index = 0; performance.now() - begun < warmupMs + measureMs; index += 1) {
         const sent = performance.now()
-        await client.query({ name: 'read', text: query, values: [key(index)] })
+        await client.query({ name: 'read', text: query, values: [userKey(index)] })
         if (sent - begun > warmupMs) times.push(performance.now() - sent)
       }
       await client.end()

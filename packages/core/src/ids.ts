@@ -71,3 +71,6 @@ export function parseLsn(text: string): Lsn {
 export function formatLsn(lsn: Lsn): string {
   return `${(lsn >> 32n).toString(16).toUpperCase()}/${(lsn & 0xffffffffn).toString(16).toUpperCase()}`
 }
+
+/** 1 to 255 printable characters. */
+export const idempotencyKeyPattern = '^[^\\p{C}]{1,255}$'

@@ -114,9 +114,11 @@ export interface JobRecord {
   readonly completedAt: string | null
 }
 
-/** A running router, registered under a lease. */
+/** A running router, or a client in direct mode, registered under a lease. */
 export interface RouterRecord {
   readonly id: RouterId
+  /** Set for a client in direct mode, whose host, port and version are those of the router that registers it. */
+  readonly kind?: 'direct'
   readonly host: string
   readonly httpPort: number
   readonly pid: number

@@ -1,5 +1,6 @@
 // The router's HTTP contract: bodies of /v1/execute, /v1/transaction and /v1/shard-for-key.
 import { Type, type Static } from 'typebox'
+import { idempotencyKeyPattern } from '../ids.ts'
 import { ProblemBody } from './problem.ts'
 import { closed, idPattern, oneOf } from './schema.ts'
 
@@ -35,9 +36,6 @@ const SessionTokenField = Type.Union([Type.String(), Type.Null()], {
   description: 'To be sent with later reads; null when nothing was written and the request sent no token',
 })
 
-/** 1 to 255 printable characters. */
-export const idempotencyKeyPattern = '^[^\\p{C}]{1,255}$'
-
 const Replayed = Type.Optional(
   Type.Boolean({ description: 'True when an earlier request did it under the same idempotency key' }),
 )
@@ -50,6 +48,12 @@ export const ExecuteOptions = Type.Object(
       Type.String({
         pattern: idPattern,
         description: 'Run on this shard, without a key; keys in the statement must lie there',
+      }),
+    ),
+    all_shards: Type.Optional(
+      Type.Boolean({
+        description:
+          'With shard_id: one part of a statement over all shards; refused unless their rows may simply be put together',
       }),
     ),
     row_format: Type.Optional(

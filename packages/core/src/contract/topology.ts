@@ -1,7 +1,7 @@
 // Contract of the manager's /api/v1/topology: a snapshot, and a stream of what changes.
 import { Type, type Static } from 'typebox'
 import { Keyspace } from './keyspaces.ts'
-import { IdSchema, KeyspaceNameSchema, closed, nullable } from './schema.ts'
+import { IdSchema, KeyspaceNameSchema, closed, nullable, oneOf } from './schema.ts'
 import { shardRecordFields } from './shards.ts'
 import { Table } from './tables.ts'
 
@@ -10,9 +10,10 @@ export const TopologyShard = closed(shardRecordFields)
 /** A shard without what depends on the tokens of others: a watcher computes ranges from all tokens. */
 export type TopologyShard = Static<typeof TopologyShard>
 
-/** A running router and the epochs it works with. */
+/** A running router, or a client in direct mode, and the epochs it works with. */
 export const TopologyRouter = closed({
   id: IdSchema,
+  kind: oneOf(['router', 'direct'], 'direct: a client; host, port and version are those of its router'),
   host: Type.String(),
   http_port: Type.Integer(),
   version: Type.String(),

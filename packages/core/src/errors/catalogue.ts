@@ -238,6 +238,14 @@ export const ERRORS = {
     cause: 'Nothing answered at the URL of the manager or router, or the connection broke.',
     remedy: 'Check the URL and that the process runs; fleetshard up starts one on this machine.',
   },
+  direct_refused: {
+    status: 403,
+    sqlstate: '28000',
+    retryable: false,
+    title: 'The router hands out no logins to the servers',
+    cause: 'A client in direct mode asked from another machine, or too many direct clients are registered.',
+    remedy: "Give connect the option credentials, or use mode 'http'.",
+  },
   shutting_down: {
     status: 503,
     sqlstate: '57P01',

@@ -33,9 +33,20 @@ export class Cancellation {
   until<T>(promise: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       this.whenCancelled(reject)
-      promise.then(resolve, reject).finally(() => {
-        if (this.#reason === null) this.#react = null
-      })
+      // Taken back before whoever waits goes on: it may say at once what to do on cancel from then on.
+      const leave = (): void => {
+        if (this.#react === reject) this.#react = null
+      }
+      promise.then(
+        (value) => {
+          leave()
+          resolve(value)
+        },
+        (error: unknown) => {
+          leave()
+          reject(error as Error)
+        },
+      )
     })
   }
 }

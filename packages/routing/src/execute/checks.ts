@@ -1,8 +1,16 @@
 // What must hold before a statement is sent: checks against the map, the shard's state and what its database says.
 import { FleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
-import { keyOf, keysOf, placeStatement, planOf, type StatementFacts } from '../plan/mod.ts'
+import {
+  keyOf,
+  keysOf,
+  notConcatenated,
+  placeStatement,
+  planOf,
+  type KnownStatement,
+  type StatementFacts,
+} from '../plan/mod.ts'
 import type { StatementCall, TransactionCall } from './executor.ts'
-import { readerIn, widthKey, type SchemaFacts } from './schema-facts.ts'
+import { mayShareLane, readerIn, widthKey, type SchemaFacts } from './schema-facts.ts'
 import type { Session } from './session.ts'
 
 /** @throws FleetError `stale_map` when the session is newer than the map that the statement was placed by */
@@ -114,4 +122,17 @@ export function placeTogether(call: TransactionCall, map: ShardMap): ShardRecord
   if (shard !== null) return shard
   if (first === undefined) throw new FleetError('invalid_request', 'the transaction has no statements')
   return placeStatement(first.known, map, { shardKey, shardId, params: first.params })
+}
+
+/**
+ * A part of a statement over all shards: its functions must be ones that look at one row at a time.
+ * @throws FleetError `cross_shard`
+ */
+export function refuseWholeFunctions({ facts }: KnownStatement, schema: SchemaFacts): void {
+  const whole = facts.functions.find((name) => schema.aggregates.has(name))
+  if (whole !== undefined) throw notConcatenated(`${whole} is an aggregate or a window function`)
+  if (mayShareLane(facts, schema)) return
+  throw notConcatenated(
+    'it uses functions, operators, types or views that are not known to be the same everywhere',
+  )
 }

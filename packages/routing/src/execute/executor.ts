@@ -12,7 +12,7 @@ import {
 import { runKeyedTransaction } from './keyed-transaction.ts'
 import { PositionBehind } from './positions.ts'
 import { freshnessOf, tokenAfter } from './session-reads.ts'
-import { placeCall, placeStatement, type KnownStatement } from '../plan/mod.ts'
+import { placeCall, placeStatement, refuseUnlessConcatenated, type KnownStatement } from '../plan/mod.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import {
   placeTogether,
@@ -21,8 +21,9 @@ import {
   refuseInTransaction,
   refuseOldMap,
   refuseState,
+  refuseWholeFunctions,
 } from './checks.ts'
-import { laneMeanMsMax, laneResultBytesMax } from './limits.ts'
+import { laneMeanMsMax, laneResultBytesMax, laneTrialEvery, laneTrialMsMax } from './limits.ts'
 import { checkParameterCount } from './parameters.ts'
 import { beginLost, beginOn } from './begin.ts'
 import { giveBack } from './give-back.ts'
@@ -70,6 +71,8 @@ export interface StatementCall {
   readonly shardKey: string | number | undefined
   /** The shard itself, instead of a key. */
   readonly shardId: ShardId | undefined
+  /** One part of a statement over all shards: their rows must be ones that may simply be put together. */
+  readonly allShards: boolean
   readonly consistency: 'strong' | 'eventual'
   /** What the session has written; null when its client wants no token. */
   readonly token: SessionToken | null
@@ -165,6 +168,7 @@ export class Executor {
     let noLane = false
     for (let attempt = 1; ; attempt += 1) {
       const map = call.map()
+      if (call.allShards) refuseUnlessConcatenated(call.known, map)
       const shard = placeStatement(call.known, map, call)
       refuseState(shard, call.known.facts)
       const trial: Attempt = { call, shard, map, access: this.#parts.access(shard), failedNodes, noLane }
@@ -232,9 +236,11 @@ export class Executor {
     const { call, shard, map, access } = trial
     let node: NodeAccess | null = null
     try {
-      const facts = await access.schemaFacts(call.cancellation)
+      const known = access.schemaFacts(call.cancellation)
+      const facts = known instanceof Promise ? await known : known
       const its = traitsOf(call.known, facts)
       refuseHidden(call, map, facts)
+      if (call.allShards) refuseWholeFunctions(call.known, facts)
       if (call.idempotency !== null && its.writes && !call.readOnly)
         return await this.#once(call, call.idempotency)
       const anyNode = call.consistency === 'eventual' && its.shares
@@ -284,8 +290,9 @@ export class Executor {
     const work = workOf(call, map, how.facts)
     call.consumer.placed?.({ shard: shard.id, node: node.id, epoch: map.epoch })
     const waits = call.consumer.attach !== undefined
-    if (how.traits.shares && !waits && !trial.noLane && isCheap(call.known)) {
-      const lane = await pool.lane(cancellation)
+    if (how.traits.shares && !waits && !trial.noLane && suitsLane(call.known)) {
+      const found = pool.lane(cancellation)
+      const lane = found instanceof Promise ? await found : found
       if (lane !== null) {
         refuseOldMap(lane, map)
         this.#parts.metrics.routed(role, 'lane')
@@ -428,8 +435,15 @@ const reading = { kind: 'read' } as const
 /** What may have committed part of its work before it failed. */
 const isPartial = ({ facts }: KnownStatement): boolean => facts.kind === 'opaque' || facts.kind === 'utility'
 
-const isCheap = ({ cost }: KnownStatement): boolean =>
-  !cost.large && cost.meanMs !== null && cost.meanMs < laneMeanMsMax
+/** True for what is known to be cheap, and now and then for what is not known to be slow. */
+function suitsLane({ cost }: KnownStatement): boolean {
+  if (cost.large || cost.meanMs === null) return false
+  if (cost.meanMs < laneMeanMsMax) return true
+  cost.alone += 1
+  if (cost.meanMs > laneTrialMsMax || cost.alone < laneTrialEvery) return false
+  cost.alone = 0
+  return true
+}
 
 /**
  * Follows the low end of what a statement takes: on a busy machine most runs are slow for reasons that are not the

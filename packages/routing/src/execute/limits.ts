@@ -35,6 +35,12 @@ export const executeLimitsDefault: ExecuteLimits = {
 
 /** A statement may share a lane when it takes less than this on average, milliseconds. */
 export const laneMeanMsMax = 2
+/**
+ * One that takes longer, but not longer than this, is tried in a lane every so many runs: on connections of their own
+ * many cheap ones hold each other up, and none looks cheap any more.
+ */
+export const laneTrialMsMax = 50
+export const laneTrialEvery = 64
 /** A lane whose head runs longer than this takes no more statements. */
 export const laneHeadMsMax = 10
 /** A result beyond this shows that the statement should not share a lane, bytes. */

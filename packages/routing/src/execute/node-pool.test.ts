@@ -214,6 +214,21 @@ describe('a pool', () => {
     expect(await waits).toBe(lane)
   })
 
+  it('makes room for lanes when sessions for one have taken all connections', async () => {
+    const { pool, opened } = makePool({ connectionsPerNodeMax: 4, lanesPerNodeMax: 2 })
+    const lent = await Promise.all([1, 2, 3, 4].map(async () => pool.borrow(wanted())))
+    expect(pool.lane(wanted())).toBeNull()
+    for (const session of lent) pool.giveBack(session)
+    await settle()
+    const lane = await pool.lane(wanted())
+    expect(lane).not.toBeNull()
+    expect(opened.filter((kind) => kind === 'lane')).toHaveLength(1)
+    // Those who need one of their own still get one, but not those of the lanes.
+    const again = await Promise.all([1, 2].map(async () => pool.borrow(wanted())))
+    expect(again).toHaveLength(2)
+    expect(opened).toHaveLength(5)
+  })
+
   it('fails those who wait with the reason of its end', async () => {
     const { pool } = makePool({ connectionsPerNodeMax: 1 })
     await pool.borrow(wanted())

@@ -54,6 +54,8 @@ export class NodePool {
   readonly #opening = { lane: 0, exclusive: 0 }
   /** Of the lent ones, those that are kept over many requests. */
   #held = 0
+  /** Set for good by the first who wants a lane. */
+  #lanesAsked = false
   #down: Down | null = null
   #closed: FleetError | null = null
   #stopRetry: (() => void) | null = null
@@ -81,6 +83,8 @@ export class NodePool {
    * @throws FleetError (the promise) `overloaded`, `shard_unavailable`, the cancellation's reason
    */
   lane(cancellation: Cancellation): Session | null | Promise<Session | null> {
+    this.#lanesAsked = true
+    if (this.#leavesNoRoom(this.#sessions)) void this.#idle.shift()?.connection.close()
     const lane = this.#laneWithRoom()
     if (lane !== null) return lane
     return this.#isNoLaneToWaitFor() ? null : this.#wait('lane', cancellation)
@@ -145,6 +149,10 @@ export class NodePool {
       this.#openWanted()
       return
     }
+    if (this.#leavesNoRoom(this.#sessions + 1)) {
+      void connection.close()
+      return
+    }
     session.idleSinceMs = this.#parts.clock.monotonic()
     for (const waiter of this.#waiters.exclusive) {
       this.#waiters.exclusive.delete(waiter)
@@ -196,14 +204,31 @@ export class NodePool {
   }
 
   #canOpen(kind: SessionKind): boolean {
+    if (kind === 'lane' && this.#lanesWanting === 0) return false
     if (this.#closed !== null || !this.isUp) return false
     const { lane, exclusive } = this.#opening
-    // One connection at least is left to those who need one of their own.
-    const lanesMax = Math.min(this.#parts.limits.lanesPerNodeMax, this.#parts.connectionsMax() - 1)
-    if (kind === 'lane' && this.#lanes.length + lane >= lanesMax) return false
     if (lane + exclusive >= this.#parts.limits.openingMax) return false
-    const total = this.#lanes.length + this.#idle.length + this.#lent.size + lane + exclusive
-    return total < this.#parts.connectionsMax()
+    const reserved = kind === 'lane' ? 0 : this.#lanesReserved
+    return this.#sessions + reserved < this.#parts.connectionsMax()
+  }
+
+  /** Lanes that may still be opened. One connection at least is left to those who need one of their own. */
+  get #lanesWanting(): number {
+    const lanesMax = Math.min(this.#parts.limits.lanesPerNodeMax, this.#parts.connectionsMax() - 1)
+    return Math.max(0, lanesMax - this.#lanes.length - this.#opening.lane)
+  }
+
+  /** Connections kept for lanes once somebody has asked for one. */
+  get #lanesReserved(): number {
+    return this.#lanesAsked ? this.#lanesWanting : 0
+  }
+
+  /**
+   * True when that many sessions leave no room for the lanes. Sessions for one may have taken all connections before
+   * anybody asked for a lane; under load none of them would ever end by itself.
+   */
+  #leavesNoRoom(sessions: number): boolean {
+    return this.#lanesReserved > 0 && sessions + this.#lanesReserved > this.#parts.connectionsMax()
   }
 
   #wait(kind: SessionKind, cancellation: Cancellation): Promise<Session | null> {

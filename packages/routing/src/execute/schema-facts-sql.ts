@@ -7,6 +7,7 @@ const functions = `
 select 'volatile', p.proname::text, '' from pg_catalog.pg_proc p where p.provolatile = 'v'
 union select 'steady', p.proname::text, '' from pg_catalog.pg_proc p
   where p.oid < ${firstUserOid} and p.provolatile <> 'v'
+union select 'aggregate', p.proname::text, '' from pg_catalog.pg_proc p where p.prokind in ('a', 'w')
 union select case n.nspname when 'fleetshard' then 'own' else 'function' end, p.proname::text, ''
   from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace where p.oid >= ${firstUserOid}
 union select 'reading', p.proname::text, '' from pg_catalog.pg_proc p

@@ -9,6 +9,8 @@ import { factsSql } from './schema-facts-sql.ts'
 export interface SchemaFacts {
   /** Built-in functions that only compute. A positive list: a function made a moment ago is not on it. */
   readonly safeFunctions: ReadonlySet<string>
+  /** Aggregates and window functions. */
+  readonly aggregates: ReadonlySet<string>
   /** Functions that leave nothing behind in a session. */
   readonly cleanFunctions: ReadonlySet<string>
   /** Functions that may read any table. */
@@ -121,6 +123,7 @@ export async function loadSchemaFacts(
   const users = names('function')
   return {
     safeFunctions: without(names('steady'), [volatile, users, new Set(sessionFunctions)]),
+    aggregates: names('aggregate'),
     cleanFunctions: new Set([...without(new Set(tidyFunctions), [users]), ...without(names('own'), [users])]),
     readingFunctions: new Set([...names('reading'), ...queryFunctions]),
     unsafeNames: new Set([...volatile, ...users]),

@@ -1,7 +1,7 @@
 // Work on one session: a statement in a lane, a statement alone, and the cleaning afterwards. Nothing here waits
 // without an end: a cancel is passed on to Postgres, and a connection that does not heed it is destroyed.
 import { assertNever, FleetError, type Clock } from '@fleetshard/core'
-import { exec } from '../wire/mod.ts'
+import { exec, type StatementDescription } from '../wire/mod.ts'
 import type { KeyParameter } from '../plan/mod.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import { cancelAgainMs, cancelGraceMs, preparedTextMax } from './limits.ts'
@@ -70,9 +70,10 @@ export async function runAlone(
     if (cancellation.reason !== null) return errorEnd(cancellation.reason)
     // A lock may keep Postgres from parsing as well.
     cancellation.whenCancelled(giveUp)
-    const params = await writeParams(session, work)
+    const written = writeParams(session, work)
+    const params = written instanceof Promise ? await written : written
     if (cancellation.reason !== null) return errorEnd(cancellation.reason)
-    if (!Array.isArray(params)) return { end: params, bytes: 0, serverMs: 0 }
+    if (isEnd(params)) return { end: params, bytes: 0, serverMs: 0 }
     return await submit(parts, session, { work, params, giveUp }, (run) => {
       cancellation.whenCancelled((reason) => {
         run.abandon(reason)
@@ -165,19 +166,20 @@ const destroyLater = (parts: WorkParts, session: Session, reason: FleetError): (
  * Runs a read in a lane. When its client goes, the read is only cancelled in Postgres once nobody else waits in the
  * lane; until then the lane takes nothing new. `onFree` is told when it does again.
  */
-export async function runInLane(
+export function runInLane(
   parts: WorkParts,
   session: Session,
   work: StatementWork,
   { cancellation, onFree }: { cancellation: Cancellation; onFree: () => void },
 ): Promise<WorkEnd> {
   let run: StatementRun | null = null
-  const running = (async (): Promise<WorkEnd> => {
-    const params = await writeParams(session, work)
-    if (cancellation.reason !== null) return errorEnd(cancellation.reason)
-    if (!Array.isArray(params)) return { end: params, bytes: 0, serverMs: 0 }
+  const begin = (params: WrittenParams): Promise<WorkEnd> => {
+    if (cancellation.reason !== null) return Promise.resolve(errorEnd(cancellation.reason))
+    if (isEnd(params)) return Promise.resolve({ end: params, bytes: 0, serverMs: 0 })
     return submit(parts, session, { work, params, giveUp: noop }, (started) => (run = started))
-  })()
+  }
+  const written = writeParams(session, work)
+  const running = written instanceof Promise ? written.then(begin) : begin(written)
   return new Promise((resolve, reject) => {
     cancellation.whenCancelled((reason) => {
       run?.abandon(reason)
@@ -238,26 +240,49 @@ function cancelWhenAlone(parts: WorkParts, session: Session, isOver: () => boole
 }
 
 /** The parameters as text, or how the statement ended because they can't be written. */
-async function writeParams(session: Session, work: StatementWork): Promise<(string | null)[] | RunEnd> {
-  if (work.params.length === 0 && !work.looksFirst) return []
+type WrittenParams = readonly (string | null)[] | RunEnd
+
+/** At once when the statement is prepared, as it nearly always is: a promise would cost more than the work itself. */
+function writeParams(session: Session, work: StatementWork): WrittenParams | Promise<WrittenParams> {
+  if (work.params.length === 0 && !work.looksFirst) return noParams
+  const known = session.prepared.known(work.text)
+  return known === null ? describeFirst(session, work) : encodeFor(work, known)
+}
+
+const noParams: readonly null[] = []
+
+async function describeFirst(session: Session, work: StatementWork): Promise<WrittenParams> {
   try {
-    const known = session.prepared.known(work.text) ?? (await session.prepared.describe(work.text))
+    return encodeFor(work, await session.prepared.describe(work.text))
+  } catch (error) {
+    return notWritten(error)
+  }
+}
+
+function encodeFor(work: StatementWork, known: StatementDescription): WrittenParams {
+  try {
     if (work.looksFirst && known.fields !== null) work.consumer.fields(known.fields)
     checkKeyTypes(work.keys, known.paramTypes, work.domains)
     return encodeParameters(work.params, known.paramTypes, work.domains)
   } catch (error) {
-    const failure =
-      error instanceof FleetError
-        ? error
-        : new FleetError('internal', 'a parameter cannot be written', { cause: error })
-    if (failure.code === 'shard_unavailable') return { kind: 'lost', error: failure, outcome: 'aborted' }
-    return { kind: 'error', error: failure, sqlstate: failure.sqlstate }
+    return notWritten(error)
   }
 }
 
+function notWritten(error: unknown): RunEnd {
+  const failure =
+    error instanceof FleetError
+      ? error
+      : new FleetError('internal', 'a parameter cannot be written', { cause: error })
+  if (failure.code === 'shard_unavailable') return { kind: 'lost', error: failure, outcome: 'aborted' }
+  return { kind: 'error', error: failure, sqlstate: failure.sqlstate }
+}
+
+const isEnd = (params: WrittenParams): params is RunEnd => !Array.isArray(params)
+
 interface Submission {
   readonly work: StatementWork
-  readonly params: (string | null)[]
+  readonly params: readonly (string | null)[]
   /** Stops a result that is not wanted any more. */
   readonly giveUp: (reason: FleetError) => void
 }

@@ -50,14 +50,20 @@ export interface ShardAccessParts {
   readonly routersAlive: () => number
   /** The uuid of the cluster, null as long as it is not known. */
   readonly cluster: () => string | null
-  /** The password behind a node's secretRef. */
-  readonly password: (secretRef: string, signal: AbortSignal) => Promise<string>
-  /** A server refused that password. */
-  readonly onPasswordRefused: (secretRef: string) => void
+  /** How to log in to a node. */
+  readonly login: (node: NodeRecord, signal: AbortSignal) => Promise<NodeLogin>
+  /** A server refused that login. */
+  readonly onLoginRefused: (node: NodeRecord) => void
   /** The epoch that this router works with for the shard's keyspace. */
   readonly epochOf: (shard: ShardRecord) => Epoch
   /** Told when a shard refuses this router's map as too old. */
   readonly onStale: (shard: ShardRecord, epochMin: Epoch) => void
+}
+
+/** A login to a node; the password is null for none. */
+export interface NodeLogin {
+  readonly user: string
+  readonly password: string | null
 }
 
 /** A node of the shard with its pool. */
@@ -276,8 +282,8 @@ export class ShardAccess {
 
   async #openUntil(node: NodeRecord, kind: SessionKind, signal: AbortSignal): Promise<Session> {
     const { clock } = this.#parts
-    const password = node.secretRef === null ? null : await this.#parts.password(node.secretRef, signal)
-    const connection = await this.#connect(node, { kind, password, signal })
+    const login = await this.#parts.login(node, signal)
+    const connection = await this.#connect(node, { kind, login, signal })
     let epochMin: Epoch
     try {
       epochMin =
@@ -306,7 +312,7 @@ export class ShardAccess {
 
   async #connect(
     node: NodeRecord,
-    { kind, password, signal }: { kind: SessionKind; password: string | null; signal: AbortSignal },
+    { kind, login, signal }: { kind: SessionKind; login: NodeLogin; signal: AbortSignal },
   ): Promise<ServerConnection> {
     const { clock, limits } = this.#parts
     try {
@@ -315,8 +321,7 @@ export class ShardAccess {
           host: node.host,
           port: node.port,
           database: node.database,
-          user: node.user,
-          password,
+          ...login,
           tls: node.tls,
           applicationName: `${routerApplicationPrefix} ${this.#parts.routerId}`,
           startupSettings: kind === 'lane' ? laneSettings(limits) : sessionSettings,
@@ -329,7 +334,7 @@ export class ShardAccess {
       // What the server said is a fact of the error; its own SQLSTATE says that the shard cannot be reached.
       const said = error instanceof FleetError ? error.facts['server_sqlstate'] : undefined
       const isRefused = said === '28P01' || said === '28000'
-      if (isRefused && node.secretRef !== null) this.#parts.onPasswordRefused(node.secretRef)
+      if (isRefused) this.#parts.onLoginRefused(node)
       throw error
     }
   }

@@ -9,6 +9,8 @@ export interface StatementCost {
   meanMs: number | null
   /** True once a result was too large to let others wait behind it. */
   large: boolean
+  /** Runs on a connection of its own since it was last tried in a lane. */
+  alone: number
 }
 
 /** One known statement. */
@@ -79,7 +81,7 @@ export class StatementCache {
   }
 
   #keep(text: string, facts: StatementFacts): KnownStatement {
-    const known: KnownStatement = { text, facts, cost: { meanMs: null, large: false } }
+    const known: KnownStatement = { text, facts, cost: { meanMs: null, large: false, alone: 0 } }
     if (text.length > cachedTextBytesMax) return known
     const entry = { known, bytes: bytesOf(known), used: false }
     this.#known.set(text, entry)

@@ -56,6 +56,24 @@ export interface Refusal {
  */
 export type StatementKind = 'read' | 'locking' | 'write' | 'ddl' | 'opaque' | 'utility' | 'refused'
 
+/** A table as FROM names it. */
+export type NamedTable = Pick<TableUse, 'schema' | 'name' | 'alias'>
+
+/**
+ * Whether the rows of a statement over all shards may simply be put together. `by-tables`: when each of `tables`
+ * (joined) is a reference table or tied to the others by its key, and `optional` (of outer joins) and `inside` (of
+ * subqueries) are reference tables. `ties` are columns that the statement says are equal.
+ */
+export type Concatenation =
+  | { readonly kind: 'no'; readonly reason: string }
+  | {
+      readonly kind: 'by-tables'
+      readonly tables: readonly NamedTable[]
+      readonly optional: readonly NamedTable[]
+      readonly inside: readonly NamedTable[]
+      readonly ties: readonly (readonly [ColumnName, ColumnName])[]
+    }
+
 /** All that planning needs to know of one statement. */
 export interface StatementFacts {
   readonly kind: StatementKind
@@ -72,6 +90,7 @@ export interface StatementFacts {
   readonly insert: InsertRows | null
   /** Columns that an UPDATE, or the DO UPDATE of an INSERT, sets. */
   readonly assigned: readonly string[]
+  readonly concatenation: Concatenation
   /** Names, without schema, of called functions. */
   readonly functions: readonly string[]
   /** Names of qualified columns and fields: each may be a function in `row.function` notation. */

@@ -12,3 +12,5 @@ export {
 } from './plan.ts'
 export { slotKey } from './slot-key.ts'
 export { tableNamesOf } from './table-names.ts'
+export { checkStatementText } from './statement-text.ts'
+export { notConcatenated, refuseUnlessConcatenated } from './concatenate.ts'

@@ -19,7 +19,7 @@ beforeAll(loadGrammar)
 function known(text: string): KnownStatement {
   const analysis = analyseText(text)
   if (analysis.kind !== 'statement') throw new Error(`${text}: ${analysis.kind}`)
-  return { text, facts: analysis.facts, cost: { meanMs: null, large: false } }
+  return { text, facts: analysis.facts, cost: { meanMs: null, large: false, alone: 0 } }
 }
 
 const owner = (key: string, of: ShardMap = map): ShardRecord => of.shardFor(slotKey(key, 'text'), 'text')

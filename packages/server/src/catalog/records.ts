@@ -133,6 +133,7 @@ const job = Type.Object({
 
 const router = Type.Object({
   id: routerId,
+  kind: Type.Optional(Type.Literal('direct')),
   host: text,
   httpPort: port,
   pid: Type.Integer(counter),

@@ -53,6 +53,32 @@ describe('the router port', () => {
     await running
   })
 
+  it('registers direct clients beside itself, until they or the port end', async () => {
+    const { clock, catalog, port } = open()
+    const stop = new AbortController()
+    const running = port.run(stop.signal)
+    const first = port.registerDirect({ ...sampleRouter('client-1'), kind: 'direct' })
+    port.registerDirect({ ...sampleRouter('client-2'), kind: 'direct' })
+    for (const epoch of [3, 5, 4]) first.acknowledge(app, epoch)
+    await clock.pass(1)
+    const registered = async () => (await catalog.routers.list()).map(({ record }) => record)
+    expect((await registered()).map(({ id, kind }) => [id, kind])).toEqual([
+      ['client-1', 'direct'],
+      ['client-2', 'direct'],
+      ['r', undefined],
+    ])
+    expect((await registered())[0]?.ackedEpochs).toEqual({ app: 5 })
+    const ending = first[Symbol.asyncDispose]()
+    await clock.pass(1)
+    await ending
+    expect((await registered()).map(({ id }) => id)).toEqual(['client-2', 'r'])
+    stop.abort()
+    const closing = port[Symbol.asyncDispose]()
+    await clock.pass(1)
+    await Promise.all([running, closing])
+    expect(await registered()).toEqual([])
+  })
+
   it('reads secrets and submits jobs', async () => {
     const { catalog, port } = open()
     await catalog.secrets.put('nodes/a', 'hunter2')

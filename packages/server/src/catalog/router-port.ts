@@ -2,6 +2,7 @@
 // epochs it works with, read the secrets of nodes, submit a job.
 import {
   FleetError,
+  parseEpoch,
   type Epoch,
   type JobRecord,
   type KeyspaceName,
@@ -11,7 +12,7 @@ import {
 import type { Service } from '../runtime/mod.ts'
 import { createJobs } from './jobs.ts'
 import type { LeaseDeps } from './leases.ts'
-import { createRouters } from './registry.ts'
+import { createRouters, type Registration } from './registry.ts'
 import { readSecret } from './secrets.ts'
 import { createCatalogView, type CatalogView } from './view.ts'
 
@@ -31,10 +32,18 @@ export interface RouterPort extends Service {
   acknowledge(keyspace: KeyspaceName, epoch: Epoch): void
   /** True while the registration, with all acknowledgements, is known to be in the catalog. */
   isRegistered(): boolean
+  /** Registers a direct client under a lease of its own, until it or this port is disposed of. */
+  registerDirect(record: RouterRecord): DirectRegistration
   /** Value of a node's secret (`catalog:<name>`). @throws FleetError `not_found`, `catalog_unavailable` */
   secret(name: string, signal?: AbortSignal): Promise<string>
   /** Hands work to the workers. @throws FleetError `already_exists`, `catalog_unavailable` */
   submitJob(job: JobRecord, signal?: AbortSignal): Promise<void>
+}
+
+/** A direct client in the catalog. */
+export interface DirectRegistration extends AsyncDisposable {
+  /** Says that the client works with that epoch; written soon, never lowered. */
+  acknowledge(keyspace: KeyspaceName, epoch: number): void
 }
 
 export interface RouterPortOptions {
@@ -58,13 +67,25 @@ export function createRouterPort(deps: LeaseDeps, options: RouterPortOptions): R
   const ttlMs = options.leaseTtlMs ?? leaseTtlMsDefault
   const registration = createRouters(deps.store).register(deps, options.record, ttlMs)
   const jobs = createJobs(deps)
+  const stopped = new AbortController()
   return {
     name: 'router port',
     view,
     acknowledge(keyspace, epoch) {
-      const record = registration.current()
-      if ((record.ackedEpochs[keyspace] ?? -1) >= epoch) return
-      registration.set({ ...record, ackedEpochs: { ...record.ackedEpochs, [keyspace]: epoch } })
+      acknowledgeIn(registration, keyspace, epoch)
+    },
+    registerDirect(record) {
+      const direct = createRouters(deps.store).register(deps, record, ttlMs)
+      const running = direct.run(stopped.signal)
+      return {
+        acknowledge(keyspace, epoch) {
+          acknowledgeIn(direct, keyspace, parseEpoch(epoch))
+        },
+        async [Symbol.asyncDispose]() {
+          await direct[Symbol.asyncDispose]()
+          await running
+        },
+      }
     },
     isRegistered: () => registration.isRegistered(),
     async secret(name, signal) {
@@ -80,8 +101,15 @@ export function createRouterPort(deps: LeaseDeps, options: RouterPortOptions): R
     },
     drain: () => registration.drain(),
     async [Symbol.asyncDispose]() {
+      stopped.abort()
       await registration[Symbol.asyncDispose]()
       await view[Symbol.asyncDispose]()
     },
   }
+}
+
+function acknowledgeIn(registration: Registration<RouterRecord>, keyspace: KeyspaceName, epoch: Epoch): void {
+  const record = registration.current()
+  if ((record.ackedEpochs[keyspace] ?? -1) >= epoch) return
+  registration.set({ ...record, ackedEpochs: { ...record.ackedEpochs, [keyspace]: epoch } })
 }

@@ -37,6 +37,15 @@ export async function openStaticPort(parts: StaticPortParts): Promise<StaticPort
       `${path} has the keyspace ${[...view.current().keyspaces.keys()].join(', ')}: name it in options.keyspace`,
     acknowledge: () => undefined,
     isRegistered: () => false,
+    registerDirect() {
+      throw new FleetError(
+        'direct_refused',
+        'a router of a topology file does not lend its logins to clients',
+        {
+          hint: 'give the topology file to the client itself, or use mode http',
+        },
+      )
+    },
     async secret(name, signal) {
       const value = await readSecret(store, name, signal)
       if (value === null) throw new FleetError('not_found', `${path} has no password of that name any more`)

@@ -3,6 +3,7 @@
 // that matters is left out.
 import type { Analysis, Equality, InsertRows, Slot, StatementFacts, TableUse } from '../facts.ts'
 import { classify } from './classify.ts'
+import { concatenationOf } from './concatenation.ts'
 import { columnOf, conjunctsOf, equalityOf, slotOf } from './slots.ts'
 import { asArray, asObject, bodyOf, childOf, namesOf, textOf, unwrap, type TreeObject } from './tree.ts'
 
@@ -33,6 +34,7 @@ function factsOf(kind: string, body: TreeObject, names: NameCollector): Statemen
     equalities: outer?.equalities ?? [],
     insert: target?.kind === 'InsertStmt' ? insertOf(target.body) : null,
     assigned: target === null ? [] : assignedIn(target.kind, target.body),
+    concatenation: concatenationOf(kind, body),
     functions: [...names.functions],
     fields: [...names.fields],
     operators: [...names.operators],

@@ -106,6 +106,7 @@ export function jobView(job: JobRecord): Job {
 export function routerView(router: RouterRecord): TopologyRouter {
   return {
     id: router.id,
+    kind: router.kind ?? 'router',
     host: router.host,
     http_port: router.httpPort,
     version: router.version,

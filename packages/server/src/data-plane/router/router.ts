@@ -17,6 +17,7 @@ import { StatementCache } from '@fleetshard/routing/plan'
 import { StatementParser } from './parser/parser.ts'
 import { MapFile, type LoadedCopy } from './topology/map-file.ts'
 import { Maps } from './topology/maps.ts'
+import { DirectSessions } from './topology/direct-sessions.ts'
 import { Passwords } from './topology/passwords.ts'
 
 /** Settings of one router. */
@@ -70,6 +71,7 @@ export class Router implements Service {
   readonly #file: MapFile | null
   readonly #metrics: RouterMetrics
   readonly #maps: Maps
+  readonly #direct: DirectSessions
   readonly #listener: HttpListener
 
   constructor(deps: RouterDeps) {
@@ -117,10 +119,12 @@ export class Router implements Service {
       newerMap: (map) => this.#maps.newerThan(map, newerMapWithinMs),
       metrics: this.#metrics,
     })
+    this.#direct = this.#directSessions()
     this.#listener = new HttpListener({
       log,
       options,
       maps: this.#maps,
+      direct: this.#direct,
       port,
       mapAgeMs: () => this.mapAgeMs(),
       onAnswer: (answered) => {
@@ -167,11 +171,30 @@ export class Router implements Service {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#listener[Symbol.asyncDispose]()
+    await this.#direct[Symbol.asyncDispose]()
     this.#maps[Symbol.dispose]()
     await Promise.all([...this.#shards.values()].map((access) => access.close()))
     await this.#file?.[Symbol.asyncDispose]()
     await this.#parser[Symbol.asyncDispose]()
     await this.#deps.port[Symbol.asyncDispose]()
+  }
+
+  #directSessions(): DirectSessions {
+    const { clock, port, options } = this.#deps
+    return new DirectSessions({
+      clock,
+      port,
+      passwords: this.#passwords,
+      map: (keyspace) => this.#maps.get(keyspace),
+      router: { host: options.host, port: options.port, version: options.version },
+    })
+  }
+
+  /** Direct clients have connections and bounds of their own. */
+  #routersAlive(): number {
+    let alive = 0
+    for (const { kind } of this.#deps.port.view.current().routers.values()) if (kind === undefined) alive += 1
+    return alive
   }
 
   #access(shard: ShardRecord): ShardAccess {
@@ -186,11 +209,11 @@ export class Router implements Service {
         limits: options.execute,
         routerId: options.id,
         identityCheck: this.#deps.identityCheck ?? 'claimed',
-        routersAlive: () => port.view.current().routers.size,
+        routersAlive: () => this.#routersAlive(),
         cluster: () => port.view.current().cluster?.id ?? this.#deps.copy?.cluster ?? null,
-        password: (ref, signal) => this.#passwords.get(ref, signal),
-        onPasswordRefused: (ref) => {
-          this.#passwords.refused(ref)
+        login: (node, signal) => this.#passwords.loginOf(node, signal),
+        onLoginRefused: ({ secretRef }) => {
+          if (secretRef !== null) this.#passwords.refused(secretRef)
         },
         epochOf: ({ keyspace }) => this.#maps.get(keyspace).epoch,
         onStale: ({ id }, epochMin) => {

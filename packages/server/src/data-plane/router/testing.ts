@@ -13,10 +13,15 @@ import {
   type ShardRecord,
   type TableRecord,
 } from '@fleetshard/core'
-import type { CatalogChange, CatalogState, RouterPort } from '../../catalog/router-port.ts'
+import type {
+  CatalogChange,
+  CatalogState,
+  DirectRegistration,
+  RouterPort,
+} from '../../catalog/router-port.ts'
 import type { LocalGroup } from '../../local/mod.ts'
 import { createEngine } from '../../engine/mod.ts'
-import { exec } from '@fleetshard/routing/wire'
+import { exec, query } from '@fleetshard/routing/wire'
 import type { TestPostgres } from '../../engine/postgres/wire/testing.ts'
 import { createMetrics, silentLogger, systemClock } from '../../runtime/mod.ts'
 import { executeLimitsDefault, type ExecuteLimits, type IdentityCheck } from '@fleetshard/routing/execute'
@@ -46,6 +51,8 @@ export interface TestRouter extends AsyncDisposable {
   replace(change: (snapshot: KeyspaceSnapshot) => KeyspaceSnapshot): void
   /** Runs statements in a shard's database, past the router. */
   onShard(shard: ShardId, sql: string): Promise<void>
+  /** The rows of a query in a shard's database, past the router. */
+  rowsIn(shard: ShardId, sql: string): Promise<readonly (readonly (string | null)[])[]>
   database(shard: ShardId): string
   /** Sends a body; the status and the answer. */
   post(
@@ -72,6 +79,14 @@ export async function startTestRouter(server: TestPostgres, wanted: TestRouterOp
     cluster,
     current: { ...plain, shards },
     onShard: (shard, sql) => runOn(server, database(shard), sql),
+    async rowsIn(shard, sql) {
+      const connection = await server.connect({ database: database(shard) })
+      try {
+        return (await query(connection, sql)).rows
+      } finally {
+        await connection.close()
+      }
+    },
     database,
   })
 }
@@ -93,14 +108,15 @@ export async function startRouterOnGroups(
     await client.connect()
     return client
   }
-  const onShard = async (shard: ShardId, sql: string): Promise<void> => {
+  const rowsIn: TestRouter['rowsIn'] = async (shard, sql) => {
     const client = await clientOf(shard)
     try {
-      await client.query(sql)
+      return (await client.query<(string | null)[]>({ text: sql, rowMode: 'array' })).rows
     } finally {
       await client.end()
     }
   }
+  const onShard = async (shard: ShardId, sql: string): Promise<void> => void (await rowsIn(shard, sql))
   for (const [index, { keyspace, id, term, sequenceBlock }] of shards.entries()) {
     const { node, password } = groups[index]!.primary
     await createEngine('postgres', { clock: systemClock }).claim(
@@ -112,17 +128,17 @@ export async function startRouterOnGroups(
   const database = (shard: ShardId): string => shards.find(({ id }) => id === shard)!.nodes[0]!.database
   return openRouter(
     { ...wanted, shards: groups.length },
-    { cluster, current: { ...plain, shards }, onShard, database },
+    { cluster, current: { ...plain, shards }, onShard, rowsIn, database },
   )
 }
 
 /** What a router is opened over. */
-interface RouterPlace extends Pick<TestRouter, 'cluster' | 'onShard' | 'database'> {
+interface RouterPlace extends Pick<TestRouter, 'cluster' | 'onShard' | 'rowsIn' | 'database'> {
   readonly current: KeyspaceSnapshot
 }
 
 async function openRouter(wanted: TestRouterOptions, place: RouterPlace): Promise<TestRouter> {
-  const { cluster, onShard, database } = place
+  const { cluster, onShard, rowsIn, database } = place
   let { current } = place
   const port = new FixedPort(cluster, () => current)
   const metrics = createMetrics(false)
@@ -153,6 +169,7 @@ async function openRouter(wanted: TestRouterOptions, place: RouterPlace): Promis
       port.changed(current)
     },
     onShard,
+    rowsIn,
     database,
     async post(path, body, init = {}) {
       const text = typeof body === 'string' ? body : JSON.stringify(body)
@@ -292,6 +309,9 @@ class FixedPort implements RouterPort {
   }
 
   acknowledge(_keyspace: string, _epoch: Epoch): void {}
+  registerDirect(): DirectRegistration {
+    return { acknowledge: () => undefined, [Symbol.asyncDispose]: () => Promise.resolve() }
+  }
   isRegistered(): boolean {
     return true
   }

@@ -1,6 +1,7 @@
 // The passwords of nodes: asked for once, kept, and asked for again when a server refuses one. Those of the map are
 // fetched before anybody needs them, since the catalog may be away when somebody does.
-import { toFleetError, type Clock } from '@fleetshard/core'
+import { toFleetError, type Clock, type NodeRecord } from '@fleetshard/core'
+import type { NodeLogin } from '@fleetshard/routing/execute'
 import type { RouterPort } from '../../../catalog/router-port.ts'
 
 const catalogPrefix = 'catalog:'
@@ -30,6 +31,11 @@ export class Passwords {
     this.#readOther = parts.readOther
     this.#onNew = parts.onNew
     for (const [name, password] of Object.entries(parts.seed)) this.#known.set(catalogPrefix + name, password)
+  }
+
+  /** The login that a node's record stands for. @throws as `get` */
+  async loginOf({ user, secretRef }: NodeRecord, signal: AbortSignal): Promise<NodeLogin> {
+    return { user, password: secretRef === null ? null : await this.get(secretRef, signal) }
   }
 
   /** @throws FleetError `not_found`, `catalog_unavailable` */

@@ -4,7 +4,7 @@ import { DataRowReader, type FieldDescription } from '@fleetshard/routing/pgwire
 import type { RowsConsumer } from '@fleetshard/routing/execute'
 import { parseArrayLiteral } from '@fleetshard/routing/execute'
 import { JsonBuffer } from './json-buffer.ts'
-import { typeShape, type JsonForm } from './types.ts'
+import { typeShape, type JsonForm } from '@fleetshard/routing/execute'
 
 /** How rows are written, and how many. */
 export interface RowsFormat {

@@ -5,6 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import type { RouterPort } from '../../../../catalog/router-port.ts'
 import { createApp, createStreams, type Streams } from '../../../../runtime/http/mod.ts'
 import type { Logger } from '../../../../runtime/mod.ts'
+import type { DirectSessions } from '../../topology/direct-sessions.ts'
 import type { Maps } from '../../topology/maps.ts'
 import { QueryEndpoint, type Answered, type EndpointLimits } from './endpoint.ts'
 import type { QueryParts } from './query.ts'
@@ -24,6 +25,7 @@ export interface ListenerParts {
     readonly transactionsMax: number
   }
   readonly maps: Maps
+  readonly direct: DirectSessions
   readonly port: RouterPort
   readonly mapAgeMs: () => number
   readonly onAnswer: (answered: Answered) => void

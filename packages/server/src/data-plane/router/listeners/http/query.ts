@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import {
   FleetError,
   formatSessionToken,
+  idempotencyKeyPattern,
   mergeSessionTokens,
   parseKeyspaceName,
   parseSessionToken,
@@ -17,7 +18,6 @@ import {
 import {
   compileParser,
   ExecuteRequest,
-  idempotencyKeyPattern,
   TransactionRequest,
   type ExecuteOptions,
 } from '@fleetshard/core/contract'
@@ -29,7 +29,7 @@ import type {
   RowsConsumer,
   StatementAnswer,
 } from '@fleetshard/routing/execute'
-import type { KnownStatement, StatementCache } from '@fleetshard/routing/plan'
+import { checkStatementText, type KnownStatement, type StatementCache } from '@fleetshard/routing/plan'
 import { JsonRows, type RowsFormat } from './json-rows.ts'
 import type { OpenTransactions } from './open-transactions.ts'
 import { StreamRows, type StreamParts } from './stream-rows.ts'
@@ -162,6 +162,7 @@ async function execute(
     consumer: rows,
     shardKey: request.shard_key,
     shardId: shardIdOf(options),
+    allShards: isPart(options),
     consistency: consistencyOf(request, map),
     token: tokenOf(options, call),
     maxStalenessMs: options.max_staleness_ms ?? null,
@@ -284,6 +285,14 @@ function idempotencyOf(
   return { key, expiryMs: limits.idempotencyExpiryMs }
 }
 
+/** True for a part of a statement over all shards. @throws FleetError `invalid_request` when it names no shard */
+function isPart({ all_shards: isOne = false, shard_id: id }: ExecuteOptions): boolean {
+  if (!isOne || id !== undefined) return isOne
+  throw new FleetError('invalid_request', 'options.all_shards needs options.shard_id', {
+    hint: 'send the statement once for each shard, with its shard_id',
+  })
+}
+
 /** The shard that the options name. */
 export const shardIdOf = ({ shard_id: id }: Pick<ExecuteOptions, 'shard_id'>): ShardId | undefined =>
   id === undefined ? undefined : parseShardId(id)
@@ -300,20 +309,7 @@ export const knownOf = (
 ): KnownStatement | Promise<KnownStatement> => parts.statements.get(text) ?? load(parts, text, cancellation)
 
 function load(parts: QueryParts, text: string, cancellation: Cancellation): Promise<KnownStatement> {
-  if (text.length > parts.limits.statementBytesMax) {
-    throw new FleetError(
-      'request_too_large',
-      `the query text is longer than ${String(parts.limits.statementBytesMax)} characters`,
-      {
-        hint: 'send the values as params, or several smaller statements',
-      },
-    )
-  }
-  if (text.includes('\0') || !text.isWellFormed()) {
-    throw new FleetError('invalid_request', 'the query holds a NUL character or half of a surrogate pair', {
-      hint: 'send text, and bytes as a parameter of type bytea',
-    })
-  }
+  checkStatementText(text, parts.limits.statementBytesMax)
   return cancellation.until(parts.statements.load(text))
 }
 

@@ -18,6 +18,7 @@ import { FleetError, formatEndpoint, parseKeyspaceName, type KeyType, type Shard
 import { Type, type TSchema } from 'typebox'
 import { ok, route, type Answer, type Route, type Streams } from '../../../../runtime/http/mod.ts'
 import { slotKey, tableNamesOf } from '@fleetshard/routing/plan'
+import { directRoutes } from './direct.ts'
 import type { QueryEndpoint, StatementRoute } from './endpoint.ts'
 import { topologyRoute } from './topology.ts'
 import type { ListenerParts } from './listener.ts'
@@ -34,7 +35,14 @@ const staleAfterMs = 10_000
 
 /** All routes of the router. */
 export function routerRoutes(parts: RouteParts): Route[] {
-  return [...statementRoutes(parts), shardForKey(parts), topologyRoute(parts), health(parts), ready(parts)]
+  return [
+    ...statementRoutes(parts),
+    shardForKey(parts),
+    topologyRoute(parts),
+    ...directRoutes(parts),
+    health(parts),
+    ready(parts),
+  ]
 }
 
 /** The endpoints that the listener takes before fastify sees them: here they are described. */

@@ -1,7 +1,7 @@
-// The built-in types of Postgres by OID (src/include/catalog/pg_type.dat): their names, and how their text form
-// becomes JSON. Types that are not listed travel as text.
+// The built-in types of Postgres by OID (src/include/catalog/pg_type.dat): their names, and what their text form means to a
+// client. The router writes JSON by it, direct mode makes values by it. Types that are not listed are text.
 
-/** How the text of a value is written as JSON. */
+/** What the text of a value is as JSON. */
 export type JsonForm = 'string' | 'number' | 'float' | 'int8' | 'boolean' | 'json' | 'bytea'
 
 interface BuiltIn {

@@ -1,0 +1,106 @@
+// From options to a connected client: the only place where the parts of a mode are put together.
+import { parseKeyspaceName, type Clock, type ErrorCode } from '@fleetshard/core'
+import { systemClock } from './clock.ts'
+import { toFleetShardError, type FleetShardError } from './errors.ts'
+import { createFleetShard, type ClientParts, type FleetShard } from './fleet-shard.ts'
+import { HttpBackend } from './http/backend.ts'
+import { Routers } from './http/routers.ts'
+import { limitsOf, urlsOf, type ConnectOptions, type Limits } from './options.ts'
+import { ClientSession } from './session.ts'
+import type { Consistency } from './statement.ts'
+import { TopologyFollower } from './topology/follower.ts'
+
+const keyspaceDefault = 'default'
+
+/**
+ * Connects to a keyspace. In both modes a router must answer first: it tells the shard map.
+ * @throws FleetShardError `server_unreachable` after `connectTimeoutMs` at the latest, `not_found` for a keyspace that
+ * does not exist, `invalid_request` for options that make no sense, `direct_refused` and `shard_unavailable` in direct
+ * mode with `fallback: false`
+ */
+export async function connect(options: ConnectOptions): Promise<FleetShard> {
+  try {
+    return await connected(options)
+  } catch (error) {
+    throw toFleetShardError(error)
+  }
+}
+
+async function connected(options: ConnectOptions): Promise<FleetShard> {
+  const limits = limitsOf(options)
+  const keyspace = parseKeyspaceName(options.keyspace ?? keyspaceDefault)
+  const session = new ClientSession()
+  const routers = (): Routers =>
+    new Routers({
+      urls: urlsOf(options),
+      clock: systemClock,
+      fetch: options.fetch ?? ((input, init) => fetch(input, init)),
+      token: options.token ?? null,
+    })
+  const parts: ModeParts = {
+    clock: systemClock,
+    routers: routers(),
+    topologyRouters: routers(),
+    keyspace,
+    limits,
+    session,
+    consistency: options.consistency,
+  }
+  const mode = options.mode ?? 'http'
+  const opened = mode === 'http' ? await openHttp(parts, null) : await openDirect(parts, options)
+  return createFleetShard({ ...opened, keyspace, limits, session })
+}
+
+/** What both modes are made of. */
+interface ModeParts {
+  readonly clock: Clock
+  readonly routers: Routers
+  /** The same, for the follower of the map: it asks them in turn, and statements should not move with it. */
+  readonly topologyRouters: Routers
+  readonly keyspace: string
+  readonly limits: Limits
+  readonly session: ClientSession
+  readonly consistency: Consistency | undefined
+}
+
+type Opened = Pick<ClientParts, 'mode' | 'backend' | 'fallback'>
+
+async function openHttp(parts: ModeParts, fallback: FleetShardError | null): Promise<Opened> {
+  const { topologyRouters, keyspace, clock, limits } = parts
+  const topology = new TopologyFollower({
+    routers: topologyRouters,
+    keyspace,
+    clock,
+    timeoutMs: limits.connectTimeoutMs,
+    onMap: () => undefined,
+  })
+  try {
+    await topology.start()
+  } catch (error) {
+    await topology[Symbol.asyncDispose]()
+    throw error
+  }
+  return { mode: 'http', backend: new HttpBackend({ ...parts, topology }), fallback }
+}
+
+/** Why a client goes through a router after all: no way to log in to the servers, or no way to them. */
+const FALLBACKS: readonly ErrorCode[] = ['direct_refused', 'route_not_found', 'shard_unavailable']
+
+async function openDirect(parts: ModeParts, options: ConnectOptions): Promise<Opened> {
+  try {
+    const direct = await import('./direct/mod.ts')
+    const { credentials, pool = {} } = options
+    return {
+      mode: 'direct',
+      backend: await direct.openDirect({ ...parts, credentials, pool }),
+      fallback: null,
+    }
+  } catch (error) {
+    const reason = toFleetShardError(error)
+    // Logins that the caller gave and a server refused are the caller's to mend.
+    const isLogin =
+      options.credentials !== undefined && String(reason.facts['server_sqlstate']).startsWith('28')
+    if (!FALLBACKS.includes(reason.code) || isLogin || options.fallback === false) throw reason
+    return openHttp(parts, reason)
+  }
+}

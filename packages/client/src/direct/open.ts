@@ -1,0 +1,208 @@
+// Opens direct mode: loads the grammar, registers with the routers, and wires the executor to the shards' servers.
+import { randomBytes } from 'node:crypto'
+import { FleetError, type Clock, type ShardMap, type ShardRecord } from '@fleetshard/core'
+import {
+  Cancellation,
+  DeadlineSweeper,
+  Executor,
+  ShardAccess,
+  executeLimitsDefault,
+  type ExecuteLimits,
+} from '@fleetshard/routing/execute'
+import { StatementCache } from '@fleetshard/routing/plan'
+import type { Routers } from '../http/routers.ts'
+import { checkPositive, type Credentials, type Limits, type PoolOptions } from '../options.ts'
+import type { ClientSession } from '../session.ts'
+import type { Backend, Consistency } from '../statement.ts'
+import { TopologyFollower } from '../topology/follower.ts'
+import { DirectBackend } from './backend.ts'
+import { Gates } from './gates.ts'
+import { loadAnalyser } from './grammar.ts'
+import { DirectSession } from './session.ts'
+
+/** What direct mode is opened with. */
+export interface DirectOptions {
+  readonly clock: Clock
+  readonly routers: Routers
+  /** For the follower of the map. */
+  readonly topologyRouters: Routers
+  readonly keyspace: string
+  readonly limits: Limits
+  readonly session: ClientSession
+  readonly consistency: Consistency | undefined
+  readonly credentials: Credentials | undefined
+  readonly pool: PoolOptions
+}
+
+/** Memory for plans of statements. */
+const planBytesMax = 32 * 1024 * 1024
+const clientIdBytes = 8
+/** Shards of which one must be reached for direct mode to make sense. */
+const probedMax = 3
+
+const unreachable = (withinMs: number): FleetError =>
+  new FleetError('shard_unavailable', `no server of a shard answered within ${String(withinMs)} ms`)
+
+/** @throws FleetError `direct_refused` when no router tells how to log in, `server_unreachable`, `not_found` */
+export async function openDirect(options: DirectOptions): Promise<Backend> {
+  const opened = new DirectMode(options)
+  try {
+    await opened.start()
+    return await opened.backend()
+  } catch (error) {
+    await opened[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+/** What direct mode holds open. */
+class DirectMode implements AsyncDisposable {
+  readonly #options: DirectOptions
+  readonly #limits: ExecuteLimits
+  readonly #sweeper: DeadlineSweeper
+  readonly #shards = new Map<string, ShardAccess>()
+  readonly #topology: TopologyFollower
+  readonly #session: DirectSession
+  readonly #clientId = `client-${randomBytes(clientIdBytes).toString('hex')}`
+
+  constructor(options: DirectOptions) {
+    const { clock, routers, keyspace, limits, credentials } = options
+    this.#options = options
+    this.#limits = executeLimits(options.pool, limits)
+    this.#sweeper = new DeadlineSweeper(clock)
+    this.#topology = new TopologyFollower({
+      routers: options.topologyRouters,
+      keyspace,
+      clock,
+      timeoutMs: limits.connectTimeoutMs,
+      onMap: (map, held) => {
+        this.#tookMap(map, held)
+      },
+    })
+    this.#session = new DirectSession({
+      clock,
+      routers,
+      keyspace,
+      credentials,
+      clientId: this.#clientId,
+      timeoutMs: limits.connectTimeoutMs,
+      epoch: () => this.#topology.map().epoch,
+    })
+  }
+
+  async start(): Promise<void> {
+    await this.#topology.start()
+    await this.#session.start()
+    await this.#reach()
+  }
+
+  /** Whether there is a way to the servers at all. @throws FleetError of the first of those that were tried */
+  async #reach(): Promise<void> {
+    const { clock, limits } = this.#options
+    const tried = this.#topology.map().owners.slice(0, probedMax)
+    if (tried.length === 0) return
+    const late = Promise.withResolvers<never>()
+    const stop = clock.after(limits.connectTimeoutMs, () => {
+      late.reject(unreachable(limits.connectTimeoutMs))
+    })
+    try {
+      const probes = tried.map(async (shard) => this.#access(shard).schemaFacts(new Cancellation()))
+      await Promise.race([Promise.any(probes), late.promise])
+    } catch (error) {
+      throw error instanceof AggregateError ? error.errors[0] : error
+    } finally {
+      stop()
+    }
+  }
+
+  async backend(): Promise<Backend> {
+    const { clock, limits, consistency, session } = this.#options
+    const executor = new Executor({
+      clock,
+      sweeper: this.#sweeper,
+      access: (shard) => this.#access(shard),
+      newerMap: (map) => this.#topology.newerThan(map, limits.newerMapMs),
+      metrics: { routed: () => undefined, retried: () => undefined },
+    })
+    return new DirectBackend({
+      clock,
+      sweeper: this.#sweeper,
+      statements: new StatementCache({ analyse: await loadAnalyser(), bytesMax: planBytesMax }),
+      executor,
+      topology: this.#topology,
+      limits,
+      session,
+      consistency,
+      gates: new Gates(Math.max(1, Math.floor(this.#limits.connectionsPerNodeMax / 2))),
+      close: () => this[Symbol.asyncDispose](),
+    })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const accesses = [...this.#shards.values()]
+    this.#shards.clear()
+    await Promise.all(accesses.map((access) => access.close()))
+    await this.#session[Symbol.asyncDispose]()
+    await this.#topology[Symbol.asyncDispose]()
+  }
+
+  #access(shard: ShardRecord): ShardAccess {
+    const known = this.#shards.get(shard.id)
+    if (known !== undefined) return known
+    const access = new ShardAccess(
+      {
+        log: { warn: () => undefined },
+        clock: this.#options.clock,
+        sweeper: this.#sweeper,
+        limits: this.#limits,
+        routerId: this.#clientId,
+        routersAlive: () => 1,
+        cluster: () => this.#session.cluster,
+        login: (node) => this.#session.login(node, shard.id),
+        onLoginRefused: (node) => {
+          this.#session.refused(node.id)
+        },
+        epochOf: () => this.#topology.map().epoch,
+        onStale: () => {
+          this.#topology.refresh().catch(() => undefined)
+        },
+      },
+      shard,
+    )
+    this.#shards.set(shard.id, access)
+    return access
+  }
+
+  #tookMap(map: ShardMap, held: ShardMap | null): void {
+    const schemaChanged = held !== null && held.snapshot.tables !== map.snapshot.tables
+    for (const [id, access] of this.#shards) {
+      const record = map.shards.get(access.record.id)
+      if (record === undefined) {
+        this.#shards.delete(id)
+        void access.close(
+          new FleetError('stale_map', `shard ${access.record.name} is not in the map any more`),
+        )
+        continue
+      }
+      access.update(record)
+      if (schemaChanged) access.schemaChanged()
+    }
+    if (held !== null) this.#session.acknowledge()
+  }
+}
+
+function executeLimits(pool: PoolOptions, { timeoutMs }: Limits): ExecuteLimits {
+  for (const [name, value] of Object.entries(pool)) checkPositive(`pool.${name}`, value as number)
+  const waitMs = pool.waitMs ?? executeLimitsDefault.queueWaitMs
+  return {
+    connectionsPerNodeMax: pool.connectionsMax ?? 20,
+    lanesPerNodeMax: pool.lanesMax ?? 2,
+    laneInFlightMax: pool.laneInFlightMax ?? 64,
+    queueMax: pool.queueMax ?? executeLimitsDefault.queueMax,
+    queueWaitMs: waitMs,
+    statementTimeoutMs: timeoutMs,
+    connectTimeoutMs: waitMs,
+    openingMax: executeLimitsDefault.openingMax,
+    idleMs: pool.idleMs ?? executeLimitsDefault.idleMs,
+  }
+}
