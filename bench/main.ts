@@ -6,6 +6,7 @@ import { http } from './workloads/http.ts'
 import { lookup } from './workloads/lookup.ts'
 import { manager } from './workloads/manager.ts'
 import { routerMemory } from './workloads/router-memory.ts'
+import { plan } from './workloads/plan.ts'
 
 /** Workloads by name: one line each. */
 const WORKLOADS: Readonly<Record<string, (onRun: (run: Run) => void) => Promise<Report>>> = {
@@ -14,6 +15,7 @@ const WORKLOADS: Readonly<Record<string, (onRun: (run: Run) => void) => Promise<
   client,
   manager,
   'router-memory': routerMemory,
+  plan,
 }
 
 const { values, positionals } = parseArgs({

@@ -12,7 +12,14 @@ import {
 import { runKeyedTransaction } from './keyed-transaction.ts'
 import { PositionBehind } from './positions.ts'
 import { freshnessOf, tokenAfter } from './session-reads.ts'
-import { placeCall, placeStatement, refuseUnlessConcatenated, type KnownStatement } from '../plan/mod.ts'
+import {
+  placeCall,
+  placeStatement,
+  refuseUnlessConcatenated,
+  type KnownStatement,
+  type Literals,
+  type RouteTarget,
+} from '../plan/mod.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import {
   placeTogether,
@@ -68,9 +75,14 @@ export interface StatementCall {
   readonly known: KnownStatement
   readonly params: readonly unknown[]
   readonly consumer: RowsConsumer
-  readonly shardKey: string | number | undefined
+  readonly shardKey?: string | number | undefined
   /** The shard itself, instead of a key. */
-  readonly shardId: ShardId | undefined
+  readonly shardId?: ShardId | undefined
+  /** Where the session sends the call. */
+  readonly target?: RouteTarget | undefined
+  /** Of a lexed statement: its own text and literals, since `known` has those of another. */
+  readonly text?: string | undefined
+  readonly literals?: Literals | undefined
   /** One part of a statement over all shards: their rows must be ones that may simply be put together. */
   readonly allShards: boolean
   readonly consistency: 'strong' | 'eventual'
@@ -101,8 +113,8 @@ export interface StatementAnswer {
 /** Statements of a client that happen together or not at all. */
 export interface TransactionCall {
   readonly statements: readonly Pick<StatementCall, 'known' | 'params' | 'consumer'>[]
-  readonly shardKey: string | number | undefined
-  readonly shardId: ShardId | undefined
+  readonly shardKey?: string | number | undefined
+  readonly shardId?: ShardId | undefined
   readonly options: TransactionOptions
   /** What the session has written; null when its client wants no token. */
   readonly token: SessionToken | null

@@ -7,13 +7,13 @@ import type { StatementWork } from './session-work.ts'
 
 /** The work of one statement. */
 export function workOf(
-  call: Pick<StatementCall, 'known' | 'params' | 'consumer'>,
+  call: Pick<StatementCall, 'known' | 'text' | 'params' | 'consumer'>,
   map: ShardMap,
   facts: SchemaFacts,
 ): StatementWork {
   const { kind } = call.known.facts
   return {
-    text: call.known.text,
+    text: call.text ?? call.known.text,
     params: call.params,
     consumer: call.consumer,
     commitsAtSync: kind === 'read' || kind === 'locking' || kind === 'write',

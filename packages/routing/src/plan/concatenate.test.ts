@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { refuseUnlessConcatenated } from './concatenate.ts'
+import { noTarget } from './hint.ts'
 import { analyseText, loadGrammar } from './postgres/analyse-text.ts'
 import { testMap, testTable } from './testing.ts'
 
@@ -17,7 +18,7 @@ function refusalOf(text: string): string | null {
   if (analysis.kind !== 'statement') throw new Error(`${text}: ${analysis.kind}`)
   try {
     refuseUnlessConcatenated(
-      { text, facts: analysis.facts, cost: { meanMs: null, large: false, alone: 0 } },
+      { text, facts: analysis.facts, hint: noTarget, cost: { meanMs: null, large: false, alone: 0 } },
       map,
     )
     return null

@@ -2,7 +2,7 @@
 // keyspace's tables. What the database says of its functions is asked by the executor.
 import { FleetError, type KeyType, type ShardMap, type TableRecord } from '@fleetshard/core'
 import type { KnownStatement } from './cache.ts'
-import type { ColumnName, Concatenation, NamedTable } from './facts.ts'
+import type { ColumnName, Concatenation, FromTable } from './facts.ts'
 import { tableNamesOf, type TableNames } from './table-names.ts'
 
 const hint =
@@ -38,7 +38,7 @@ function reasonAgainst(concatenation: Concatenation, names: TableNames): string 
 }
 
 interface Sharded {
-  readonly use: NamedTable
+  readonly use: FromTable
   readonly table: TableRecord
 }
 

@@ -1,16 +1,43 @@
 // Planning: from a statement text to the shard that answers it.
 export { StatementCache, type KnownStatement } from './cache.ts'
+export type {
+  Command,
+  CommandOption,
+  CursorCommand,
+  NamedTable,
+  PreparedCommand,
+  SessionCommand,
+  TransactionCommand,
+  TransactionModes,
+} from './command.ts'
+export { explainRoute, routeLines, type ExplainedKey, type RouteExplanation } from './explain.ts'
 export type { Analysis, StatementFacts } from './facts.ts'
 export {
-  keyOf,
+  isRouteSetting,
+  noTarget,
+  ROUTE_SETTINGS,
+  sessionTarget,
+  targetOf,
+  type RouteSettings,
+  type RouteTarget,
+} from './hint.ts'
+export { hintOf, lexQuery, type LexOptions } from './lexer/lex.ts'
+export type { LexedStatement, LiteralKind, Literals } from './lexer/lexed.ts'
+export {
+  isNamed,
   keyParametersOf,
   keysOf,
   placeCall,
+  placementOf,
   placeStatement,
-  planOf,
   type KeyParameter,
-} from './plan.ts'
+  type Placement,
+  type PlacementRequest,
+} from './placement.ts'
+export { planOf, type Keys, type Plan } from './plan.ts'
+export { keysOfSlot, type Values } from './slot-values.ts'
 export { slotKey } from './slot-key.ts'
-export { tableNamesOf } from './table-names.ts'
+export { bareNameOf, tableNamesOf } from './table-names.ts'
+export { keyOfParameter, keysOfParameter, WireParameter } from './wire-parameter.ts'
 export { checkStatementText } from './statement-text.ts'
 export { notConcatenated, refuseUnlessConcatenated } from './concatenate.ts'

@@ -1,6 +1,7 @@
 // Sorts statements into kinds, by the node type of the grammar. What is not listed is refused: a new kind of
 // statement must be thought about before it may run on a shared connection.
 import type { Refusal, StatementKind } from '../facts.ts'
+import { makesTemporary } from './temporary.ts'
 import { asArray, asObject, bodyOf, childOf, textOf, unwrap, type TreeObject } from './tree.ts'
 
 /** What the kind of a statement is. */
@@ -157,10 +158,15 @@ function classifyExplain(body: TreeObject): Classification {
   const inner = unwrap(body['query'])
   if (inner === null) return plain('read')
   const classified = classify(inner.kind, inner.body)
+  const options = asArray(body['options']).map((option) => textOf(bodyOf(option, 'DefElem'), 'defname'))
+  if (options.includes('route')) {
+    return refused({
+      reason: 'EXPLAIN (ROUTE) asks the router, not a server',
+      hint: 'POST /v1/route, or fleetshard route, tells the same',
+    })
+  }
   if (classified.kind === 'refused') return classified
-  const runs = asArray(body['options']).some(
-    (option) => textOf(bodyOf(option, 'DefElem'), 'defname') === 'analyze',
-  )
+  const runs = options.includes('analyze')
   return { ...classified, kind: runs ? classified.kind : 'read', explained: true }
 }
 
@@ -187,18 +193,4 @@ function walkSelects(value: unknown, visit: (select: TreeObject) => void): void 
   if (node === null) return
   if ('limitOption' in node || 'lockingClause' in node || 'withClause' in node) visit(node)
   for (const name in node) walkSelects(node[name], visit)
-}
-
-/** Where the definition of a relation names it. */
-const TARGET: Readonly<Record<string, string>> = {
-  ViewStmt: 'view',
-  CreateSeqStmt: 'sequence',
-  CreateStmt: 'relation',
-}
-
-/** CREATE TEMP TABLE, TEMP VIEW, TEMP SEQUENCE, CREATE TABLE AS and SELECT INTO a temporary table. */
-function makesTemporary(kind: string, body: TreeObject): boolean {
-  const into = childOf(body, 'into') ?? childOf(body, 'intoClause')
-  const target = childOf(into, 'rel') ?? childOf(body, TARGET[kind] ?? '')
-  return textOf(target, 'relpersistence') === 't' || textOf(target, 'schemaname') === 'pg_temp'
 }

@@ -1,6 +1,6 @@
 // Whether the rows of a SELECT, run on every shard, may simply be put together: decided here as far as the text alone
 // tells. What is not certainly so is refused with the reason.
-import type { ColumnName, Concatenation, NamedTable } from '../facts.ts'
+import type { ColumnName, Concatenation, FromTable } from '../facts.ts'
 import { asArray, asObject, bodyOf, childOf, namesOf, textOf, unwrap, type TreeObject } from './tree.ts'
 
 const no = (reason: string): Concatenation => ({ kind: 'no', reason })
@@ -38,8 +38,8 @@ export function concatenationOf(kind: string, body: TreeObject): Concatenation {
 
 /** Reads a FROM clause of tables and their joins. */
 class FromReader {
-  readonly tables: NamedTable[] = []
-  readonly optional: NamedTable[] = []
+  readonly tables: FromTable[] = []
+  readonly optional: FromTable[] = []
   readonly ties: (readonly [ColumnName, ColumnName])[] = []
   readonly nodes: TreeObject[] = []
 
@@ -66,7 +66,7 @@ class FromReader {
     }
   }
 
-  #add(relation: TreeObject, into: NamedTable[]): string | null {
+  #add(relation: TreeObject, into: FromTable[]): string | null {
     const alias = childOf(relation, 'alias')
     if (asArray(alias?.['colnames']).length > 0) return 'a table in FROM has other names for its columns'
     this.nodes.push(relation)
@@ -93,7 +93,7 @@ class FromReader {
   }
 }
 
-function named(relation: TreeObject): NamedTable {
+function named(relation: TreeObject): FromTable {
   const name = textOf(relation, 'relname') ?? ''
   return {
     schema: textOf(relation, 'schemaname'),
@@ -155,7 +155,7 @@ function firstOf(values: readonly unknown[], look: (value: unknown) => string | 
 }
 
 /** Tables named anywhere but in those nodes: in subqueries. */
-function tablesIn(value: unknown, without: ReadonlySet<TreeObject>): NamedTable[] {
+function tablesIn(value: unknown, without: ReadonlySet<TreeObject>): FromTable[] {
   if (Array.isArray(value)) return value.flatMap((item) => tablesIn(item, without))
   const node = asObject(value)
   if (node === null) return []

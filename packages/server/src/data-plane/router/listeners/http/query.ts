@@ -303,12 +303,16 @@ const elapsed = (parts: QueryParts, receivedMs: number): string =>
 
 /** The statement of a text; at once when it is known. @throws FleetError when it is none, or too long */
 export const knownOf = (
-  parts: QueryParts,
+  parts: Pick<QueryParts, 'statements' | 'limits'>,
   text: string,
   cancellation: Cancellation,
 ): KnownStatement | Promise<KnownStatement> => parts.statements.get(text) ?? load(parts, text, cancellation)
 
-function load(parts: QueryParts, text: string, cancellation: Cancellation): Promise<KnownStatement> {
+function load(
+  parts: Pick<QueryParts, 'statements' | 'limits'>,
+  text: string,
+  cancellation: Cancellation,
+): Promise<KnownStatement> {
   checkStatementText(text, parts.limits.statementBytesMax)
   return cancellation.until(parts.statements.load(text))
 }

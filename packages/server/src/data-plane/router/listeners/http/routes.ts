@@ -8,6 +8,8 @@ import {
   ExecuteResponse,
   HeldExecuteRequest,
   RouterReady,
+  RouteRequest,
+  RouteResponse,
   ShardForKeyQuery,
   ShardForKeyResponse,
   StatementProblem,
@@ -17,9 +19,11 @@ import {
 import { FleetError, formatEndpoint, parseKeyspaceName, type KeyType, type ShardMap } from '@fleetshard/core'
 import { Type, type TSchema } from 'typebox'
 import { ok, route, type Answer, type Route, type Streams } from '../../../../runtime/http/mod.ts'
-import { slotKey, tableNamesOf } from '@fleetshard/routing/plan'
+import { explainRoute, slotKey, tableNamesOf } from '@fleetshard/routing/plan'
+import { Cancellation } from '@fleetshard/routing/execute'
 import { directRoutes } from './direct.ts'
 import type { QueryEndpoint, StatementRoute } from './endpoint.ts'
+import { knownOf } from './query.ts'
 import { topologyRoute } from './topology.ts'
 import type { ListenerParts } from './listener.ts'
 
@@ -37,6 +41,7 @@ const staleAfterMs = 10_000
 export function routerRoutes(parts: RouteParts): Route[] {
   return [
     ...statementRoutes(parts),
+    routeOfStatement(parts),
     shardForKey(parts),
     topologyRoute(parts),
     ...directRoutes(parts),
@@ -102,6 +107,33 @@ const statementRoutes = ({ endpoint }: RouteParts): Route[] => {
     }),
   ]
 }
+
+const routeOfStatement = ({ maps, query: parts }: RouteParts): Route =>
+  route({
+    method: 'POST',
+    url: '/v1/route',
+    tag: 'statements',
+    summary: 'Where a statement would run, and why, without running it',
+    body: RouteRequest,
+    answers: { 200: RouteResponse },
+    kind: 'read',
+    async handle({ body }) {
+      const map = maps.get(parseKeyspaceName(body.options?.keyspace ?? 'default'))
+      const known = await knownOf(parts, body.query, new Cancellation())
+      const request = { shardKey: body.shard_key, params: body.params ?? [] }
+      const { plan, shards, reason, fix, keys } = explainRoute(known, map, request)
+      const [only] = shards
+      return ok({
+        plan,
+        shard_id: shards.length === 1 && only !== undefined ? only.id : null,
+        shard_ids: shards.map(({ id }) => id),
+        reason,
+        hint: fix,
+        keys: keys.map((key) => ({ ...key, values: [...key.values] })),
+        epoch: map.epoch,
+      })
+    },
+  })
 
 const shardForKey = ({ maps }: RouteParts): Route =>
   route({
