@@ -7,6 +7,7 @@ import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import { cancelAgainMs, cancelGraceMs, preparedTextMax } from './limits.ts'
 import { checkKeyTypes, encodeParameters } from './parameters.ts'
 import type { Session } from './session.ts'
+import { noSettings } from './session-settings.ts'
 import { StatementRun, type RowsConsumer, type RunEnd } from './statement-run.ts'
 
 /** One statement to run. */
@@ -82,7 +83,7 @@ export async function runAlone(
 }
 
 /** Asks Postgres to cancel what the session runs; `settled` tells when the request can't hit anything later. */
-function requestCancel(session: Session): void {
+export function requestCancel(session: Session): void {
   const before = session.canceling
   const asked = session.connection.cancel({ timeoutMs: cancelRequestTimeoutMs }).then(
     () => true,
@@ -274,6 +275,8 @@ export async function cleanSession(parts: WorkParts, session: Session): Promise<
   try {
     await exec(session.connection, 'discard all')
     session.prepared.clear()
+    session.statements.clear()
+    session.settings = noSettings
     return true
   } catch (error) {
     session.connection.destroy(

@@ -1,7 +1,8 @@
 // A connection to a shard's node as the pools hold it: checked against the shard's state when it was made, with the
 // statements prepared on it.
 import type { Epoch } from '@fleetshard/core'
-import type { PreparedStatements, ServerConnection } from '../wire/mod.ts'
+import type { PreparedStatements, ServerConnection, ServerNotification, ServerStatements } from '../wire/mod.ts'
+import type { SessionSettings } from './session-settings.ts'
 
 /** One server connection with what belongs to it. */
 export interface Session {
@@ -12,6 +13,12 @@ export interface Session {
    */
   readonly epochMin: Epoch
   readonly prepared: PreparedStatements
+  /** Statements of clients of the wire protocol. */
+  readonly statements: ServerStatements
+  /** What the connection is set to. Whoever changes settings on it says so here. */
+  settings: SessionSettings
+  /** Who has borrowed it and wants to hear of notifications. */
+  onNotification: ((notification: ServerNotification) => void) | null
   /** `clock.monotonic()` when it was last put back. */
   idleSinceMs: number
   /** `clock.monotonic()` when the last statement on it ended. */

@@ -184,6 +184,8 @@ export class Router implements Service {
         onStale: ({ id }, epochMin) => {
           log.info({ shard: id, epoch: epochMin }, 'a shard wants a newer map')
         },
+        login: null,
+        connectionsElsewhere: () => 0,
       },
       shard,
     )
