@@ -1,7 +1,14 @@
 // Runs statements on the shard that owns them: chooses the node, a lane or a session of its own, and after a fault
 // decides whether a statement may be sent again. Knows no HTTP.
 import { FleetError, isFleetError, type Clock, type ShardMap, type ShardRecord } from '@fleetshard/core'
-import { keyParametersOf, planOf, placeStatement, type KnownStatement } from '../plan/mod.ts'
+import {
+  keyParametersOf,
+  planOf,
+  placeStatement,
+  type KnownStatement,
+  type Literals,
+  type RouteTarget,
+} from '../plan/mod.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import {
   placeTogether,
@@ -53,7 +60,14 @@ export interface StatementCall {
   readonly known: KnownStatement
   readonly params: readonly unknown[]
   readonly consumer: RowsConsumer
-  readonly shardKey: string | number | undefined
+  readonly shardKey?: string | number | undefined
+  /** The shard that the caller names instead, by id or name. */
+  readonly shardId?: string | undefined
+  /** Where the session sends the call. */
+  readonly target?: RouteTarget | undefined
+  /** Of a lexed statement: its own text and literals, since `known` has those of another. */
+  readonly text?: string | undefined
+  readonly literals?: Literals | undefined
   readonly consistency: 'strong' | 'eventual'
   readonly readOnly: boolean
   /** The keyspace's map as it is now; asked again at every attempt. */
@@ -72,7 +86,8 @@ export interface StatementAnswer {
 /** Statements of a client that happen together or not at all. */
 export interface TransactionCall {
   readonly statements: readonly Pick<StatementCall, 'known' | 'params' | 'consumer'>[]
-  readonly shardKey: string | number | undefined
+  readonly shardKey?: string | number | undefined
+  readonly shardId?: string | undefined
   readonly options: TransactionOptions
   readonly map: () => ShardMap
   readonly cancellation: Cancellation
@@ -282,7 +297,7 @@ export class Executor {
     try {
       const facts = await access.schemaFacts(call.cancellation)
       for (const statement of call.statements)
-        refuseHidden({ ...statement, shardKey: call.shardKey }, map, facts)
+        refuseHidden({ ...statement, shardKey: call.shardKey, shardId: call.shardId }, map, facts)
       node = access.primary()
       const lefts = call.statements.map(({ known }) => traitsOf(known, facts).leaves)
       const left = lefts.find((one) => one === 'more') ?? lefts.find((one) => one === 'state') ?? 'nothing'
@@ -363,13 +378,13 @@ function at(error: unknown, shard: ShardRecord, node: NodeAccess | null): unknow
 const laneStates = new Set(['25006', '55P03', '57014'])
 
 function workOf(
-  call: Pick<StatementCall, 'known' | 'params' | 'consumer'>,
+  call: Pick<StatementCall, 'known' | 'text' | 'params' | 'consumer'>,
   map: ShardMap,
   facts: SchemaFacts,
 ): StatementWork {
   const { kind } = call.known.facts
   return {
-    text: call.known.text,
+    text: call.text ?? call.known.text,
     params: call.params,
     consumer: call.consumer,
     commitsAtSync: kind === 'read' || kind === 'locking' || kind === 'write',

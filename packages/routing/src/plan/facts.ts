@@ -1,6 +1,8 @@
 // What the analysis of a statement says about it, without knowing any keyspace: plain data, made once for a text
 // and cached. plan.ts puts it together with the tables of a keyspace.
 
+import type { Command } from './command.ts'
+
 /** A column as a statement names it. */
 export interface ColumnName {
   readonly qualifier: string | null
@@ -9,14 +11,33 @@ export interface ColumnName {
 
 /**
  * A value that decides a shard: a parameter, or a literal as its text. `cast` is the type it is cast to, null for
- * none: only under the type of the key does the value reach the column as it stands here. `through` is set where an
- * INSERT … SELECT takes the value from a column that it compares with the slot.
+ * none: only under the type of the key does the value reach the column as it stands here. `list` is set for an array,
+ * each item of which is a key.
  */
 export type Slot = (
-  | { readonly kind: 'parameter'; readonly index: number; readonly cast: string | null }
-  | { readonly kind: 'literal'; readonly text: string; readonly cast: string | null }
-  | { readonly kind: 'null' }
+  | {
+      readonly kind: 'parameter'
+      readonly index: number
+      readonly cast: string | null
+      readonly list: boolean
+    }
+  | LiteralSlot
+  | { readonly kind: 'null'; readonly list: boolean }
 ) & { readonly through?: ColumnName }
+
+/** A literal of the statement. */
+export interface LiteralSlot {
+  readonly kind: 'literal'
+  readonly text: string
+  readonly cast: string | null
+  readonly list: boolean
+  /** True for a string, false for a number. */
+  readonly quoted: boolean
+  /** Which of the literals that the lexer takes out it is; null when it stays in the key. */
+  readonly source: number | null
+  /** A number behind a minus sign, which stays in the key. */
+  readonly negative: boolean
+}
 
 /** One mention of a table; names of WITH queries are not among them. `written` for the target of INSERT, UPDATE, DELETE, MERGE, TRUNCATE and DDL. */
 export interface TableUse {
@@ -64,6 +85,8 @@ export interface StatementFacts {
   readonly transactionOnly: boolean
   /** True for EXPLAIN: the kind is then that of what would run. */
   readonly explained: boolean
+  /** What the statement does to its session and its transaction. */
+  readonly command: Command
   /** The highest n of its `$n`. */
   readonly parameters: number
   readonly tables: readonly TableUse[]

@@ -1,7 +1,9 @@
 import { FleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import { beforeAll, describe, expect, it } from 'vitest'
 import type { KnownStatement } from './cache.ts'
-import { placeStatement, planOf } from './plan.ts'
+import { noTarget } from './hint.ts'
+import { placeStatement } from './placement.ts'
+import { planOf } from './plan.ts'
 import { analyseText, loadGrammar } from './postgres/analyse-text.ts'
 import { slotKey } from './slot-key.ts'
 import { testMap, testTable } from './testing.ts'
@@ -19,7 +21,7 @@ beforeAll(loadGrammar)
 function known(text: string): KnownStatement {
   const analysis = analyseText(text)
   if (analysis.kind !== 'statement') throw new Error(`${text}: ${analysis.kind}`)
-  return { text, facts: analysis.facts, cost: { meanMs: null, large: false } }
+  return { text, facts: analysis.facts, hint: noTarget, cost: { meanMs: null, large: false } }
 }
 
 const owner = (key: string, of: ShardMap = map): ShardRecord => of.shardFor(slotKey(key, 'text'), 'text')

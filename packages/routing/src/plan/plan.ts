@@ -1,27 +1,17 @@
 // The plan of a statement in a keyspace: which shards it concerns and why. Made once for a statement and a set of
 // declared tables, then put together with the parameters of each call.
-import {
-  FleetError,
-  assertNever,
-  parseKey,
-  type CanonicalKey,
-  type KeyType,
-  type ShardMap,
-  type ShardRecord,
-  type TableRecord,
-} from '@fleetshard/core'
+import type { KeyType, ShardMap, TableRecord } from '@fleetshard/core'
 import type { KnownStatement } from './cache.ts'
 import type { ColumnName, Refusal, Slot, StatementFacts, TableUse } from './facts.ts'
-import { slotKey } from './slot-key.ts'
 import { tableNamesOf, type TableNames } from './table-names.ts'
 
 /**
  * `keyed`: all its rows have these keys. `any`: every shard gives the same answer
  * (unless it calls a function of the user's, which may read anything: the executor looks). `home`: a global table.
- * `unkeyed`: concerns sharded data, and only the caller can say which shard; rows it inserts must lie there. `refused`: no shard may run it.
+ * `unkeyed`: concerns sharded data, and only the caller can say which shard; the keys that it does show must lie there. `refused`: no shard may run it.
  */
 export type Plan =
-  | ({ readonly kind: 'keyed' } & Keys)
+  | { readonly kind: 'keyed'; readonly keys: readonly Keys[] }
   | { readonly kind: 'any' }
   | { readonly kind: 'home'; readonly table: TableRecord }
   | ({ readonly kind: 'unkeyed'; readonly reason: string } & Unkeyed)
@@ -37,18 +27,11 @@ export interface Keys {
 
 /** What is known of a statement whose shard only the caller can name. */
 interface Unkeyed {
-  readonly inserts: Keys | null
+  readonly keys: readonly Keys[]
   /** By which a named key is read: that of the sharded tables, null when there is none or they differ. */
   readonly keyType: KeyType | null
   /** A global table that is used too: no other shard has it. */
   readonly home: TableRecord | null
-}
-
-/** What a call brings to a plan. */
-export interface PlacementRequest {
-  /** The key the caller names; it outranks what the statement shows. */
-  readonly shardKey: string | number | undefined
-  readonly params: readonly unknown[]
 }
 
 const plans = new WeakMap<KnownStatement, { readonly tables: ShardMap['tables']; readonly plan: Plan }>()
@@ -60,36 +43,6 @@ export function planOf(known: KnownStatement, map: ShardMap): Plan {
   const plan = makePlan(known.facts, tableNamesOf(map))
   plans.set(known, { tables: map.tables, plan })
   return plan
-}
-
-/**
- * The one shard that runs the statement.
- * @throws FleetError `no_shard`, `shard_key_required`, `cross_shard`, `invalid_shard_key`, `statement_refused`
- */
-export function placeStatement(known: KnownStatement, map: ShardMap, request: PlacementRequest): ShardRecord {
-  const plan = planOf(known, map)
-  const named = request.shardKey === undefined ? null : placeNamed(request.shardKey, plan, map)
-  const only = map.owners.length === 1 ? map.owners[0] : undefined
-  if (only !== undefined) return only
-  if (map.owners.length === 0) throw noShard(map)
-  switch (plan.kind) {
-    case 'keyed':
-      return placeKeyed(plan, map, request.params, named)
-    case 'home':
-      return placeHome(plan.table, map, named)
-    case 'any':
-      return named ?? anyOwner(map)
-    case 'unkeyed':
-      if (named !== null) {
-        if (plan.home !== null) placeHome(plan.home, map, named)
-        return plan.inserts === null ? named : placeKeyed(plan.inserts, map, request.params, named)
-      }
-      throw new FleetError('shard_key_required', plan.reason, { hint: 'send shard_key with the statement' })
-    case 'refused':
-      throw new FleetError('statement_refused', plan.reason, { hint: plan.hint })
-    default:
-      return assertNever(plan)
-  }
 }
 
 /** Makes the plan of a statement from its facts and the declared tables. */
@@ -117,11 +70,11 @@ export function makePlan(facts: StatementFacts, names: TableNames): Plan {
 function planRows(facts: StatementFacts, sharded: readonly ShardedUse[], foreign: Use | undefined): Plan {
   const target = facts.insert === null ? undefined : sharded.find(({ use }) => use.written)
   const inserts = target === undefined ? null : insertedKeys(facts, target, sharded)
-  if (inserts?.kind === 'refused') return inserts
+  if (inserts !== null && 'kind' in inserts) return inserts
   const unkeyed = (reason: string): Plan => ({
     kind: 'unkeyed',
     reason,
-    inserts,
+    keys: inserts === null ? [] : [inserts],
     keyType: commonType(sharded),
     home: null,
   })
@@ -130,7 +83,8 @@ function planRows(facts: StatementFacts, sharded: readonly ShardedUse[], foreign
   const only = sharded[0]
   if (only === undefined) return { kind: 'any' }
   if (sharded.length > 1) return unkeyed('the statement uses several sharded tables')
-  return inserts ?? tiedKeys(facts, only) ?? unkeyed(noKey(only))
+  const keys = inserts ?? tiedKeys(facts, only)
+  return keys === null ? unkeyed(noKey(only)) : { kind: 'keyed', keys: [keys] }
 }
 
 interface Use {
@@ -177,7 +131,7 @@ function planGlobal(globals: readonly Use[], alone: boolean, sharded: readonly S
     }
   }
   const reason = `the global table ${first.use.name} is used together with others`
-  return { kind: 'unkeyed', reason, inserts: null, keyType: commonType(sharded), home }
+  return { kind: 'unkeyed', reason, keys: [], keyType: commonType(sharded), home }
 }
 
 /** Writes that could leave a row where it does not belong, or only in one of the places where it must be. */
@@ -207,13 +161,13 @@ function refusedWrite(facts: StatementFacts, names: TableNames, { use, table }: 
   }
 }
 
-function tiedKeys(facts: StatementFacts, { use, table }: ShardedUse): Plan | null {
+function tiedKeys(facts: StatementFacts, { use, table }: ShardedUse): Keys | null {
   const tied = facts.equalities.find(
     (equality) =>
       names(equality, use, table) && equality.slots.every((slot) => keepsKey(slot, table.keyType)),
   )
   if (!use.outermost || tied === undefined) return null
-  return { kind: 'keyed', table, slots: tied.slots, inserted: false }
+  return { table, slots: tied.slots, inserted: false }
 }
 
 /** True when that is the key column of the table, as the statement calls it. */
@@ -233,7 +187,7 @@ const KEEPING: Readonly<Record<KeyType, readonly string[]>> = {
 const keepsKey = (slot: Slot, type: KeyType): boolean =>
   slot.kind === 'null' || slot.cast === null || KEEPING[type].includes(slot.cast)
 
-type InsertedKeys = Extract<Plan, { kind: 'keyed' | 'refused' }>
+type InsertedKeys = Keys | Extract<Plan, { kind: 'refused' }>
 
 function insertedKeys(
   { insert }: StatementFacts,
@@ -255,7 +209,7 @@ function insertedKeys(
       return refused(`the shard key of a new row must be a parameter or a literal of type ${table.keyType}`)
     slots.push(slot)
   }
-  return { kind: 'keyed', table, slots, inserted: true }
+  return { table, slots, inserted: true }
 }
 
 /**
@@ -271,96 +225,4 @@ function isSameKey(slot: Slot, table: ShardedUse['table'], sources: readonly Sha
       source.table.keyType === table.keyType &&
       names(through, source.use, source.table),
   )
-}
-
-/** A parameter that decides the shard, with the type by which its value was read. */
-export interface KeyParameter {
-  readonly index: number
-  readonly type: KeyType
-}
-
-/** The parameters that decide the shard: the statement must read them by the same type. */
-export function keyParametersOf(plan: Plan): readonly KeyParameter[] {
-  const keys = keysOf(plan)
-  if (keys === null) return []
-  return keys.slots.flatMap((slot) =>
-    slot.kind === 'parameter' ? [{ index: slot.index, type: keys.table.keyType ?? 'text' }] : [],
-  )
-}
-
-/** The keys that a statement shows; null when it shows none. */
-export function keysOf(plan: Plan): Keys | null {
-  if (plan.kind === 'keyed') return plan
-  return plan.kind === 'unkeyed' ? plan.inserts : null
-}
-
-function placeNamed(key: string | number, plan: Plan, map: ShardMap): ShardRecord | null {
-  const type = (plan.kind === 'unkeyed' ? plan.keyType : keysOf(plan)?.table.keyType) ?? map.keyType ?? 'text'
-  const canonical = slotKey(key, type)
-  return map.owners.length === 0 ? null : map.shardFor(canonical, type)
-}
-
-function placeKeyed(
-  plan: Keys,
-  map: ShardMap,
-  params: readonly unknown[],
-  named: ShardRecord | null,
-): ShardRecord {
-  const type = plan.table.keyType ?? 'text'
-  let shard = named
-  for (const slot of plan.slots) {
-    const owner = map.shardFor(keyOf(slot, params, type), type)
-    if (shard === null) shard = owner
-    else if (shard !== owner) throw crossShard(shard, owner, named !== null)
-  }
-  return shard ?? anyOwner(map)
-}
-
-/** @throws FleetError `invalid_shard_key` */
-export function keyOf(slot: Slot, params: readonly unknown[], type: KeyType): CanonicalKey {
-  switch (slot.kind) {
-    case 'parameter':
-      return slotKey(params[slot.index], type)
-    case 'literal':
-      // As Postgres reads it: a literal of bytea is never base64.
-      return parseKey(slot.text, type)
-    case 'null':
-      return parseKey(null, type)
-    default:
-      return assertNever(slot)
-  }
-}
-
-function placeHome(table: TableRecord, map: ShardMap, named: ShardRecord | null): ShardRecord {
-  const home = table.homeShard === null ? undefined : map.shards.get(table.homeShard)
-  if (home === undefined) throw noShard(map)
-  if (named !== null && named !== home) throw crossShard(named, home, true)
-  return home
-}
-
-function anyOwner(map: ShardMap): ShardRecord {
-  const owner = map.owners[0]
-  if (owner === undefined) throw noShard(map)
-  return owner
-}
-
-function noShard(map: ShardMap): FleetError {
-  return new FleetError('no_shard', `keyspace ${map.snapshot.keyspace.name} has no active shard`, {
-    hint: 'create one: fleetshard shard create',
-  })
-}
-
-function crossShard(one: ShardRecord, other: ShardRecord, byHint: boolean): FleetError {
-  const which = `${one.name} and ${other.name}`
-  return byHint
-    ? new FleetError(
-        'cross_shard',
-        `shard_key and a key in the statement lie on different shards: ${which}`,
-        {
-          hint: 'send the key of the rows as shard_key, or leave shard_key out',
-        },
-      )
-    : new FleetError('cross_shard', `the keys of the statement lie on several shards: ${which}`, {
-        hint: 'send one statement for each key; GET /v1/shard-for-key tells which keys share a shard',
-      })
 }

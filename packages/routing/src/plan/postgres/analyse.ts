@@ -3,14 +3,15 @@
 // that matters is left out.
 import type { Analysis, Equality, InsertRows, Slot, StatementFacts, TableUse } from '../facts.ts'
 import { classify } from './classify.ts'
+import { commandOf } from './command.ts'
 import { columnOf, conjunctsOf, equalityOf, slotOf } from './slots.ts'
 import { asArray, asObject, bodyOf, childOf, namesOf, textOf, unwrap, type TreeObject } from './tree.ts'
 
 /** Deepest tree that is looked at; deeper ones are refused rather than overflow the stack. */
 export const treeDepthMax = 1_500
 
-/** The facts of the one statement of a parse result. */
-export function analyseTree(result: unknown): Analysis {
+/** The facts of the one statement of a parse result; `text` is what was parsed. */
+export function analyseTree(result: unknown, text: string): Analysis {
   const statements = asArray(asObject(result)?.['stmts'])
   if (statements.length === 0) return { kind: 'empty' }
   if (statements.length > 1) return { kind: 'several', count: statements.length }
@@ -18,10 +19,16 @@ export function analyseTree(result: unknown): Analysis {
   if (statement === null) return { kind: 'empty' }
   const names = new NameCollector()
   if (!names.walk(statement.body, 0, new Set())) return { kind: 'too-complex' }
-  return { kind: 'statement', facts: factsOf(statement.kind, statement.body, names) }
+  return {
+    kind: 'statement',
+    facts: {
+      ...factsOf(statement.kind, statement.body, names),
+      command: commandOf(statement.kind, statement.body, text),
+    },
+  }
 }
 
-function factsOf(kind: string, body: TreeObject, names: NameCollector): StatementFacts {
+function factsOf(kind: string, body: TreeObject, names: NameCollector): Omit<StatementFacts, 'command'> {
   const classified = classify(kind, body)
   const target = classified.explained ? unwrap(body['query']) : { kind, body }
   const outer = target === null ? null : outermostOf(target.kind, target.body)

@@ -1,5 +1,5 @@
 // Reads the values that can decide a shard: parameters and literals, compared with a column by the plain `=`.
-import type { ColumnName, Equality, Slot } from '../facts.ts'
+import type { ColumnName, Equality, LiteralSlot, Slot } from '../facts.ts'
 import { asArray, bodyOf, childOf, namesOf, textOf, unwrap, type TreeObject } from './tree.ts'
 
 /** Casts under which a literal or parameter keeps the identity of a key. */
@@ -57,7 +57,7 @@ export function slotOf(value: unknown): Slot | null {
   if (node.kind === 'ParamRef') {
     const number = node.body['number']
     return typeof number === 'number' && number > 0
-      ? { kind: 'parameter', index: number - 1, cast: null }
+      ? { kind: 'parameter', index: number - 1, cast: null, list: false }
       : null
   }
   if (node.kind === 'A_Const') return literalOf(node.body)
@@ -76,9 +76,9 @@ function keyCastOf(type: TreeObject | null): string | null {
 }
 
 function literalOf(constant: TreeObject): Slot | null {
-  if (constant['isnull'] === true) return { kind: 'null' }
+  if (constant['isnull'] === true) return { kind: 'null', list: false }
   const text = childOf(constant, 'sval')
-  if (text !== null) return literal(textOf(text, 'sval') ?? '')
+  if (text !== null) return { ...literal(textOf(text, 'sval') ?? ''), quoted: true }
   const integer = childOf(constant, 'ival')
   if (integer !== null) return literal(String(typeof integer['ival'] === 'number' ? integer['ival'] : 0))
   // An integer beyond 32 bits is a Float to the grammar; one with a point or an exponent is numeric, not a key.
@@ -87,4 +87,12 @@ function literalOf(constant: TreeObject): Slot | null {
   return digits === null ? null : literal(`${digits[1] ?? ''}${digits[2] ?? ''}`)
 }
 
-const literal = (text: string): Slot => ({ kind: 'literal', text, cast: null })
+const literal = (text: string): LiteralSlot => ({
+  kind: 'literal',
+  text,
+  cast: null,
+  list: false,
+  quoted: false,
+  source: null,
+  negative: text.startsWith('-'),
+})
