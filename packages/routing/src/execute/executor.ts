@@ -18,7 +18,7 @@ import {
   refuseOldMap,
   refuseState,
 } from './checks.ts'
-import { laneMeanMsMax, laneResultBytesMax } from './limits.ts'
+import { isCheap, learnCost } from './cost.ts'
 import { checkParameterCount } from './parameters.ts'
 import { leftBy, mayShareLane, mayWrite, type SchemaFacts } from './schema-facts.ts'
 import {
@@ -100,10 +100,6 @@ export interface TransactionAnswer extends Omit<StatementAnswer, 'rowCount'> {
 
 /** A statement is sent at most this often. */
 const attemptsMax = 3
-
-/** Weight of a run that was faster, and of one that was slower, than what is known of the statement. */
-const fasterWeight = 0.3
-const slowerWeight = 0.02
 
 /** What a statement does by the names of a database. */
 interface Traits {
@@ -208,7 +204,7 @@ export class Executor {
       refuseHidden(call, map, facts)
       node = this.#node(trial, its.shares)
       const ran = await this.#run(trial, node, { traits: its, facts })
-      learn(call.known, ran.ended)
+      if (ran.ended.end.kind === 'completed') learnCost(call.known.cost, ran.ended)
       if (!last && this.#mayRepeat(trial, ran, { node, writes: its.writes })) return null
       const { rowCount } = endOrThrow(ran.ended.end, its.writes)
       return { shard, node: node.node.id, epoch: map.epoch, rowCount }
@@ -233,7 +229,7 @@ export class Executor {
     const { cancellation } = call
     const role = node.role === 'primary' ? 'primary' : 'replica'
     const work = workOf(call, map, how.facts)
-    if (how.traits.shares && !trial.noLane && isCheap(call.known)) {
+    if (how.traits.shares && !trial.noLane && isCheap(call.known.cost)) {
       const lane = await pool.lane(cancellation)
       if (lane !== null) {
         refuseOldMap(lane, map)
@@ -392,19 +388,4 @@ function workOf(
     domains: facts.domains,
     looksFirst: kind === 'write',
   }
-}
-
-const isCheap = ({ cost }: KnownStatement): boolean =>
-  !cost.large && cost.meanMs !== null && cost.meanMs < laneMeanMsMax
-
-/**
- * Follows the low end of what a statement takes: on a busy machine most runs are slow for reasons that are not the
- * statement's own.
- */
-function learn({ cost }: KnownStatement, { end, bytes, serverMs }: WorkEnd): void {
-  if (end.kind !== 'completed') return
-  if (bytes > laneResultBytesMax) cost.large = true
-  const known = cost.meanMs
-  cost.meanMs =
-    known === null ? serverMs : known + (serverMs - known) * (serverMs < known ? fasterWeight : slowerWeight)
 }

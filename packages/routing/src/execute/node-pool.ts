@@ -5,7 +5,7 @@ import type { RoutingLog } from '../log.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import { laneHeadMsMax, laneSetsMax, type ExecuteLimits } from './limits.ts'
 import { noSettings, type SessionSettings } from './session-settings.ts'
-import type { Session, SessionKind } from './session.ts'
+import type { LaneSharer, Session, SessionKind } from './session.ts'
 
 /** What a pool is made of. */
 export interface NodePoolParts {
@@ -74,6 +74,11 @@ export class NodePool {
     return { lanes: this.#lanes.length, idle: this.#idle.length, lent: this.#lent.size, waiting, inFlight }
   }
 
+  /** The shared connections, for whoever wants to look at them. */
+  get lanes(): readonly Session[] {
+    return this.#lanes
+  }
+
   /** False while the last attempt to connect failed and the pause after it is not over. */
   get isUp(): boolean {
     return this.#down === null || this.#down.untilMs <= this.#parts.clock.monotonic()
@@ -83,18 +88,35 @@ export class NodePool {
    * A lane with room, or null when every lane is held up by a slow head and the statement should go alone.
    * @throws FleetError (the promise) `overloaded`, `shard_unavailable`, the cancellation's reason
    */
-  lane(
-    cancellation: Cancellation,
-    settings: SessionSettings = noSettings,
-  ): Session | null | Promise<Session | null> {
-    const lane = this.#laneWithRoom(settings)
+  lane(cancellation: Cancellation): Session | null | Promise<Session | null> {
+    const lane = this.#laneWithRoom(noSettings)
     if (lane !== null) return lane
-    if (settings.key !== '') {
-      // Nobody waits for a lane of a set of its own: it serves those who come when it is open.
-      if (this.#canOpen('lane', settings)) void this.#open('lane', settings)
-      return null
-    }
     return this.#isNoLaneToWaitFor() ? null : this.#wait('lane', cancellation)
+  }
+
+  /**
+   * A lane of the set with these settings that has room now, or null. One is opened in the background where that may
+   * help those who come next.
+   */
+  laneNow(settings: SessionSettings): Session | null {
+    const lane = this.#laneWithRoom(settings)
+    if (lane === null && this.#canOpen('lane', settings) && !this.#openingLanes.includes(settings.key)) {
+      void this.#open('lane', settings)
+    }
+    return lane ?? this.#anyLane(settings)
+  }
+
+  /** While another lane is being opened the ones with room serve. */
+  #anyLane(settings: SessionSettings): Session | null {
+    const { laneInFlightMax } = this.#parts.limits
+    const open = this.#lanes.find(
+      (lane) =>
+        lane.settings.key === settings.key &&
+        lane.connection.state === 'open' &&
+        lane.connection.inFlight < laneInFlightMax &&
+        !this.#isHeldUp(lane),
+    )
+    return open ?? null
   }
 
   #isNoLaneToWaitFor(): boolean {
@@ -120,10 +142,7 @@ export class NodePool {
    * A session for one borrower, set to these settings.
    * @throws as `lane`, and what the server says of a setting
    */
-  borrow(
-    cancellation: Cancellation,
-    settings: SessionSettings = noSettings,
-  ): Session | Promise<Session> {
+  borrow(cancellation: Cancellation, settings: SessionSettings = noSettings): Session | Promise<Session> {
     for (let session = this.#takeIdle(settings); session !== undefined; session = this.#takeIdle(settings)) {
       if (session.connection.state !== 'open') continue
       this.#lent.add(session)
@@ -151,12 +170,16 @@ export class NodePool {
     }
   }
 
-  /** Takes a lane away from all others: it is the caller's, who must close its connection when he is done. */
-  detachLane(session: Session): void {
+  /**
+   * Takes a lane away from all others, whose reads are sent again elsewhere. It is the caller's, who must close its
+   * connection when he is done.
+   */
+  detachLane(session: Session, by: LaneSharer): void {
     const index = this.#lanes.indexOf(session)
     if (index < 0) return
     this.#lanes.splice(index, 1)
     this.#lent.add(session)
+    for (const sharer of [...session.sharers]) if (sharer !== by) sharer.moveAway()
     this.laneAdvanced()
   }
 
@@ -311,10 +334,7 @@ export class NodePool {
     if (this.#closed !== null) return
     const wantsLane = this.#waiters.lane.size > 0 && !this.#openingLanes.includes('')
     if (wantsLane && this.#canOpen('lane', noSettings)) void this.#open('lane', noSettings)
-    while (
-      this.#waiters.exclusive.size > this.#openingExclusive &&
-      this.#canOpen('exclusive', noSettings)
-    ) {
+    while (this.#waiters.exclusive.size > this.#openingExclusive && this.#canOpen('exclusive', noSettings)) {
       void this.#open('exclusive', noSettings)
     }
   }
@@ -432,6 +452,7 @@ export class NodePool {
       this.#lent.add(lane)
       void lane.connection.close()
     }
-    if (this.#idle.length > 0 || this.#lanes.some(({ settings }) => settings.key !== '')) this.#scheduleReaper()
+    if (this.#idle.length > 0 || this.#lanes.some(({ settings }) => settings.key !== ''))
+      this.#scheduleReaper()
   }
 }

@@ -317,6 +317,7 @@ export class ShardAccess {
       abandoned: 0,
       canceling: null,
       canceledHeadMs: null,
+      sharers: new Set(),
     }
     return session
   }
@@ -356,7 +357,8 @@ export class ShardAccess {
     } catch (error) {
       const isRefused =
         error instanceof FleetError && (error.sqlstate === '28P01' || error.sqlstate === '28000')
-      if (isRefused && login === null && node.secretRef !== null) this.#parts.onPasswordRefused(node.secretRef)
+      if (isRefused && login === null && node.secretRef !== null)
+        this.#parts.onPasswordRefused(node.secretRef)
       throw error
     }
   }

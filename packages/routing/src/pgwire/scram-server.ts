@@ -88,11 +88,14 @@ export class ScramServer {
   }
 
   finish(clientFinal: string): ScramOutcome {
-    const match = /^(c=([A-Za-z0-9+/]*={0,2}),r=([^,]*)(?:,[^,]*)*?),p=([A-Za-z0-9+/]{43}=)$/.exec(clientFinal)
+    const match = /^(c=([A-Za-z0-9+/]*={0,2}),r=([^,]*)(?:,[^,]*)*?),p=([A-Za-z0-9+/]{43}=)$/.exec(
+      clientFinal,
+    )
     const [, withoutProof, binding, nonce, encoded] = match ?? []
     if (withoutProof === undefined || binding === undefined || encoded === undefined)
       return { kind: 'malformed', reason: 'the last message of the SCRAM exchange cannot be read' }
-    if (nonce !== this.#combinedNonce) return { kind: 'malformed', reason: 'the SCRAM nonce is a foreign one' }
+    if (nonce !== this.#combinedNonce)
+      return { kind: 'malformed', reason: 'the SCRAM nonce is a foreign one' }
     if (Buffer.from(binding, 'base64').toString('latin1') !== this.#header)
       return { kind: 'malformed', reason: 'the SCRAM channel binding does not fit' }
     return this.#verify(withoutProof, Buffer.from(encoded, 'base64'))

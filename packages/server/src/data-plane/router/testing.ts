@@ -32,6 +32,8 @@ export interface TestRouterOptions {
 /** A running router with its databases. */
 export interface TestRouter extends AsyncDisposable {
   readonly url: string
+  /** Of the Postgres port. */
+  readonly wirePort: number
   readonly cluster: string
   snapshot(): KeyspaceSnapshot
   /** Gives the router a newer map. */
@@ -86,9 +88,11 @@ export async function startTestRouter(server: TestPostgres, wanted: TestRouterOp
     },
   })
   await router.listen()
+  await router.listenWire()
   const url = `http://127.0.0.1:${String(router.address.port)}`
   return {
     url,
+    wirePort: router.wireAddress?.port ?? 0,
     cluster,
     snapshot: () => current,
     replace(change) {
@@ -134,6 +138,18 @@ const optionsDefault: RouterOptions = {
     requestBytesTotalMax: 64 * 2 ** 20,
     answerBytesTotalMax: 64 * 2 ** 20,
     slowReaderMs: 30_000,
+  },
+  wire: {
+    host: '127.0.0.1',
+    port: 0,
+    limits: {
+      connectionsMax: 1_000,
+      connectionsPerAddressMax: 1_000,
+      loginTimeoutMs: 10_000,
+      messageBytesMax: 64 * 2 ** 20,
+    },
+    authentication: { kind: 'trust' },
+    certificate: null,
   },
 }
 

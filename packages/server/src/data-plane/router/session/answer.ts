@@ -7,7 +7,7 @@ import {
   decodeParameterDescription,
   decodeSqlstate,
   errorField,
-  messageHeaderBytes,
+  isFatalError,
 } from '@fleetshard/routing/pgwire'
 import type { GroupSink, TransactionStatus } from '@fleetshard/routing/wire'
 import type { ClientOutput } from '../listeners/pgwire/output.ts'
@@ -187,6 +187,8 @@ export class Answer implements GroupSink {
   }
 
   #fail(buf: Buffer, start: number, end: number): void {
+    // It ends the server's connection, not the client's: what `failed` brings is told instead.
+    if (isFatalError(buf, start, end)) return
     this.sqlstate = decodeSqlstate(buf, start, end)
     const { stale, lost, routine } = stateParseError
     this.isStale =
@@ -226,6 +228,3 @@ export class Answer implements GroupSink {
     }
   }
 }
-
-/** Bytes of a message's body. */
-export const bodyOf = (message: Buffer): Buffer => message.subarray(messageHeaderBytes)

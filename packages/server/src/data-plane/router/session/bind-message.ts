@@ -40,7 +40,9 @@ export class BindMessage {
       at += bytes
       return from
     }
-    const formats = Array.from({ length: buf.readUInt16BE(take(2)) }, () => formatOf(buf.readInt16BE(take(2))))
+    const formats = Array.from({ length: buf.readUInt16BE(take(2)) }, () =>
+      formatOf(buf.readInt16BE(take(2))),
+    )
     const count = buf.readUInt16BE(take(2))
     if (formats.length > 1 && formats.length !== count) {
       throw protocolViolation('a Bind message has another number of formats than of parameters')

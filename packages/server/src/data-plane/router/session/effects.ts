@@ -7,7 +7,12 @@ import { isOwnVariable, refuseSetting } from './variables.ts'
 
 /** A command that no server is asked about. */
 export type OwnCommand =
-  | { readonly kind: 'set-own'; readonly name: string; readonly value: string | null; readonly local: boolean }
+  | {
+      readonly kind: 'set-own'
+      readonly name: string
+      readonly value: string | null
+      readonly local: boolean
+    }
   | { readonly kind: 'show-own'; readonly name: string }
   | { readonly kind: 'deallocate'; readonly name: string | null }
 
@@ -62,7 +67,8 @@ export function refuseCommand({ command }: StatementFacts, isSharded: boolean): 
   }
 }
 
-const refused = (reason: string, hint: string): FleetError => new FleetError('statement_refused', reason, { hint })
+const refused = (reason: string, hint: string): FleetError =>
+  new FleetError('statement_refused', reason, { hint })
 
 /** Functions that leave a lock in the session. */
 const sessionLocks = /^pg_(try_)?advisory_lock(_shared)?$/

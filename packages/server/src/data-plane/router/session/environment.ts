@@ -3,6 +3,7 @@ import type { Clock, ShardMap, ShardRecord } from '@fleetshard/core'
 import type { DeadlineSweeper, ShardAccess, ShardLogin } from '@fleetshard/routing/execute'
 import type { StatementCache } from '@fleetshard/routing/plan'
 import type { Logger } from '../../../runtime/mod.ts'
+import type { Greetings } from './greeting.ts'
 import type { StatementStats } from './statement-stats.ts'
 import type { WireStatements } from './wire-statements.ts'
 
@@ -21,6 +22,7 @@ export interface SessionEnvironment {
   readonly access: (shard: ShardRecord, login: ShardLogin | null) => ShardAccess
   readonly metrics: SessionMetrics
   readonly stats: StatementStats
+  readonly greetings: Greetings
 }
 
 /** What sessions count. */

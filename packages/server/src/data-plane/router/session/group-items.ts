@@ -6,7 +6,6 @@ import {
   writeClose,
   writeDescribe,
   writeExecute,
-  writeNoParameters,
   writeSync,
   WireWriter,
   backendCode,
@@ -41,13 +40,13 @@ export type GroupItem =
 /** What the router itself says for an item, in place of a server. */
 export type OwnAnswers = ReadonlyMap<GroupItem, Buffer>
 
-const bare = (type: number): Buffer => built((out) => {
-  writeBare(out, type)
-})
+const bare = (type: number): Buffer =>
+  built((out) => {
+    writeBare(out, type)
+  })
 const parseComplete = bare(backendCode.parseComplete)
 const bindComplete = bare(backendCode.bindComplete)
 const closeComplete = bare(backendCode.closeComplete)
-const noData = bare(backendCode.noData)
 
 /** Bytes of messages made once. */
 export function built(write: (out: WireWriter) => void): Buffer {
@@ -69,12 +68,13 @@ export class GroupEncoder {
   readonly #out: WireWriter
   readonly #statements: ServerStatements
   readonly #steps: AnswerStep[] = []
-  /** Statements that this group makes the server parse. */
-  readonly parsed: WireStatement[] = []
+  /** Gets the statements that this group makes the server parse. */
+  readonly #parsed: WireStatement[]
 
-  constructor(out: WireWriter, statements: ServerStatements) {
+  constructor(out: WireWriter, statements: ServerStatements, parsed: WireStatement[]) {
     this.#out = out
     this.#statements = statements
+    this.#parsed = parsed
   }
 
   encode(items: readonly GroupItem[], own: OwnAnswers): readonly AnswerStep[] {
@@ -133,7 +133,7 @@ export class GroupEncoder {
     const { name, parsed, closes } = this.#statements.use(this.#out, use.statement, isKept(use))
     for (let close = 0; close < closes; close += 1) this.#steps.push(step.hide)
     if (parsed) {
-      this.parsed.push(use.statement)
+      this.#parsed.push(use.statement)
       this.#steps.push(told ?? step.hide)
     } else if (told !== null) this.#steps.push(parseComplete)
     return name
@@ -145,9 +145,4 @@ export const ownAnswer = {
   parse: parseComplete,
   bind: bindComplete,
   close: closeComplete,
-  describeCommand: noData,
-  describeCommandStatement: built((out) => {
-    writeNoParameters(out)
-    writeBare(out, backendCode.noData)
-  }),
 } as const

@@ -1,14 +1,17 @@
 // Where one use of a statement goes, and what it asks of its connection: decided by the plan, the values, the session's
 // own settings, and what the shard's database says.
-import { FleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
+import { FleetError, type ShardMap, type ShardRecord, type TableRecord } from '@fleetshard/core'
 import {
   keyParametersOf,
   placeStatement,
   planOf,
+  slotKey,
+  tableNamesOf,
   targetOf,
   WireParameter,
   type KnownStatement,
   type Literals,
+  type NamedTable,
   type RouteTarget,
 } from '@fleetshard/routing/plan'
 import {
@@ -23,6 +26,7 @@ import {
 import type { BindMessage } from './bind-message.ts'
 import { bindsSession, refuseCommand } from './effects.ts'
 import type { Leftover } from './server-side.ts'
+import type { WireStatement } from './wire-statements.ts'
 
 /** A statement with what decides its shard. */
 export interface Use {
@@ -35,6 +39,8 @@ export interface Use {
   /** Of a Bind: its parameters, and their types as a server has told them. */
   readonly bind: BindMessage | null
   readonly types: readonly number[]
+  /** The same as the servers know it; null for one of a Query. */
+  readonly wire: WireStatement | null
 }
 
 /** Where a use goes. */
@@ -91,7 +97,9 @@ export function place(use: Use, map: ShardMap, session: RouteTarget): Placed {
   if (isSharded && facts.command.kind === 'utility' && facts.refusal !== null) {
     throw new FleetError('statement_refused', facts.refusal.reason, { hint: facts.refusal.hint })
   }
-  if (isSharded && facts.command.kind === 'copy' && facts.command.direction === 'in') refuseCopyIn(known, map)
+  if (isSharded && facts.command.kind === 'copy' && facts.command.table !== null) {
+    return { use, shard: placeCopy(facts.command.table, { direction: facts.command.direction, target, map }) }
+  }
   if (isSharded && target.kind === 'none' && planOf(known, map).kind === 'any') return { use, shard: null }
   const shard = placeStatement(known, map, {
     params: parametersOf(use, map),
@@ -102,11 +110,43 @@ export function place(use: Use, map: ShardMap, session: RouteTarget): Placed {
   return { use, shard }
 }
 
-/** The router does not look into the rows of a COPY: one with the key of another shard would be lost there. */
-function refuseCopyIn(known: KnownStatement, map: ShardMap): void {
-  if (planOf(known, map).kind !== 'unkeyed') return
-  throw new FleetError('statement_refused', 'COPY into a sharded table of several shards', {
-    hint: 'send INSERT statements, each with its key; many of them in one transaction are fast',
+/**
+ * The shard of COPY with a table. The router does not look into the rows: one with the key of another shard would be
+ * lost, so that rows of sharded tables are only given out, and only those of a shard that is named.
+ */
+function placeCopy(
+  table: NamedTable,
+  { direction, target, map }: { direction: 'in' | 'out'; target: RouteTarget; map: ShardMap },
+): ShardRecord | null {
+  const declared = tableNamesOf(map).find(table)
+  if (declared?.kind === 'global') return homeOf(declared, map)
+  if (direction === 'in') {
+    throw new FleetError('statement_refused', `COPY into ${table.name}, whose rows lie on several shards`, {
+      hint: 'send INSERT statements, each with its key; many of them in one transaction are fast',
+    })
+  }
+  if (declared?.kind === 'reference' && target.kind === 'none') return null
+  return namedShard(target, map)
+}
+
+function homeOf({ homeShard }: TableRecord, map: ShardMap): ShardRecord | null {
+  return (homeShard === null ? undefined : map.shards.get(homeShard)) ?? null
+}
+
+function namedShard(target: RouteTarget, map: ShardMap): ShardRecord {
+  if (target.kind === 'key') {
+    const type = map.keyType ?? 'text'
+    return map.shardFor(slotKey(target.key, type), type)
+  }
+  if (target.kind === 'shard') {
+    for (const shard of map.shards.values())
+      if (shard.id === target.shard || shard.name === target.shard) return shard
+    throw new FleetError('not_found', `the keyspace has no shard ${JSON.stringify(target.shard)}`, {
+      hint: 'fleetshard shard list shows the shards',
+    })
+  }
+  throw new FleetError('shard_key_required', 'COPY does not say which shard it is about', {
+    hint: "SET fleetshard.shard = '…' names one; copy each in turn",
   })
 }
 

@@ -90,13 +90,17 @@ export function giveBack(environment: SessionEnvironment, held: Held): void {
 
 async function clean(environment: SessionEnvironment, { session, left }: Held): Promise<void> {
   const { connection } = session
-  const late = new FleetError('shard_unavailable', 'a transaction that its client has left did not end in time')
+  const late = new FleetError(
+    'shard_unavailable',
+    'a transaction that its client has left did not end in time',
+  )
   const stop = environment.clock.after(rollbackMs, () => {
     connection.destroy(late)
   })
   try {
     await settled(session)
-    if (left === 'more') connection.destroy(new FleetError('canceled', 'the session cannot be cleaned for others'))
+    if (left === 'more')
+      connection.destroy(new FleetError('canceled', 'the session cannot be cleaned for others'))
     if (connection.state !== 'open') return
     if (connection.inFlight > 0 || connection.transactionStatus !== 'idle') {
       await new Promise<void>((resolve) => {

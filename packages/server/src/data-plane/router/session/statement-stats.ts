@@ -47,9 +47,7 @@ export class StatementStats {
 
   /** Those that took the most time, the first first. */
   top(count: number): readonly StatementFigures[] {
-    return [...this.#figures.values()]
-      .toSorted((left, right) => right.totalMs - left.totalMs)
-      .slice(0, count)
+    return [...this.#figures.values()].toSorted((left, right) => right.totalMs - left.totalMs).slice(0, count)
   }
 
   #begin(fingerprint: string): StatementFigures {

@@ -1,5 +1,6 @@
 // Where a session stands in its transaction, before and after a shard is known for it. Immutable settings make it
 // simple to go back to what held before.
+import type { FleetError } from '@fleetshard/core'
 import type { SessionSettings } from '@fleetshard/routing/execute'
 
 /**
@@ -22,8 +23,8 @@ export class OpenTransaction {
   /** What was done in it so far, to be done again on another server as long as it is bound softly. */
   readonly prologue: string[] = []
   pin: TransactionPin = 'none'
-  /** It has failed before any server knew of it. */
-  failed = false
+  /** Why it has failed, where no server knows of it (any more). */
+  failure: FleetError | null = null
   readonly #settings: SessionSettings
   readonly #savepoints: Savepoint[] = []
 

@@ -75,9 +75,13 @@ const utf8Names = new Set(['utf8', 'utf-8', 'unicode', 'sqlascii'])
 export function refuseSetting(name: string, value: string | null): void {
   if (value === null) return
   if (name === 'client_encoding' && !utf8Names.has(value.toLowerCase().replaceAll(/[\s_"']/g, ''))) {
-    throw new FleetError('statement_refused', `client_encoding ${JSON.stringify(value.slice(0, 40))} is not UTF8`, {
-      hint: 'use UTF8: the router reads statements and shard keys as UTF-8',
-    })
+    throw new FleetError(
+      'statement_refused',
+      `client_encoding ${JSON.stringify(value.slice(0, 40))} is not UTF8`,
+      {
+        hint: 'use UTF8: the router reads statements and shard keys as UTF-8',
+      },
+    )
   }
   if (name === 'standard_conforming_strings' && /^(off|false|no|0|f|n|of)$/i.test(value)) {
     throw new FleetError('statement_refused', 'standard_conforming_strings cannot be turned off', {

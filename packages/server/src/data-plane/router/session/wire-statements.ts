@@ -7,6 +7,8 @@ import type { StatementText } from '@fleetshard/routing/wire'
 export interface WireStatement extends StatementText {
   /** What the grammar says of it; null until it was asked. */
   known: KnownStatement | null
+  /** The text with its values left out, for the statistics; null until it was wanted. */
+  fingerprint: string | null
   /** How often it was bound. */
   uses: number
   /** Types of its parameters as a server has told them, and under which tables and settings. */
@@ -37,7 +39,14 @@ export class WireStatements {
       entry.used = true
       return entry.statement
     }
-    const statement: WireStatement = { text, paramTypes, known: null, uses: 0, described: null }
+    const statement: WireStatement = {
+      text,
+      paramTypes,
+      known: null,
+      fingerprint: null,
+      uses: 0,
+      described: null,
+    }
     if (text.length > keptTextMax) return statement
     this.#known.set(key, { statement, used: false })
     this.#bytes += sizeOf(key)

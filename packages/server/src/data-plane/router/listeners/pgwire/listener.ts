@@ -8,6 +8,7 @@ import type { Logger } from '../../../../runtime/mod.ts'
 import { CancelKeys, type CancelKey, type Cancellable } from './cancel-keys.ts'
 import { ClientConnection, type ClientReceiver } from './client-connection.ts'
 import { Entrance } from './entrance.ts'
+import { writeThrown } from './errors.ts'
 import { OutputBuffers } from './output.ts'
 import type { StartupClaim } from './startup-parameters.ts'
 import { createEncryption, type WireCertificate } from './tls.ts'
@@ -218,7 +219,14 @@ export class WireListener implements AsyncDisposable {
     connection.socket.once('close', () => {
       this.#cancelKeys.forget(key)
     })
-    const session = this.#parts.openSession({ connection, claim, ...who, address: client.address, key })
+    let session: WireClientSession
+    try {
+      session = this.#parts.openSession({ connection, claim, ...who, address: client.address, key })
+    } catch (error) {
+      writeThrown(connection.output.writer, error, 'FATAL')
+      connection.end()
+      return
+    }
     client.session = session
     connection.receiveBy(session)
     session.start()

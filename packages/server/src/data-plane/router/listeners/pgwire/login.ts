@@ -50,7 +50,10 @@ export async function logIn(
     return { user, keys: null }
   }
   const verifier = demand.kind === 'scram' ? demand.verifier : unknownUserVerifier(parts.unknownSeed, user)
-  const keys = await proveByScram(new ScramServer(verifier, parts.random(nonceBytes).toString('base64')), client)
+  const keys = await proveByScram(
+    new ScramServer(verifier, parts.random(nonceBytes).toString('base64')),
+    client,
+  )
   if (keys === null) throw refused(user)
   writeAuthenticationOk(client.output.writer)
   return { user, keys }

@@ -60,7 +60,11 @@ function settingName(name: string): string {
 
 function refuseReplication(value: string | undefined): void {
   if (value === undefined || /^(false|off|no|0)$/i.test(value)) return
-  throw refused('0A000', 'the router does not speak the replication protocol', 'connect to the server of the shard')
+  throw refused(
+    '0A000',
+    'the router does not speak the replication protocol',
+    'connect to the server of the shard',
+  )
 }
 
 /** `-c name=value`, `-cname=value` and `--name=value`, separated by blanks; a backslash takes the next character as it is. */
@@ -75,9 +79,16 @@ export function parseOptions(options: string): [string, string][] {
     else if (word.startsWith('--')) assignment = word.slice(2)
     const equals = assignment?.indexOf('=') ?? -1
     if (assignment === undefined || equals < 1) {
-      throw refused('42601', `the option ${JSON.stringify(word.slice(0, namesMax))} is not understood`, 'write -c name=value')
+      throw refused(
+        '42601',
+        `the option ${JSON.stringify(word.slice(0, namesMax))} is not understood`,
+        'write -c name=value',
+      )
     }
-    settings.push([settingName(assignment.slice(0, equals).replaceAll('-', '_')), assignment.slice(equals + 1)])
+    settings.push([
+      settingName(assignment.slice(0, equals).replaceAll('-', '_')),
+      assignment.slice(equals + 1),
+    ])
   }
   return settings
 }
