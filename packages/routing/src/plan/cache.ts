@@ -72,21 +72,25 @@ export class StatementCache {
    * @throws FleetError `sql_syntax`, `several_statements`, `invalid_request`, and what the parser throws
    */
   load(text: string): Promise<KnownStatement> {
-    return this.#load(text, text, () => hintOf(text))
+    return this.#load(text, { text, hint: () => hintOf(text) })
   }
 
   /** Analyses a statement whose key `get` did not know. @throws as `load` */
   loadLexed({ key, grammarText }: LexedStatement): Promise<KnownStatement> {
-    return this.#load(key, grammarText, () => noTarget)
+    return this.#load(key, { text: grammarText, hint: () => noTarget })
   }
 
-  async #load(key: string, text: string, hint: () => RouteTarget): Promise<KnownStatement> {
+  async #load(
+    key: string,
+    { text, hint }: { text: string; hint: () => RouteTarget },
+  ): Promise<KnownStatement> {
     const running = this.#running.get(key)
     if (running !== undefined) return running
     this.misses += 1
+    const target = hint()
     const loading = this.#analyse(text).then((analysis) => {
       const facts = factsOrThrow(analysis)
-      return this.#keep(key, { text, facts, hint: hint(), cost: { meanMs: null, large: false } })
+      return this.#keep(key, { text, facts, hint: target, cost: { meanMs: null, large: false } })
     })
     this.#running.set(key, loading)
     try {

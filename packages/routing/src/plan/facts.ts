@@ -2,6 +2,7 @@
 // and cached. plan.ts puts it together with the tables of a keyspace.
 
 import type { Command } from './command.ts'
+import type { Block } from './query.ts'
 
 /** A column as a statement names it. */
 export interface ColumnName {
@@ -14,7 +15,7 @@ export interface ColumnName {
  * none: only under the type of the key does the value reach the column as it stands here. `list` is set for an array,
  * each item of which is a key.
  */
-export type Slot = (
+export type Slot =
   | {
       readonly kind: 'parameter'
       readonly index: number
@@ -23,7 +24,6 @@ export type Slot = (
     }
   | LiteralSlot
   | { readonly kind: 'null'; readonly list: boolean }
-) & { readonly through?: ColumnName }
 
 /** A literal of the statement. */
 export interface LiteralSlot {
@@ -43,26 +43,7 @@ export interface LiteralSlot {
 export interface TableUse {
   readonly schema: string | null
   readonly name: string
-  /** The name that columns are qualified with. */
-  readonly alias: string
   readonly written: boolean
-  /** True in the outermost FROM, and for the target of the statement itself: there `equalities` speak of it. */
-  readonly outermost: boolean
-}
-
-/** `column = slot` or `column IN (slots)`, a conjunct of the outermost WHERE. */
-export interface Equality extends ColumnName {
-  readonly slots: readonly Slot[]
-}
-
-/** The rows of INSERT: per row and column a slot, or null where the value can't be seen. */
-export interface InsertRows {
-  /** Column names in order; null when the statement names none. */
-  readonly columns: readonly string[] | null
-  /** Null for DEFAULT VALUES and for set operations. */
-  readonly rows: readonly (readonly (Slot | null)[])[] | null
-  /** OVERRIDING USER VALUE: what is given for an identity column is not what is stored. */
-  readonly overridden: boolean
 }
 
 /** Why a statement can't run on a shared connection, with the way out. */
@@ -90,11 +71,8 @@ export interface StatementFacts {
   /** The highest n of its `$n`. */
   readonly parameters: number
   readonly tables: readonly TableUse[]
-  /** Conjuncts that compare a column with slots; empty where the outermost level has no plain WHERE. */
-  readonly equalities: readonly Equality[]
-  readonly insert: InsertRows | null
-  /** Columns that an UPDATE, or the DO UPDATE of an INSERT, sets. */
-  readonly assigned: readonly string[]
+  /** What it reads and compares; of EXPLAIN, DECLARE, PREPARE and COPY the query inside. Null without a query. */
+  readonly query: Block | null
   /** Names, without schema, of called functions. */
   readonly functions: readonly string[]
   /** Names of qualified columns and fields: each may be a function in `row.function` notation. */

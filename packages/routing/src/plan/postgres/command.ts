@@ -2,11 +2,14 @@
 import type { Command, CommandOption, NamedTable, TransactionModes } from '../command.ts'
 import { innerStatementOf } from '../inner-text.ts'
 import { makesTemporary, temporaryNameOf } from './temporary.ts'
-import { slotOf } from './slots.ts'
+import { SlotReader } from './slots.ts'
 import { asArray, bodyOf, childOf, namesOf, textOf, unwrap, type TreeObject } from './tree.ts'
 
 /** A reader of one kind of statement; `text` is the statement. */
 type Reader = (body: TreeObject, text: string) => Command
+
+/** An EXECUTE is known by its whole text: its literals are those of every call. */
+const inPlace = new SlotReader(() => ({ source: null, negative: false }))
 
 const nameOf = (body: TreeObject, field: string): string => textOf(body, field) ?? ''
 
@@ -33,7 +36,7 @@ const READERS: Readonly<Record<string, Reader>> = {
   ExecuteStmt: (body) => ({
     kind: 'execute',
     name: nameOf(body, 'name'),
-    values: asArray(body['params']).map(slotOf),
+    values: asArray(body['params']).map((value) => inPlace.one(value)),
   }),
   DeallocateStmt: (body) => ({ kind: 'deallocate', name: textOf(body, 'name') }),
   DeclareCursorStmt: (body, text) => ({
