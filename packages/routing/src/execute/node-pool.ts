@@ -179,7 +179,7 @@ export class NodePool {
     if (index < 0) return
     this.#lanes.splice(index, 1)
     this.#lent.add(session)
-    for (const sharer of [...session.sharers]) if (sharer !== by) sharer.moveAway()
+    for (const sharer of session.sharers) if (sharer !== by) sharer.moveAway()
     this.laneAdvanced()
   }
 

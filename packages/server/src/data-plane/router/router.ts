@@ -136,28 +136,27 @@ export class Router implements Service {
         limits: options.query,
       },
     })
-    this.#wire =
-      options.wire === null
-        ? null
-        : new WirePort({
-            log,
-            clock,
-            sweeper: this.#sweeper,
-            statements,
-            map: (keyspace) => this.#maps.get(keyspace),
-            maps: () => this.#maps.all(),
-            newerMap: (map) => this.#maps.newerThan(map, newerMapWithinMs),
-            access: (shard, login) => this.#access(shard, login),
-            accesses: () =>
-              Array.from(this.#shards.values(), ({ access, login }) => ({
-                access,
-                user: login?.user ?? null,
-              })),
-            metrics: this.#metrics,
-            version: options.version,
-            options: options.wire,
-          })
+    this.#wire = options.wire === null ? null : this.#makeWire(options.wire, statements)
     if (this.#wire !== null) observeWire(deps.metrics, this.#wire)
+  }
+
+  #makeWire(options: WireOptions, statements: StatementCache): WirePort {
+    const { log, clock } = this.#deps
+    return new WirePort({
+      log,
+      clock,
+      sweeper: this.#sweeper,
+      statements,
+      map: (keyspace) => this.#maps.get(keyspace),
+      maps: () => this.#maps.all(),
+      newerMap: (map) => this.#maps.newerThan(map, newerMapWithinMs),
+      access: (shard, login) => this.#access(shard, login),
+      accesses: () =>
+        Array.from(this.#shards.values(), ({ access, login }) => ({ access, user: login?.user ?? null })),
+      metrics: this.#metrics,
+      version: this.#deps.options.version,
+      options,
+    })
   }
 
   /** The port that the listener has; only while it runs. */

@@ -2,7 +2,7 @@
 // decide a shard. Both are kept, so that mostly there is nothing to do.
 import { FleetError, isFleetError } from '@fleetshard/core'
 import { writeDescribe, writeParse, writeSync } from '@fleetshard/routing/pgwire'
-import { lexQuery, noTarget, type KnownStatement } from '@fleetshard/routing/plan'
+import { lexQuery, type KnownStatement } from '@fleetshard/routing/plan'
 import { step } from './answer.ts'
 import { connectFor } from './connect.ts'
 import { SaidByServer } from './errors.ts'
@@ -54,7 +54,8 @@ async function load(
   try {
     return await state.cancellation.until(state.environment.statements.load(text))
   } catch (error) {
-    if (isFleetError(error, 'invalid_request') && lexQuery(text).length === 0) return emptyStatement(text)
+    if (isFleetError(error, 'invalid_request') && lexQuery(text).length === 0)
+      return emptyStatement(state, text)
     if (isFleetError(error, 'sql_syntax') || isFleetError(error, 'several_statements')) {
       await askToParse(state, runner, text)
     }
@@ -62,29 +63,12 @@ async function load(
   }
 }
 
-/** A text without a statement: any server answers it. */
-function emptyStatement(text: string): KnownStatement {
-  return {
-    text,
-    hint: noTarget,
-    cost: { meanMs: null, large: false },
-    facts: {
-      kind: 'read',
-      refusal: null,
-      transactionOnly: false,
-      explained: false,
-      command: { kind: 'rows' },
-      parameters: 0,
-      tables: [],
-      equalities: [],
-      insert: null,
-      assigned: [],
-      functions: [],
-      fields: [],
-      operators: [],
-      types: [],
-    },
-  }
+/** A text without a statement does no more than this one; any server answers it. */
+const harmless = 'select 1'
+
+async function emptyStatement(state: SessionState, text: string): Promise<KnownStatement> {
+  const known = await state.environment.statements.load(harmless)
+  return { ...known, text, cost: { meanMs: null, large: false } }
 }
 
 /**

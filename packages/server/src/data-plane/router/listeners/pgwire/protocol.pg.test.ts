@@ -1,20 +1,14 @@
 // The protocol itself, message by message, against real servers.
-import { connect } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   requestCode,
   writeBind,
-  writeCancelRequest,
   writeClose,
-  writeCopyData,
-  writeCopyDone,
-  writeCopyFail,
   writeDescribe,
   writeExecute,
   writeFlush,
   writeParse,
-  writeQuery,
   writeSslRequest,
   writeStartup,
   writeSync,
@@ -438,122 +432,5 @@ describe('the extended protocol', () => {
       await client.closed()
       expect(errorOf(client.messages)).toMatchObject({ severity: 'FATAL', code: '08P01' })
     }
-  })
-})
-
-describe('COPY', () => {
-  it('takes rows in both protocols, in any parts, and gives them out', async () => {
-    await using client = await RawClient.open(single.wirePort)
-    client.send((out) => {
-      writeQuery(out, 'copy plain from stdin')
-    })
-    await client.until('G')
-    client.send((out) => {
-      writeCopyData(out, Buffer.from('1\ton'))
-      writeCopyData(out, Buffer.from('e\n2\ttwo\n'))
-      writeCopyDone(out)
-    })
-    expect(tagsOf(await client.until('Z'))).toEqual(['COPY 2'])
-    client.send((out) => {
-      execution(out, 'copy plain from stdin')
-      writeSync(out)
-    })
-    await client.until('G')
-    const large = Buffer.alloc(3_000_000, 'x')
-    client.send((out) => {
-      writeCopyData(out, Buffer.concat([Buffer.from('3\t'), large, Buffer.from('\n')]))
-      writeCopyDone(out)
-      writeSync(out)
-    })
-    expect(tagsOf(await client.until('Z'))).toEqual(['COPY 1'])
-    const out = await client.query('copy plain (a) to stdout')
-    expect(out.filter(({ type }) => type === 'd').map(({ bytes }) => bytes.toString('latin1', 5))).toEqual([
-      '1\n',
-      '2\n',
-      '3\n',
-    ])
-    client.send((write) => {
-      writeQuery(write, 'copy plain from stdin')
-    })
-    await client.until('G')
-    client.send((write) => {
-      writeCopyFail(write, 'no more')
-    })
-    expect(errorOf(await client.until('Z'))?.code).toBe('57014')
-    client.send((write) => {
-      writeQuery(write, 'copy plain from stdin')
-    })
-    await client.until('G')
-    client.send((write) => {
-      writeCopyData(write, Buffer.from('not a number\n'))
-      writeCopyDone(write)
-    })
-    expect(errorOf(await client.until('Z'))?.code).toBe('22P02')
-    expect(rowsOf(await client.query('select count(*) from plain'))).toEqual([['3']])
-    await client.query('truncate plain')
-  })
-
-  it('refuses to copy rows of several shards into one', async () => {
-    await using client = await RawClient.open(sharded.wirePort)
-    await client.query("set fleetshard.shard = 's0'")
-    expect(errorOf(await client.query('copy users from stdin'))).toMatchObject({ code: '0A000' })
-    expect(typesOf(await client.query('copy users to stdout'))).toMatch(/^Hd*cCZ$/)
-  })
-
-  it('gives the connection back clean when the client goes in the middle of a COPY', async () => {
-    const client = await RawClient.open(single.wirePort)
-    client.send((out) => {
-      writeQuery(out, 'copy plain from stdin')
-    })
-    await client.until('G')
-    client.send((out) => {
-      writeCopyData(out, Buffer.from('9\tnine\n'))
-    })
-    await client[Symbol.asyncDispose]()
-    await using other = await RawClient.open(single.wirePort)
-    await expect.poll(async () => (await pool(single)).lent).toBe(0)
-    expect(rowsOf(await other.query('select * from plain'))).toEqual([])
-  })
-})
-
-async function pool(router: TestRouter): Promise<{ lent: number; idle: number; lanes: number }> {
-  await using admin = await RawClient.open(router.wirePort, { database: 'fleetshard' })
-  const rows = rowsOf(await admin.query('show pools'))
-  const sum = (column: number): number => rows.reduce((total, row) => total + Number(row[column]), 0)
-  return { lanes: sum(5), idle: sum(6), lent: sum(7) }
-}
-
-describe('cancelling', () => {
-  const cancel = async (port: number, processId: number, secretKey: Buffer): Promise<void> => {
-    const socket = connect({ host: '127.0.0.1', port })
-    const client = new RawClient(port)
-    socket.destroy()
-    client.send((out) => {
-      writeCancelRequest(out, processId, secretKey)
-    })
-    await client.closed()
-  }
-  const keyOf = (client: RawClient): { processId: number; secretKey: Buffer } => {
-    const key = client.messages.find(({ type }) => type === 'K')
-    if (key === undefined) throw new Error('no key')
-    return { processId: key.bytes.readInt32BE(5), secretKey: key.bytes.subarray(9) }
-  }
-
-  it("ends the statement that its owner runs, and nobody else's", async () => {
-    await using one = await RawClient.open(single.wirePort)
-    await using other = await RawClient.open(single.wirePort)
-    one.send((out) => {
-      writeQuery(out, 'select pg_sleep(30)')
-    })
-    other.send((out) => {
-      writeQuery(out, 'select pg_sleep(1.5)')
-    })
-    await expect.poll(async () => (await pool(single)).lent).toBe(2)
-    const { processId, secretKey } = keyOf(one)
-    await cancel(single.wirePort, processId, Buffer.from([9, 9, 9, 9]))
-    await cancel(single.wirePort, processId, secretKey)
-    expect(errorOf(await one.until('Z'))).toMatchObject({ code: '57014' })
-    expect(errorOf(await other.until('Z'))).toBe(null)
-    expect(rowsOf(await one.query('select 1'))).toEqual([['1']])
   })
 })
