@@ -78,7 +78,7 @@ export class ScramClient {
   }
 }
 
-/** @throws FleetError `shard_unavailable` for keys that were made with another salt */
+/** @throws FleetError `login_refused` for keys that were made with another salt */
 async function keysOf(
   password: string | ScramKeys,
   salt: Buffer,
@@ -86,9 +86,8 @@ async function keysOf(
 ): Promise<{ clientKey: Buffer; serverKey: Buffer }> {
   if (typeof password !== 'string') {
     if (password.iterations === iterations && password.salt.equals(salt)) return password
-    throw new FleetError('shard_unavailable', 'this server has another SCRAM secret for the user', {
-      hint: 'give the role the same secret on every shard: copy its rolpassword, not the password',
-      retryable: false,
+    throw new FleetError('login_refused', 'this server has another SCRAM secret for the user', {
+      hint: 'give the role the same secret on every shard (copy its rolpassword, not the password), and log in again',
       sqlstate: '28000',
     })
   }

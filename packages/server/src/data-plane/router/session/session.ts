@@ -339,6 +339,11 @@ export class WireSession implements WireClientSession {
       this.#die(new FleetError('shard_unavailable', thrown.message, { sqlstate: '57P01' }))
       return
     }
+    if (isFleetError(thrown, 'login_refused')) {
+      // The keys of this session are of no use any more: a new login shows those that are.
+      this.#die(thrown)
+      return
+    }
     this.#collector.doubt(items)
     if (isFleetError(thrown, 'internal')) {
       this.#parts.environment.log.error({ err: thrown.cause ?? thrown }, 'a session had a defect')
