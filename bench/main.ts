@@ -3,9 +3,14 @@ import { parseArgs } from 'node:util'
 import { formatReport, round, type Report, type Run } from './harness/report.ts'
 import { http } from './workloads/http.ts'
 import { lookup } from './workloads/lookup.ts'
+import { plan } from './workloads/plan.ts'
 
 /** Workloads by name: one line each. */
-const WORKLOADS: Readonly<Record<string, (onRun: (run: Run) => void) => Promise<Report>>> = { lookup, http }
+const WORKLOADS: Readonly<Record<string, (onRun: (run: Run) => void) => Promise<Report>>> = {
+  lookup,
+  plan,
+  http,
+}
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -132,6 +132,50 @@ export const ShardForKeyResponse = Type.Object({
 })
 export type ShardForKeyResponse = Static<typeof ShardForKeyResponse>
 
+/** Body of POST /v1/route: a statement to be planned and not run. */
+export const RouteRequest = Type.Object(
+  {
+    shard_key: Type.Optional(ShardKey),
+    query: Type.String({ minLength: 1, description: 'One SQL statement, parameters as $1, $2, …' }),
+    params: Type.Optional(Params),
+    options: Type.Optional(
+      Type.Object(
+        { keyspace: Type.Optional(Type.String({ minLength: 1, maxLength: 63 })) },
+        { additionalProperties: false },
+      ),
+    ),
+  },
+  { additionalProperties: false },
+)
+export type RouteRequest = Static<typeof RouteRequest>
+
+/** Answer of POST /v1/route. */
+export const RouteResponse = Type.Object({
+  plan: oneOf(
+    ['single', 'any', 'home', 'several', 'unkeyed', 'session', 'refused'],
+    'single: one shard; any: all shards give the same answer; home: the shard of a global table; several: its keys lie apart; unkeyed: only the caller can say where; session: it concerns a session, not rows',
+  ),
+  shard_id: Type.Union([Type.String(), Type.Null()], {
+    description:
+      'The shard that would run it; null where the parameters that decide are not given, or none may',
+  }),
+  shard_ids: Type.Array(Type.String(), {
+    description: 'All shards that it concerns, as far as they are known',
+  }),
+  reason: Type.String(),
+  hint: Type.Union([Type.String(), Type.Null()], { description: 'What would make it concern one shard' }),
+  keys: Type.Array(
+    Type.Object({
+      table: Type.String(),
+      column: Type.String(),
+      values: Type.Array(Type.String(), { description: 'As the statement has them: $1, ’a’, 42' }),
+      inserted: Type.Boolean({ description: 'True for a key of new rows' }),
+    }),
+  ),
+  epoch: Type.Integer(),
+})
+export type RouteResponse = Static<typeof RouteResponse>
+
 /** Answer of the router's GET /ready; HTTP 503 unless `ready` or `stale`. */
 export const RouterReady = Type.Object({
   status: oneOf(

@@ -10,6 +10,7 @@ export type {
   TransactionCommand,
   TransactionModes,
 } from './command.ts'
+export { explainRoute, routeLines, type ExplainedKey, type RouteExplanation } from './explain.ts'
 export type { Analysis, StatementFacts } from './facts.ts'
 export {
   isRouteSetting,

@@ -1,3 +1,4 @@
+import type { RouteResponse } from '@fleetshard/core/contract'
 import { FleetError } from '@fleetshard/core'
 import { describe, expect, test } from 'vitest'
 import { manualClock } from '../runtime/testing/manual-clock.ts'
@@ -144,6 +145,27 @@ describe('sql', () => {
       { id: 'user-1', n: '7', doc: null },
       { id: 'user\u001b-2', n: '10', doc: '{"a":1}' },
     ])
+  })
+
+  test('tells where a statement would run', async () => {
+    const answer: RouteResponse = {
+      plan: 'unkeyed',
+      shard_id: null,
+      shard_ids: [],
+      reason: 'the statement does not say which user_id of users it is about',
+      hint: 'send shard_key with it',
+      keys: [{ table: 'public.orders', column: 'user_id', values: ['$1'], inserted: false }],
+      epoch: 3,
+    }
+    const { out, seen } = await call(['route', 'select * from users', '-k', 'a', '-p', 'x'], {
+      answers: { 'POST /v1/route': () => answer },
+    })
+    expect(out).toContain('public.orders.user_id = $1')
+    expect(out).toContain('send shard_key with it')
+    expect(seen[0]).toMatchObject({
+      host: '127.0.0.1:8080',
+      body: { query: 'select * from users', params: ['x'], shard_key: 'a', options: { keyspace: 'default' } },
+    })
   })
 
   test('reads the statement from standard input', async () => {

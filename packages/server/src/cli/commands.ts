@@ -12,6 +12,7 @@ import { keyspaceList } from './commands/keyspace-list.ts'
 import { nodeCreate } from './commands/node-create.ts'
 import { nodeDelete } from './commands/node-delete.ts'
 import { nodeList } from './commands/node-list.ts'
+import { route } from './commands/route.ts'
 import { shardCreate } from './commands/shard-create.ts'
 import { shardDelete } from './commands/shard-delete.ts'
 import { shardGet } from './commands/shard-get.ts'
@@ -35,6 +36,7 @@ export function commandTable(runners: RoleRunners): readonly CommandSpec[] {
     ...roleCommands(runners),
     status,
     sql,
+    route,
     key,
     keyspaceCreate,
     keyspaceList,

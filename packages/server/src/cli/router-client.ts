@@ -1,6 +1,12 @@
-// The router's HTTP interface as the commands need it: execute, shard-for-key, ready.
+// The router's HTTP interface as the commands need it: execute, route, shard-for-key, ready.
 import { FleetError, fromProblem } from '@fleetshard/core'
-import type { ExecuteRequest, ExecuteResponse, ShardForKeyResponse } from '@fleetshard/core/contract'
+import type {
+  ExecuteRequest,
+  ExecuteResponse,
+  RouteRequest,
+  RouteResponse,
+  ShardForKeyResponse,
+} from '@fleetshard/core/contract'
 
 /** A router and how to reach it. */
 export interface RouterClientOptions {
@@ -19,6 +25,7 @@ export interface RouterReady {
 /** Calls of one router. Each fails as FleetError: that of the answer, `server_unreachable`, `deadline_exceeded`, `canceled`. */
 export interface RouterClient {
   execute(body: ExecuteRequest): Promise<ExecuteResponse>
+  route(body: RouteRequest): Promise<RouteResponse>
   shardForKey(key: string, keyspace: string, table?: string): Promise<ShardForKeyResponse>
   /** Does not fail on 503: that is an answer. */
   ready(): Promise<RouterReady>
@@ -29,6 +36,9 @@ export function createRouterClient(options: RouterClientOptions): RouterClient {
   return {
     async execute(body) {
       return (await call(options, '/v1/execute', body)) as ExecuteResponse
+    },
+    async route(body) {
+      return (await call(options, '/v1/route', body)) as RouteResponse
     },
     async shardForKey(key, keyspace, table) {
       const query = new URLSearchParams({ key, keyspace, ...(table === undefined ? {} : { table }) })

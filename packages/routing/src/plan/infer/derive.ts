@@ -131,7 +131,11 @@ export class Deriver {
     for (const row of clause.rows) {
       const subquery = clause.subqueries[row]
       if (subquery === undefined) continue
-      const { instance, compared } = subquery
+      const { instance, compared, pushes } = subquery
+      if (!pushes && compared.length > 0) {
+        equations.push(...this.#scalarPins(subquery, holds))
+        continue
+      }
       for (const [index, term] of compared.entries()) {
         const inside = instance.at(index)
         if (term !== null && inside !== null) equations.push({ kind: 'equal', one: term, other: inside })
@@ -142,6 +146,18 @@ export class Deriver {
       }
     }
     return equations
+  }
+
+  /**
+   * The values of what equals a scalar subquery. No more than its values may go outside: were the columns themselves
+   * said to be equal, the subquery would seem to be restricted from outside, but a second row of it is an error.
+   */
+  #scalarPins({ instance, compared }: LinkedSubquery, holds: Holds): Equation[] {
+    const [term = null] = compared
+    const inside = instance.at(0)
+    if (term === null || inside === null) return []
+    const { pins } = knownOf(inside, guarded(null, this.facts(instance, holds)))
+    return pins.map((slots) => ({ kind: 'pin', term, slots }))
   }
 
   /** The values that the columns of an instance are known to have. */

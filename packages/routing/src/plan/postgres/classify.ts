@@ -154,10 +154,15 @@ function classifyExplain(body: TreeObject): Classification {
   const inner = unwrap(body['query'])
   if (inner === null) return plain('read')
   const classified = classify(inner.kind, inner.body)
+  const options = asArray(body['options']).map((option) => textOf(bodyOf(option, 'DefElem'), 'defname'))
+  if (options.includes('route')) {
+    return refused({
+      reason: 'EXPLAIN (ROUTE) asks the router, not a server',
+      hint: 'POST /v1/route, or fleetshard route, tells the same',
+    })
+  }
   if (classified.kind === 'refused') return classified
-  const runs = asArray(body['options']).some(
-    (option) => textOf(bodyOf(option, 'DefElem'), 'defname') === 'analyze',
-  )
+  const runs = options.includes('analyze')
   return { ...classified, kind: runs ? classified.kind : 'read', explained: true }
 }
 

@@ -67,6 +67,51 @@ describe.each(postgresBuilds())('over $name', (build) => {
     }
   })
 
+  it('tells where a statement would run, and runs it there', async () => {
+    const route = async (text: string, more: Record<string, unknown> = {}) =>
+      (await router.post('/v1/route', { query: text, options, ...more })).body
+    const text = 'select * from users where user_id = $1'
+    const placed = await route(text, { params: ['user-1'] })
+    expect(placed).toMatchObject({
+      plan: 'single',
+      hint: null,
+      keys: [{ column: 'user_id', values: ['$1'] }],
+    })
+    expect(placed['shard_id']).toBe((await execute(text, ['user-1'])).body['shard_id'])
+    expect(await route(text)).toMatchObject({ plan: 'single', shard_id: null })
+    expect(await route('select * from users')).toMatchObject({ plan: 'unkeyed', shard_ids: [] })
+    expect(await route('select 1')).toMatchObject({ plan: 'any' })
+    expect(await route('begin')).toMatchObject({ plan: 'session' })
+    expect(await route('create table x ()')).toMatchObject({ plan: 'refused' })
+    const many = Array.from({ length: 30 }, (_, index) => `'user-${String(index)}'`).join(', ')
+    expect(await route(`select * from users where user_id in (${many})`)).toMatchObject({
+      plan: 'several',
+      shard_ids: expect.arrayContaining(['s0', 's1']) as unknown,
+    })
+    expect(await route('select')).toMatchObject({ plan: 'any' })
+    expect(await route('selec')).toMatchObject({ code: 'sql_syntax' })
+  })
+
+  it('sends a statement where its hint says, or refuses it', async () => {
+    const [one, other] = ['user-1', 'user-2', 'user-3', 'user-4', 'user-5', 'user-6']
+    const shardOf = async (key: string): Promise<unknown> =>
+      (await execute('select 1', [], { shard_key: key })).body['shard_id']
+    const hinted = (key: string, text: string) => execute(`/* fleetshard: shard_key='${key}' */ ${text}`)
+    for (const key of [one, other]) {
+      const answer = await hinted(key!, 'select count(*) from users')
+      expect(answer).toMatchObject({ status: 200, body: { shard_id: await shardOf(key!) } })
+    }
+    const onShard = await execute("select count(*) from users -- fleetshard: shard='s1'")
+    expect(onShard.body['shard_id']).toBe('s1')
+    const elsewhere = (await shardOf(one!)) === 's0' ? 's1' : 's0'
+    const refused = await execute(
+      `insert into users (user_id) values ('${one!}') /* fleetshard: shard='${elsewhere}' */`,
+    )
+    expect(refused.body['code']).toBe('cross_shard')
+    expect((await execute('select 1 /* fleetshard: shrad=1 */')).body['code']).toBe('invalid_request')
+    expect((await execute("select 1 /* fleetshard: shard='none' */")).body['code']).toBe('not_found')
+  })
+
   it('answers many at once over shared lanes, each with its own rows', async () => {
     await execute('insert into users (user_id, n) values ($1, 1)', ['lane'])
     for (let round = 0; round < 5; round += 1) {

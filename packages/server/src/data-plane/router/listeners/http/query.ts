@@ -60,7 +60,7 @@ export async function answerExecute(parts: QueryParts, body: unknown, call: Quer
   const stop = watchDeadline(parts, options, call)
   try {
     const map = parts.map(keyspace)
-    const known = parts.statements.get(request.query) ?? (await load(parts, request.query, call.cancellation))
+    const known = await knownStatement(parts, request.query, call.cancellation)
     const rows = new JsonRows(formatOf(options, parts.limits))
     const answer = await parts.executor.execute({
       known,
@@ -97,7 +97,7 @@ export async function answerTransaction(
     const statements = []
     const shared = { bytes: 0 }
     for (const { query, params } of request.statements) {
-      const known = parts.statements.get(query) ?? (await load(parts, query, call.cancellation))
+      const known = await knownStatement(parts, query, call.cancellation)
       statements.push({ known, params: params ?? [], consumer: new JsonRows(format, shared) })
     }
     const answer = await parts.executor.transaction({
@@ -125,6 +125,15 @@ export async function answerTransaction(
 /** Milliseconds with three decimals. */
 const elapsed = (parts: QueryParts, receivedMs: number): string =>
   (parts.clock.monotonic() - receivedMs).toFixed(3)
+
+/** What is known of a statement, analysed at first sight. @throws FleetError of its text */
+export function knownStatement(
+  parts: QueryParts,
+  text: string,
+  cancellation: Cancellation,
+): KnownStatement | Promise<KnownStatement> {
+  return parts.statements.get(text) ?? load(parts, text, cancellation)
+}
 
 function load(parts: QueryParts, text: string, cancellation: Cancellation): Promise<KnownStatement> {
   if (text.length > parts.limits.statementBytesMax) {

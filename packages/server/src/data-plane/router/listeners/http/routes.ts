@@ -3,6 +3,8 @@ import {
   ExecuteRequest,
   ExecuteResponse,
   RouterReady,
+  RouteRequest,
+  RouteResponse,
   ShardForKeyQuery,
   ShardForKeyResponse,
   TransactionRequest,
@@ -11,8 +13,10 @@ import {
 import { FleetError, formatEndpoint, parseKeyspaceName, type KeyType, type ShardMap } from '@fleetshard/core'
 import { Type } from 'typebox'
 import { ok, route, type Answer, type Route, type Streams } from '../../../../runtime/http/mod.ts'
-import { slotKey, tableNamesOf } from '@fleetshard/routing/plan'
+import { explainRoute, slotKey, tableNamesOf } from '@fleetshard/routing/plan'
+import { Cancellation } from '@fleetshard/routing/execute'
 import type { QueryEndpoint } from './endpoint.ts'
+import { knownStatement } from './query.ts'
 import { topologyRoute } from './topology.ts'
 import type { ListenerParts } from './listener.ts'
 
@@ -31,6 +35,7 @@ export function routerRoutes(parts: RouteParts): Route[] {
   return [
     execute(parts),
     transaction(parts),
+    routeOfStatement(parts),
     shardForKey(parts),
     topologyRoute(parts),
     health(parts),
@@ -67,6 +72,33 @@ const transaction = ({ endpoint }: RouteParts): Route =>
       call.reply.hijack()
       await endpoint.serve(call.request.raw, call.reply.raw, { route: '/v1/transaction', body })
       return { kind: 'hijacked' }
+    },
+  })
+
+const routeOfStatement = ({ maps, query: parts }: RouteParts): Route =>
+  route({
+    method: 'POST',
+    url: '/v1/route',
+    tag: 'statements',
+    summary: 'Where a statement would run, and why, without running it',
+    body: RouteRequest,
+    answers: { 200: RouteResponse },
+    kind: 'read',
+    async handle({ body }) {
+      const map = maps.get(parseKeyspaceName(body.options?.keyspace ?? 'default'))
+      const known = await knownStatement(parts, body.query, new Cancellation())
+      const request = { shardKey: body.shard_key, params: body.params ?? [] }
+      const { plan, shards, reason, fix, keys } = explainRoute(known, map, request)
+      const [only] = shards
+      return ok({
+        plan,
+        shard_id: shards.length === 1 && only !== undefined ? only.id : null,
+        shard_ids: shards.map(({ id }) => id),
+        reason,
+        hint: fix,
+        keys: keys.map((key) => ({ ...key, values: [...key.values] })),
+        epoch: map.epoch,
+      })
     },
   })
 
