@@ -24,6 +24,15 @@ export interface ExtendedWork {
   readonly own: readonly Buffer[]
 }
 
+const nothingOwn: ReadonlyMap<GroupItem, Buffer> = new Map()
+const nobodyAnswers: readonly Buffer[] = []
+
+/** True for what surely is no command of the router's own. */
+function isForServer(item: GroupItem): boolean {
+  if (item.kind === 'close-statement' || item.kind === 'close-portal' || item.use === null) return false
+  return item.use.statement.known?.facts.command.kind === 'rows'
+}
+
 const knownOf = ({ statement }: ClientStatement): KnownStatement => {
   if (statement.known === null) throw new FleetError('internal', 'a statement is not analysed yet')
   return statement.known
@@ -34,6 +43,8 @@ const knownOf = ({ statement }: ClientStatement): KnownStatement => {
  * @throws FleetError of a command of the router's own
  */
 export function extendedWork(state: SessionState, items: readonly GroupItem[]): ExtendedWork {
+  // The way of most groups.
+  if (items.every(isForServer)) return { work: workOf(state, items, nothingOwn), own: nobodyAnswers }
   const executions = items.flatMap((item) => (item.kind === 'execute' ? [item.use?.statement] : []))
   const results = new Map<ClientStatement['statement'], OwnResult | null>()
   const resultOf = (use: ClientStatement): OwnResult | null => {
@@ -100,7 +111,6 @@ function executed(result: OwnResult): Buffer {
 function workOf(state: SessionState, items: readonly GroupItem[], own: ReadonlyMap<GroupItem, Buffer>): Work {
   const uses: Use[] = []
   const done: Executed[] = []
-  const parsedHere = new Set(items.flatMap((item) => (item.kind === 'parse' ? [item.use.statement] : [])))
   let isPlain = true
   for (const item of items) {
     if (own.has(item)) continue
@@ -114,7 +124,8 @@ function workOf(state: SessionState, items: readonly GroupItem[], own: ReadonlyM
     uses,
     executed: done,
     isPlain: isPlain && done.length === 1 && uses.length === 1 && own.size === 0,
-    isFresh: uses.every(({ wire }) => wire !== null && parsedHere.has(wire)),
+    isFresh: () =>
+      uses.every(({ wire }) => items.some((item) => item.kind === 'parse' && item.use.statement === wire)),
     fingerprint: fingerprintOf(items),
     group: (statements, parsed) => ({
       wantsTags: done.some(({ known }) => known.facts.command.kind !== 'rows'),

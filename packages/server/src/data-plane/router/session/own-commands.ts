@@ -34,19 +34,34 @@ export function ownResultOf(state: SessionState, statement: OwnStatement): OwnRe
 /** BEGIN waits for a statement that has a shard, and what has begun nowhere is ended nowhere. */
 function transactionResult(state: SessionState, { known, text, place }: OwnStatement): OwnResult | null {
   const { command } = known.facts
-  const { transaction } = state
   if (place === 'later' || state.isBound) return null
-  if (command.kind === 'begin') {
-    if (transaction === null) return isWaiting(state) ? tagOnly('BEGIN', begin(state, text)) : null
-    if (transaction.pin !== 'none' || transaction.failure !== null) return null
-    return tagOnly('BEGIN', warn('25001', 'there is already a transaction in progress'))
+  if (command.kind === 'begin') return beginResult(state, text)
+  const isEnd = command.kind === 'commit' || command.kind === 'rollback'
+  return isEnd && place === 'alone' ? endResult(state, command) : null
+}
+
+function beginResult(state: SessionState, text: string): OwnResult | null {
+  const { transaction } = state
+  if (transaction === null) {
+    if (!isWaiting(state)) return null
+    return tagOnly('BEGIN', () => {
+      state.transaction = new OpenTransaction(text, state.settings)
+    })
   }
-  if (place !== 'alone' || (command.kind !== 'commit' && command.kind !== 'rollback')) return null
+  if (transaction.pin !== 'none' || transaction.failure !== null) return null
+  return tagOnly('BEGIN', warn('25001', 'there is already a transaction in progress'))
+}
+
+function endResult(
+  state: SessionState,
+  { kind, chain }: { readonly kind: 'commit' | 'rollback'; readonly chain: boolean },
+): OwnResult | null {
+  const { transaction } = state
   if (transaction === null || (transaction.pin !== 'none' && transaction.failure === null)) return null
-  const isCommitted = command.kind === 'commit' && transaction.failure === null
+  const isCommitted = kind === 'commit' && transaction.failure === null
   return tagOnly(isCommitted ? 'COMMIT' : 'ROLLBACK', () => {
     if (!isCommitted) state.settings = transaction.settingsBefore
-    state.transaction = command.chain ? new OpenTransaction(transaction.begin, state.settings) : null
+    state.transaction = chain ? new OpenTransaction(transaction.begin, state.settings) : null
     state.portals.clear()
     state.release()
   })
@@ -56,12 +71,6 @@ function transactionResult(state: SessionState, { known, text, place }: OwnState
 function isWaiting(state: SessionState): boolean {
   return state.map.owners.length > 1 && targetOfSession(state.variables).kind === 'none'
 }
-
-const begin =
-  (state: SessionState, text: string): (() => void) =>
-  () => {
-    state.transaction = new OpenTransaction(text, state.settings)
-  }
 
 function settingResult(state: SessionState, { known }: OwnStatement): OwnResult | null {
   const own = ownCommandOf(known.facts.command)

@@ -9,9 +9,11 @@ import {
   tableNamesOf,
   targetOf,
   WireParameter,
+  type KeyParameter,
   type KnownStatement,
   type Literals,
   type NamedTable,
+  type Plan,
   type RouteTarget,
 } from '@fleetshard/routing/plan'
 import {
@@ -78,9 +80,20 @@ export function traitsOf(known: KnownStatement, schema: SchemaFacts): Traits {
   return kept
 }
 
+const keyParameters = new WeakMap<Plan, readonly KeyParameter[]>()
+
+/** The parameters that decide the shard; none where there is nothing to decide. Made once a plan. */
+function keysIn(known: KnownStatement, map: ShardMap): readonly KeyParameter[] {
+  if (map.owners.length <= 1) return []
+  const plan = planOf(known, map)
+  let keys = keyParameters.get(plan)
+  if (keys === undefined) keyParameters.set(plan, (keys = keyParametersOf(plan)))
+  return keys
+}
+
 /** True when the parameters of the statement must be known by type before it can be placed. */
 export function wantsTypes(known: KnownStatement, map: ShardMap): boolean {
-  return map.owners.length > 1 && keyParametersOf(planOf(known, map)).length > 0
+  return keysIn(known, map).length > 0
 }
 
 /**
@@ -153,7 +166,7 @@ function namedShard(target: RouteTarget, map: ShardMap): ShardRecord {
 /** Those that decide the shard; the others are not looked at. */
 function parametersOf({ known, bind, types }: Use, map: ShardMap): readonly unknown[] {
   if (bind === null) return []
-  const keys = keyParametersOf(planOf(known, map))
+  const keys = keysIn(known, map)
   if (keys.length === 0) return []
   const values = bind.parameters()
   const params: unknown[] = []
@@ -187,5 +200,5 @@ export function check({ use }: Placed, map: ShardMap, schema: SchemaFacts, sessi
     map,
     schema,
   )
-  if (use.bind !== null) checkKeyTypes(keyParametersOf(planOf(known, map)), use.types, schema.domains)
+  if (use.bind !== null) checkKeyTypes(keysIn(known, map), use.types, schema.domains)
 }

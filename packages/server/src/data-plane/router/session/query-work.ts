@@ -40,7 +40,7 @@ export function queryWork(text: string, statements: readonly QueryStatement[]): 
     })),
     executed: statements.map(({ lexed, known }) => ({ known, text: lexed.text })),
     isPlain: statements.length === 1,
-    isFresh: true,
+    isFresh: () => true,
     fingerprint: statements[0]?.lexed.key ?? '',
     group: () => ({
       wantsTags: statements.length > 1 || statements[0]?.known.facts.command.kind !== 'rows',

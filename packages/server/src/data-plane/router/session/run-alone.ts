@@ -183,7 +183,7 @@ function mayReparse(
   if (answer.sqlstate !== '') for (const statement of parsed) statements.forget(statement)
   if (!answer.isStale) return false
   for (const { wire } of work.uses) if (wire !== null) statements.forget(wire)
-  const mayHelp = work.isFresh || answer.sqlstate === lostStatement
+  const mayHelp = work.isFresh() || answer.sqlstate === lostStatement
   const isUntouched = end.kind === 'ready' && end.status === 'idle' && answer.completed === 0
   return mayHelp && isUntouched && !isLast && answer.takeBack()
 }

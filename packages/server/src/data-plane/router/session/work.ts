@@ -23,7 +23,7 @@ export interface Work {
   /** True for one command without a limit of rows, which may share a lane as far as its form goes. */
   readonly isPlain: boolean
   /** The client has prepared all it uses anew. */
-  readonly isFresh: boolean
+  readonly isFresh: () => boolean
   /** For the statistics. */
   readonly fingerprint: string
 }

@@ -242,7 +242,10 @@ describe('state that cannot be carried', () => {
       ).toEqual([{ t: '' }])
     }
     await expect
-      .poll(async () => (await other.query('select pg_try_advisory_lock(7) as got')).rows)
+      .poll(
+        async () =>
+          (await other.query<Record<string, boolean>>('select pg_try_advisory_lock(7) as got')).rows,
+      )
       .toEqual([{ got: true }])
   })
 
