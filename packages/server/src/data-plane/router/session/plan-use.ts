@@ -15,6 +15,7 @@ import {
   type NamedTable,
   type Plan,
   type RouteTarget,
+  type StatementFacts,
 } from '@fleetshard/routing/plan'
 import {
   checkKeyTypes,
@@ -113,7 +114,8 @@ export function place(use: Use, map: ShardMap, session: RouteTarget): Placed {
   if (isSharded && facts.command.kind === 'copy' && facts.command.table !== null) {
     return { use, shard: placeCopy(facts.command.table, { direction: facts.command.direction, target, map }) }
   }
-  if (isSharded && target.kind === 'none' && planOf(known, map).kind === 'any') return { use, shard: null }
+  const isAnywhere = planOf(known, map).kind === 'any' || readsCatalogsOnly(facts, map)
+  if (isSharded && target.kind === 'none' && isAnywhere) return { use, shard: null }
   const shard = placeStatement(known, map, {
     params: parametersOf(use, map),
     literals: use.literals ?? undefined,
@@ -121,6 +123,21 @@ export function place(use: Use, map: ShardMap, session: RouteTarget): Placed {
   })
   if (facts.command.kind === 'rows') refuseState(shard, facts)
   return { use, shard }
+}
+
+/**
+ * True for what drivers and psql ask about types and tables: the schema is the same on every shard. Names without a
+ * schema are looked up in pg_catalog first.
+ */
+function readsCatalogsOnly({ kind, tables }: StatementFacts, map: ShardMap): boolean {
+  if (kind !== 'read' || tables.length === 0) return false
+  const names = tableNamesOf(map)
+  return tables.every(
+    (table) =>
+      table.schema === 'pg_catalog' ||
+      table.schema === 'information_schema' ||
+      (table.schema === null && table.name.startsWith('pg_') && names.find(table) === null),
+  )
 }
 
 /**
@@ -186,9 +203,21 @@ function parametersOf({ known, bind, types }: Use, map: ShardMap): readonly unkn
  * What can only be checked with the names of the shard's database.
  * @throws FleetError `shard_key_required`, `statement_refused`, `invalid_shard_key`
  */
-export function check({ use }: Placed, map: ShardMap, schema: SchemaFacts, session: RouteTarget): void {
+export function check(
+  { use, shard }: Placed,
+  map: ShardMap,
+  schema: SchemaFacts,
+  session: RouteTarget,
+): void {
   if (map.owners.length <= 1) return
   const { known } = use
+  if (shard === null && planOf(known, map).kind !== 'any') {
+    // A table of the user's may be named like those of the system.
+    const other = known.facts.tables.find(({ name }) => !schema.systemTables.has(name))
+    if (other !== undefined) {
+      throw new FleetError('shard_key_required', `the table ${other.name} is not declared in the keyspace`)
+    }
+  }
   const named = targetOf(use.hint.kind === 'none' ? known.hint : use.hint, session)
   refuseHidden(
     {

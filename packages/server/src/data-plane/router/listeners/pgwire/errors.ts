@@ -14,9 +14,19 @@ export function saidOf(thrown: unknown, severity: 'ERROR' | 'FATAL' = 'ERROR'): 
     code: error.sqlstate,
     message: error.message,
     detail: detailOf(error),
-    ...(error.hint === undefined ? {} : { hint: error.hint }),
+    ...hintOf(error),
     ...(typeof position === 'number' ? { position } : {}),
   }
+}
+
+/** How a shard is named depends on the surface: there is no field of a request here. */
+function hintOf({ code, hint }: FleetError): { hint?: string } {
+  if (code === 'shard_key_required') {
+    return {
+      hint: "name it: SET fleetshard.shard_key = '…', SET fleetshard.shard = '…', or a comment /* fleetshard: shard_key='…' */ in the statement",
+    }
+  }
+  return hint === undefined ? {} : { hint }
 }
 
 /** The code of the catalogue, and where it happened. */

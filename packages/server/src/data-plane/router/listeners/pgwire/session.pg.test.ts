@@ -13,6 +13,7 @@ import { errorOf, RawClient, rowsOf, statusOf, tagsOf, type RawMessage } from '.
 
 const schema = `
   create table users (id bigserial primary key, user_id text not null unique, name text, n int default 0);
+  create table pg_mine (a int);
   create table touched (user_id text primary key, at timestamptz);
   create function touch() returns trigger language plpgsql as $$ begin new.at := now(); return new; end $$;
   create trigger touch before insert or update on touched for each row execute function touch();
@@ -155,6 +156,27 @@ describe('settings', () => {
     }
     await client.query('reset role')
     expect((await client.query('select current_user as who')).rows).toEqual([{ who: 'postgres' }])
+  })
+})
+
+describe('what drivers and psql ask about the schema', () => {
+  it('is answered by any shard', async () => {
+    const client = await connect(sharded)
+    const { rows } = await client.query('select typname from pg_type where oid = $1', [23])
+    expect(rows).toEqual([{ typname: 'int4' }])
+    const columns = await client.query(
+      "select column_name from information_schema.columns where table_name = 'touched' order by 1",
+    )
+    expect(columns.rows).toEqual([{ column_name: 'at' }, { column_name: 'user_id' }])
+    const table = await client.query(
+      "select c.relname from pg_catalog.pg_class c left join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.relname operator(pg_catalog.~) '^(users)$' collate pg_catalog.default and pg_catalog.pg_table_is_visible(c.oid)",
+    )
+    expect(table.rows).toEqual([{ relname: 'users' }])
+    await expect(client.query('select count(*) from pg_mine')).rejects.toMatchObject({ code: '0A000' })
+    await expect(client.query('select count(*) from users, pg_class')).rejects.toMatchObject({
+      code: '0A000',
+      hint: expect.stringContaining('SET fleetshard.shard_key') as string,
+    })
   })
 })
 
