@@ -95,9 +95,8 @@ export async function buildRouter(
   const knowsMap = (signal: AbortSignal): Promise<unknown> =>
     copy === null || copy.keyspaces.length === 0 ? port.view.loaded(signal) : Promise.resolve()
   return {
-    services: [listening(router, options, { config, knowsMap })],
-    address: () =>
-      `http://${urlHost(options.host)}:${String(router.address.port)} and Postgres on ${String(router.wireAddress?.port ?? 0)}`,
+    services: [listening(router, options, { config, log, knowsMap })],
+    address: () => `http://${urlHost(options.host)}:${String(router.address.port)}`,
     close: () => Promise.resolve(),
     health: () => ({
       ok: true,
@@ -112,7 +111,11 @@ export async function buildRouter(
 function listening(
   router: Router,
   { host, port }: RouterOptions,
-  parts: { readonly config: Config; readonly knowsMap: (signal: AbortSignal) => Promise<unknown> },
+  parts: {
+    readonly config: Config
+    readonly log: Logger
+    readonly knowsMap: (signal: AbortSignal) => Promise<unknown>
+  },
 ): Service {
   const ready = Promise.withResolvers<undefined>()
   const flag = parts.config.flagGiven('router.http-port') ?? flagOf('router.http-port')
@@ -131,6 +134,11 @@ function listening(
       } catch (error) {
         throw listenError(error, wireFlag, host, parts.config.get('router.wire-port'))
       }
+      const wirePort = String(router.wireAddress?.port ?? '')
+      parts.log.info(
+        { address: `${urlHost(host)}:${wirePort}` },
+        'the router listens for the Postgres protocol',
+      )
       parts.knowsMap(signal).then(
         () => {
           ready.resolve(undefined)
