@@ -166,6 +166,13 @@ export class GroupRunner implements AnswerHost {
     if (this.#held !== null) requestCancel(this.#held.session)
   }
 
+  /** The client has gone: nobody waits for what comes, and the server must not wait for its reader. */
+  abandon(): void {
+    if (this.#held === null) return
+    this.#held.session.connection.resume()
+    this.cancel()
+  }
+
   lagging(): void {
     const connection = this.#held?.session.connection
     if (connection === undefined || connection.paused) return

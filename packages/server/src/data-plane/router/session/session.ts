@@ -118,7 +118,7 @@ export class WireSession implements WireClientSession {
     this.state.cancellation.cancel(new FleetError('canceled', 'the client has gone'))
     this.#read?.cancel()
     this.#copy.abort()
-    this.#runner.cancel()
+    this.#runner.abandon()
     // What runs ends first: its end gives the connection back.
     if (!wasActive || this.#runner.running === null) this.state.leave()
     this.#parts.onEnd()

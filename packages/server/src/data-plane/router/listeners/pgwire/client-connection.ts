@@ -1,13 +1,16 @@
 // One client's socket: cuts what comes in into messages, holds back what its receiver is not ready for, carries what
 // is said. Knows nothing of what the messages mean.
 import type { Socket } from 'node:net'
-import { toFleetError, type FleetError } from '@fleetshard/core'
+import { toFleetError, type Clock, type FleetError } from '@fleetshard/core'
 import { MessageSplitter, protocolViolation, type MessageReceiver } from '@fleetshard/routing/pgwire'
 import { ClientOutput, type OutputBuffers } from './output.ts'
 import { tlsHandshakeByte } from './tls.ts'
 
 /** Bytes held back for a receiver that is busy, above which the socket is not read any more. */
 const waitingBytesMax = 256 * 1024
+
+/** A client that takes nothing, and does not close its end, for so long after ours was closed is cut off. */
+const endWithinMs = 5_000
 
 /** Who takes the messages of a client. May change in the course of a connection. */
 export interface ClientReceiver extends MessageReceiver {
@@ -19,6 +22,7 @@ export interface ClientReceiver extends MessageReceiver {
 
 /** What a connection is made of. */
 export interface ClientConnectionParts {
+  readonly clock: Clock
   readonly socket: Socket
   readonly buffers: OutputBuffers
   readonly messageBytesMax: number
@@ -118,8 +122,13 @@ export class ClientConnection {
     this.output.flush()
     this.#splitter.stop()
     this.#waiting = []
-    this.#socket.end()
-    this.#socket.resume()
+    const socket = this.#socket
+    socket.end()
+    socket.resume()
+    const stop = this.#parts.clock.after(endWithinMs, () => {
+      socket.destroy()
+    })
+    socket.once('close', stop)
   }
 
   /** Ends the connection now. */

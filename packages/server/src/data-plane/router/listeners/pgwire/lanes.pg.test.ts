@@ -60,10 +60,13 @@ const routed = async (way: 'lane' | 'alone'): Promise<number> => {
 const warm = async (client: pg.Client, text: string, values: unknown[] = []): Promise<void> => {
   const before = await routed('lane')
   await expect
-    .poll(async () => {
-      await client.query(text, values)
-      return (await routed('lane')) - before
-    })
+    .poll(
+      async () => {
+        for (let round = 0; round < 20; round += 1) await client.query(text, values)
+        return (await routed('lane')) - before
+      },
+      { timeout: 30_000 },
+    )
     .toBeGreaterThan(0)
 }
 
@@ -132,8 +135,15 @@ describe('lanes', () => {
     }
     expect(process.memoryUsage().rss - resident).toBeLessThan(60 * 2 ** 20)
     slow.destroy()
+    await expect.poll(lent, { timeout: 10_000 }).toBe(0)
     await other.end()
   })
+
+  /** Connections to the servers that somebody holds. */
+  const lent = async (): Promise<number> => {
+    await using admin = await RawClient.open(router.wirePort, { database: 'fleetshard' })
+    return rowsOf(await admin.query('show pools')).reduce((total, row) => total + Number(row[7]), 0)
+  }
 
   /** Logs in, asks, and reads nothing of the answer but its first bytes. */
   const slowReader = async (text: string): Promise<Socket> => {

@@ -167,6 +167,7 @@ export class WireListener implements AsyncDisposable {
     const refusal = this.#refusal(fromThere)
     const encrypt = this.#encrypt
     const connection = new ClientConnection({
+      clock,
       socket,
       buffers: this.#buffers,
       messageBytesMax: limits.messageBytesMax,

@@ -214,6 +214,16 @@ describe('the beginning of a connection', () => {
     expect(errorOf(client.messages)?.severity).toBe('FATAL')
   })
 
+  it('cuts off a client that does not close its end of a connection that is over', async () => {
+    const client = new RawClient(single.wirePort, { halfOpen: true })
+    client.socket.write(Buffer.from([0, 0, 0, 8, 0, 2, 0, 0]))
+    await client.until('E')
+    const before = performance.now()
+    client.socket.on('error', () => undefined)
+    await client.cutOff()
+    expect(performance.now() - before).toBeLessThan(20_000)
+  })
+
   it('takes a startup message byte by byte, and ends logins that take too long', async () => {
     const slow = new RawClient(sharded.wirePort)
     const bytes = startupBytes()

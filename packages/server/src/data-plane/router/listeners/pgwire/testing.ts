@@ -1,5 +1,6 @@
 // A client of the Postgres port made of the codec alone, for tests of the protocol itself.
 import { connect, type Socket } from 'node:net'
+import { systemClock } from '../../../../runtime/mod.ts'
 import {
   decodeCommandTag,
   decodeReadyForQuery,
@@ -28,8 +29,8 @@ export class RawClient implements AsyncDisposable {
   #isClosed = false
   #wake: () => void = () => undefined
 
-  constructor(port: number, options: { readonly paused?: boolean } = {}) {
-    this.socket = connect({ host: '127.0.0.1', port })
+  constructor(port: number, options: { readonly halfOpen?: boolean } = {}) {
+    this.socket = connect({ host: '127.0.0.1', port, allowHalfOpen: options.halfOpen === true })
     const splitter = new MessageSplitter({
       message: (type, buf, start, end) => {
         this.messages.push({ type: String.fromCharCode(type), bytes: Buffer.from(buf.subarray(start, end)) })
@@ -46,7 +47,6 @@ export class RawClient implements AsyncDisposable {
         splitter.stop()
       }
     })
-    if (options.paused === true) this.socket.pause()
     this.socket.on('error', () => undefined)
     this.socket.on('close', () => {
       this.#isClosed = true
@@ -101,6 +101,15 @@ export class RawClient implements AsyncDisposable {
     while (!this.#isClosed) {
       // oxlint-disable-next-line no-await-in-loop -- waits for the end
       await new Promise<void>((resolve) => (this.#wake = resolve))
+    }
+  }
+
+  /** Resolves when the router has forgotten the connection: what is still written to it is answered by a reset. */
+  async cutOff(): Promise<void> {
+    while (!this.#isClosed) {
+      this.socket.write('x')
+      // oxlint-disable-next-line no-await-in-loop -- asks until it is so
+      await systemClock.sleep(20)
     }
   }
 
