@@ -159,6 +159,8 @@ describe('the key of a new row is not certain', () => {
 })
 
 it('gives up on what is beyond its bounds', () => {
+  const terms = Array.from({ length: 6_000 }, () => 'u.user_id = u.user_id').join(' and ')
+  expect(planOf(`select * from users u where u.user_id = $1 and ${terms}`)).toMatchObject({ kind: 'unkeyed' })
   const ctes = Array.from({ length: 12 }, (_, index) =>
     index === 0
       ? 'w0 as (select * from users)'

@@ -13,7 +13,9 @@ export type KeyAt = (use: number) => { readonly column: string; readonly type: K
 /** Instances of one statement; WITH queries that name each other could make any number. */
 const instancesMax = 400
 /** Items of FROM of one statement. */
-const leavesMax = 1_000
+const leavesMax = 200
+/** Conditions of one statement: for each item of FROM all that stand around it are looked at. */
+const conditionsMax = 5_000
 
 /** Thrown where a statement is beyond the bounds: its keys are then not looked for. */
 export class TooLarge extends Error {}
@@ -106,6 +108,7 @@ export class Instances {
   readonly #open = new Set<Cte>()
   #instances = 0
   #leaves = 0
+  #conditions = 0
 
   constructor(keyAt: KeyAt) {
     this.#keyAt = keyAt
@@ -384,6 +387,8 @@ export class Instances {
   }
 
   #clause(conditions: readonly Condition[], subqueries: readonly Subquery[], place: Place): Clause {
+    this.#conditions += conditions.length
+    if (this.#conditions > conditionsMax) throw new TooLarge()
     const equations: Equation[] = []
     const rows: number[] = []
     for (const condition of conditions) {

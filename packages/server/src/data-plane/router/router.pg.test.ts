@@ -357,7 +357,9 @@ describe.each(postgresBuilds())('over $name', (build) => {
     await using other = await startTestRouter(server, { shards: 1 })
     await other.onShard(parseShardId('s0'), 'update fleetshard.shard_state set epoch_min = 8')
     const waiting = other.post('/v1/execute', { query: 'select 1 as one', options })
-    await expect.poll(async () => await other.metrics()).toMatch(/retried_total\{reason="stale_map"\} 1/)
+    await expect
+      .poll(async () => await other.metrics(), { timeout: 10_000 })
+      .toMatch(/retried_total\{reason="stale_map"\} 1/)
     other.replace((snapshot) => ({ ...snapshot, epoch: (snapshot.epoch + 1) as typeof snapshot.epoch }))
     expect(await waiting).toMatchObject({ status: 200, body: { epoch: 8 } })
   })
@@ -405,12 +407,15 @@ describe.each(postgresBuilds())('over $name', (build) => {
       .poll(
         async () =>
           (await other.post('/v1/execute', { query: 'insert into plain values (1)', options })).body['code'],
+        { timeout: 10_000 },
       )
       .toBe('shard_not_serving')
     expect(await other.post('/v1/execute', { query: 'select 1', options })).toMatchObject({ status: 200 })
     become('inactive')
     await expect
-      .poll(async () => (await other.post('/v1/execute', { query: 'select 1', options })).status)
+      .poll(async () => (await other.post('/v1/execute', { query: 'select 1', options })).status, {
+        timeout: 10_000,
+      })
       .toBe(503)
   })
 
