@@ -35,6 +35,7 @@ export async function startBenchCluster(shards: number): Promise<BenchCluster> {
     '--replicas',
     '0',
     '--agent-port=0',
+    '--router-wire-port=0',
     ...ports,
     ...(bin === null ? [] : ['--pg-bin', bin]),
   ])
@@ -47,6 +48,7 @@ export async function startBenchCluster(shards: number): Promise<BenchCluster> {
       String(port),
       '--metrics-port',
       '0',
+      '--wire-port=0',
       '--catalog-url',
       state.catalog.url,
       '--router-map-cache-file',

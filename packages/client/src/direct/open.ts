@@ -157,6 +157,7 @@ class DirectMode implements AsyncDisposable {
         limits: this.#limits,
         routerId: this.#clientId,
         routersAlive: () => 1,
+        connectionsElsewhere: () => 0,
         cluster: () => this.#session.cluster,
         login: (node) => this.#session.login(node, shard.id),
         onLoginRefused: (node) => {

@@ -30,7 +30,7 @@ import {
   refuseState,
   refuseWholeFunctions,
 } from './checks.ts'
-import { laneMeanMsMax, laneResultBytesMax, laneTrialEvery, laneTrialMsMax } from './limits.ts'
+import { learnCost, suitsLane } from './cost.ts'
 import { checkParameterCount } from './parameters.ts'
 import { beginLost, beginOn } from './begin.ts'
 import { giveBack } from './give-back.ts'
@@ -139,10 +139,6 @@ export interface TransactionAnswer extends Omit<StatementAnswer, 'rowCount'> {
 
 /** A statement is sent at most this often. */
 const attemptsMax = 3
-
-/** Weight of a run that was faster, and of one that was slower, than what is known of the statement. */
-const fasterWeight = 0.3
-const slowerWeight = 0.02
 
 interface Attempt {
   readonly call: StatementCall
@@ -259,7 +255,8 @@ export class Executor {
       node = anyNode ? await this.#replica(trial) : access.primary()
       const ran = await this.#run(trial, node, { traits: its, facts })
       // What a slow reader takes says nothing of the statement.
-      if (call.consumer.attach === undefined) learn(call.known, ran.ended)
+      if (call.consumer.attach === undefined && ran.ended.end.kind === 'completed')
+        learnCost(call.known.cost, ran.ended)
       if (!last && this.#mayRepeat(trial, ran, { node, writes: its.writes })) return null
       const { rowCount } = endOrThrow(ran.ended.end, { writes: its.writes, partial: isPartial(call.known) })
       return { shard, node: node.node.id, epoch: map.epoch, rowCount, replayed: false, token: ran.token }
@@ -302,7 +299,7 @@ export class Executor {
     const work = workOf(call, map, how.facts)
     call.consumer.placed?.({ shard: shard.id, node: node.id, epoch: map.epoch })
     const waits = call.consumer.attach !== undefined
-    if (how.traits.shares && !waits && !trial.noLane && suitsLane(call.known)) {
+    if (how.traits.shares && !waits && !trial.noLane && suitsLane(call.known.cost)) {
       const found = pool.lane(cancellation)
       const lane = found instanceof Promise ? await found : found
       if (lane !== null) {
@@ -446,25 +443,3 @@ const reading = { kind: 'read' } as const
 
 /** What may have committed part of its work before it failed. */
 const isPartial = ({ facts }: KnownStatement): boolean => facts.kind === 'opaque' || facts.kind === 'utility'
-
-/** True for what is known to be cheap, and now and then for what is not known to be slow. */
-function suitsLane({ cost }: KnownStatement): boolean {
-  if (cost.large || cost.meanMs === null) return false
-  if (cost.meanMs < laneMeanMsMax) return true
-  cost.alone += 1
-  if (cost.meanMs > laneTrialMsMax || cost.alone < laneTrialEvery) return false
-  cost.alone = 0
-  return true
-}
-
-/**
- * Follows the low end of what a statement takes: on a busy machine most runs are slow for reasons that are not the
- * statement's own.
- */
-function learn({ cost }: KnownStatement, { end, bytes, serverMs }: WorkEnd): void {
-  if (end.kind !== 'completed') return
-  if (bytes > laneResultBytesMax) cost.large = true
-  const known = cost.meanMs
-  cost.meanMs =
-    known === null ? serverMs : known + (serverMs - known) * (serverMs < known ? fasterWeight : slowerWeight)
-}

@@ -5,6 +5,20 @@ export { Executor } from './executor.ts'
 export type { ExecutorMetrics, Idempotency, StatementAnswer } from './executor.ts'
 export type { HeldTransaction } from './held-transaction.ts'
 export { executeLimitsDefault, type ExecuteLimits } from './limits.ts'
-export { ShardAccess, type IdentityCheck, type NodeLogin } from './shard-access.ts'
+export {
+  ShardAccess,
+  type IdentityCheck,
+  type NodeAccess,
+  type NodeLogin,
+  type ShardLogin,
+} from './shard-access.ts'
 export type { RowsConsumer, RowsFlow, RowsPlace } from './statement-run.ts'
 export { typeShape, type JsonForm, type TypeShape } from './value-types.ts'
+export { SessionSettings, noSettings } from './session-settings.ts'
+export type { LaneSharer, Session } from './session.ts'
+export type { NodePool } from './node-pool.ts'
+export { leftBy, mayShareLane, mayWrite, type SchemaFacts } from './schema-facts.ts'
+export { abandonInLane, cleanSession, requestCancel, settled } from './session-work.ts'
+export { refuseHidden, refuseOldMap, refuseState } from './checks.ts'
+export { checkKeyTypes } from './parameters.ts'
+export { learnCost, suitsLane } from './cost.ts'

@@ -4,6 +4,7 @@ import {
   FleetError,
   isFleetError,
   parseEpoch,
+  toFleetError,
   type Clock,
   type Epoch,
   type NodeRecord,
@@ -19,10 +20,14 @@ import {
 import {
   connectServer,
   createPreparedStatements,
+  exec,
   query,
+  ServerStatements,
   type QueryResult,
   type ServerConnection,
+  type ServerNotification,
 } from '../wire/mod.ts'
+import type { ScramKeys } from '../pgwire/mod.ts'
 import type { RoutingLog } from '../log.ts'
 import { Cancellation, type DeadlineSweeper } from './cancellation.ts'
 import type { ExecuteLimits } from './limits.ts'
@@ -30,6 +35,7 @@ import { NodePool } from './node-pool.ts'
 import { ReplicaProgress } from './replica-progress.ts'
 import { loadSchemaFacts, type SchemaFacts } from './schema-facts.ts'
 import type { Session, SessionKind } from './session.ts'
+import { noSettings, type SessionSettings } from './session-settings.ts'
 
 /**
  * What a new connection wants of its database: that the shard has claimed it (`claimed`), or, for the shards of a
@@ -58,12 +64,21 @@ export interface ShardAccessParts {
   readonly epochOf: (shard: ShardRecord) => Epoch
   /** Told when a shard refuses this router's map as too old. */
   readonly onStale: (shard: ShardRecord, epochMin: Epoch) => void
+  /** Connections to the node that pools of other users hold: they count as well. */
+  readonly connectionsElsewhere: (node: NodeRecord) => number
 }
 
-/** A login to a node; the password is null for none. */
+/** A role of the databases other than that of the node records. */
+export interface ShardLogin {
+  readonly user: string
+  /** Of the last exchange with a client; asked for at every new connection. */
+  readonly keys: () => ScramKeys
+}
+
+/** A login to a node: a password, the keys of an exchange with a client of that role, or null for none. */
 export interface NodeLogin {
   readonly user: string
-  readonly password: string | null
+  readonly password: string | ScramKeys | null
 }
 
 /** A node of the shard with its pool. */
@@ -261,29 +276,59 @@ export class ShardAccess {
       limits,
       patient: node.role === 'primary',
       name: `${node.id} (${node.host}:${String(node.port)})`,
-      connectionsMax: () =>
-        Math.max(1, Math.floor(limits.connectionsPerNodeMax / Math.max(1, routersAlive()))),
-      open: (kind) => this.#open(node, kind),
+      connectionsMax: () => {
+        const own = Math.floor(limits.connectionsPerNodeMax / Math.max(1, routersAlive()))
+        return Math.max(1, own - this.#parts.connectionsElsewhere(node))
+      },
+      open: (kind, settings) => this.#open(node, kind, settings),
+      adapt: (session, settings) => this.#adapt(session, settings),
     })
   }
 
-  async #open(node: NodeRecord, kind: SessionKind): Promise<Session> {
+  async #adapt(session: Session, settings: SessionSettings): Promise<void> {
+    const { clock, limits } = this.#parts
+    const late = new FleetError('shard_unavailable', 'a connection did not take its settings in time')
+    const stop = clock.after(limits.connectTimeoutMs, () => {
+      session.connection.destroy(late)
+    })
+    try {
+      await exec(session.connection, settings.changesFrom(session.settings))
+      session.settings = settings
+    } finally {
+      stop()
+    }
+  }
+
+  async #open(node: NodeRecord, kind: SessionKind, settings: SessionSettings): Promise<Session> {
     const { clock, limits } = this.#parts
     const late = new AbortController()
     const stop = clock.after(limits.connectTimeoutMs, () => {
       late.abort(notInTime(node, limits.connectTimeoutMs))
     })
     try {
-      return await this.#openUntil(node, kind, late.signal)
+      const session = await this.#openUntil(node, kind, late.signal)
+      if (settings.key !== '') await this.#adaptNew(session, settings)
+      return session
     } finally {
       stop()
+    }
+  }
+
+  async #adaptNew(session: Session, settings: SessionSettings): Promise<void> {
+    try {
+      await this.#adapt(session, settings)
+    } catch (error) {
+      session.connection.destroy(toFleetError(error))
+      throw error
     }
   }
 
   async #openUntil(node: NodeRecord, kind: SessionKind, signal: AbortSignal): Promise<Session> {
     const { clock } = this.#parts
     const login = await this.#parts.login(node, signal)
-    const connection = await this.#connect(node, { kind, login, signal })
+    let session: Session | null = null
+    const onNotification = (notification: ServerNotification): void => session?.onNotification?.(notification)
+    const connection = await this.#connect(node, { kind, login, signal, onNotification })
     let epochMin: Epoch
     try {
       epochMin =
@@ -297,24 +342,34 @@ export class ShardAccess {
       throw error
     }
     const now = clock.monotonic()
-    const prepared = createPreparedStatements(connection)
-    return {
+    session = {
       connection,
-      prepared,
+      prepared: createPreparedStatements(connection),
+      statements: new ServerStatements(),
+      settings: noSettings,
+      onNotification: null,
       epochMin,
       idleSinceMs: now,
       lastEndMs: now,
       abandoned: 0,
       canceling: null,
       canceledHeadMs: null,
+      sharers: new Set(),
     }
+    return session
   }
 
   async #connect(
     node: NodeRecord,
-    { kind, login, signal }: { kind: SessionKind; login: NodeLogin; signal: AbortSignal },
+    wanted: {
+      kind: SessionKind
+      login: NodeLogin
+      signal: AbortSignal
+      onNotification: (notification: ServerNotification) => void
+    },
   ): Promise<ServerConnection> {
     const { clock, limits } = this.#parts
+    const { kind, login, signal, onNotification } = wanted
     try {
       return await connectServer(
         {
@@ -326,6 +381,7 @@ export class ShardAccess {
           applicationName: `${routerApplicationPrefix} ${this.#parts.routerId}`,
           startupSettings: kind === 'lane' ? laneSettings(limits) : sessionSettings,
           connectTimeoutMs: limits.connectTimeoutMs,
+          onNotification,
         },
         clock,
         signal,

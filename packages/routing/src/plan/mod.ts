@@ -1,5 +1,5 @@
 // Planning: from a statement text to the shard that answers it.
-export { StatementCache, type KnownStatement } from './cache.ts'
+export { StatementCache, type KnownStatement, type StatementCost } from './cache.ts'
 export type {
   Command,
   CommandOption,

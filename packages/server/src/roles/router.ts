@@ -28,6 +28,7 @@ import { createSecretResolver, type SecretResolver } from '../security/mod.ts'
 import { openCatalog, type OpenCatalog } from './catalog.ts'
 import { reachableHost, urlHost } from './loopback.ts'
 import { knownPort, runRole, type Role, type RoleParts } from './process.ts'
+import { wireOptions } from './wire-options.ts'
 
 /** Memory for plans of statements. */
 const planCacheBytesMax = 32 * 1024 * 1024
@@ -73,7 +74,13 @@ export async function buildRouter(
   const id = parseRouterId(choices.id ?? `router-${randomBytes(4).toString('hex')}`)
   const mapFile = await usableMapFile(choices.mapFile, log)
   const copy = mapFile === null ? null : await loadCopy(mapFile, log)
-  const options = routerOptions(parts, { id, mapFile, port: await knownPort(config, 'router.http-port') })
+  const wire = await wireOptions(config)
+  const options = routerOptions(parts, {
+    id,
+    mapFile,
+    port: await knownPort(config, 'router.http-port'),
+    wire,
+  })
   const port = createRouterPort(
     { store: catalog.store, clock, log },
     {
@@ -105,6 +112,7 @@ async function buildStaticRouter(parts: RoleParts, path: string): Promise<Role> 
     id,
     mapFile: null,
     port: await knownPort(config, 'router.http-port'),
+    wire: await wireOptions(config),
   })
   const port = await openStaticPort({ path, clock, log })
   parts.metrics.observedGauge(
@@ -137,7 +145,7 @@ function routerRole(
   const knowsMap = (signal: AbortSignal): Promise<unknown> =>
     copy === null || copy.keyspaces.length === 0 ? port.view.loaded(signal) : Promise.resolve()
   return {
-    services: [listening(router, options, { config, knowsMap })],
+    services: [listening(router, options, { config, log, knowsMap })],
     address: () => `http://${urlHost(options.host)}:${String(router.address.port)}`,
     close: () => Promise.resolve(),
     health: () => ({
@@ -161,10 +169,15 @@ function secretReader(secrets: SecretResolver): RouterDeps['readSecret'] {
 function listening(
   router: Router,
   { host, port }: RouterOptions,
-  parts: { readonly config: Config; readonly knowsMap: (signal: AbortSignal) => Promise<unknown> },
+  parts: {
+    readonly config: Config
+    readonly log: Logger
+    readonly knowsMap: (signal: AbortSignal) => Promise<unknown>
+  },
 ): Service {
   const ready = Promise.withResolvers<undefined>()
   const flag = parts.config.flagGiven('router.http-port') ?? flagOf('router.http-port')
+  const wireFlag = parts.config.flagGiven('router.wire-port') ?? flagOf('router.wire-port')
   return {
     name: 'router',
     ready: () => ready.promise,
@@ -174,6 +187,16 @@ function listening(
       } catch (error) {
         throw listenError(error, flag, host, port)
       }
+      try {
+        await router.listenWire()
+      } catch (error) {
+        throw listenError(error, wireFlag, host, parts.config.get('router.wire-port'))
+      }
+      const wirePort = String(router.wireAddress?.port ?? '')
+      parts.log.info(
+        { address: `${urlHost(host)}:${wirePort}` },
+        'the router listens for the Postgres protocol',
+      )
       parts.knowsMap(signal).then(
         () => {
           ready.resolve(undefined)
@@ -203,7 +226,7 @@ function recordOf({ config, clock, version }: RoleParts, options: RouterOptions)
 
 function routerOptions(
   { config, version }: RoleParts,
-  own: { readonly id: string; readonly mapFile: string | null; readonly port: number },
+  own: Pick<RouterOptions, 'id' | 'mapFile' | 'port' | 'wire'>,
 ): RouterOptions {
   const requestBytesMax = config.get('router.request-bytes-max')
   const resultBytesMax = config.get('router.result-bytes-max')

@@ -22,7 +22,7 @@ import type {
 import type { LocalGroup } from '../../local/mod.ts'
 import { createEngine } from '../../engine/mod.ts'
 import { exec, query } from '@fleetshard/routing/wire'
-import type { TestPostgres } from '../../engine/postgres/wire/testing.ts'
+import { testPassword, type TestPostgres } from '../../engine/postgres/wire/testing.ts'
 import { createMetrics, silentLogger, systemClock } from '../../runtime/mod.ts'
 import { executeLimitsDefault, type ExecuteLimits, type IdentityCheck } from '@fleetshard/routing/execute'
 import { testSnapshot } from '@fleetshard/routing/testing'
@@ -40,11 +40,15 @@ export interface TestRouterOptions {
   readonly query?: Partial<RouterOptions['query']>
   readonly endpoint?: Partial<RouterOptions['endpoint']>
   readonly options?: Partial<RouterOptions>
+  /** Over TCP as the role `owner`, whom the server asks for the password, in place of its socket. */
+  readonly tcp?: boolean
 }
 
 /** A running router with its databases. */
 export interface TestRouter extends AsyncDisposable {
   readonly url: string
+  /** Of the Postgres port. */
+  readonly wirePort: number
   readonly cluster: string
   snapshot(): KeyspaceSnapshot
   /** Gives the router a newer map. */
@@ -69,7 +73,10 @@ export async function startTestRouter(server: TestPostgres, wanted: TestRouterOp
   const prefix = `r${cluster.slice(0, 8)}`
   const database = (shard: ShardId): string => `${prefix}_${shard}`
   const plain = testSnapshot(wanted.shards, wanted.tables ?? [])
-  const shards = plain.shards.map((shard) => ({ ...shard, nodes: [nodeOf(server, database(shard.id))] }))
+  const shards = plain.shards.map((shard) => ({
+    ...shard,
+    nodes: [nodeOf(server, database(shard.id), wanted.tcp === true)],
+  }))
   for (const shard of shards) {
     await runOn(server, 'postgres', `create database ${database(shard.id)}`)
     if (wanted.identityCheck !== 'static') await claimFor(server, database(shard.id), { cluster, shard })
@@ -149,7 +156,8 @@ async function openRouter(wanted: TestRouterOptions, place: RouterPlace): Promis
     metrics,
     copy: null,
     identityCheck: wanted.identityCheck ?? 'claimed',
-    readSecret: (ref) => readFile(ref.replace(/^file:/, ''), 'utf8'),
+    readSecret: (ref) =>
+      ref.startsWith('file:') ? readFile(ref.slice('file:'.length), 'utf8') : Promise.resolve(testPassword),
     options: {
       ...optionsDefault,
       endpoint: { ...optionsDefault.endpoint, ...wanted.endpoint },
@@ -159,9 +167,11 @@ async function openRouter(wanted: TestRouterOptions, place: RouterPlace): Promis
     },
   })
   await router.listen()
+  await router.listenWire()
   const url = `http://127.0.0.1:${String(router.address.port)}`
   return {
     url,
+    wirePort: router.wireAddress?.port ?? 0,
     cluster,
     snapshot: () => current,
     replace(change) {
@@ -212,6 +222,18 @@ const optionsDefault: RouterOptions = {
     answerBytesTotalMax: 64 * 2 ** 20,
     slowReaderMs: 30_000,
   },
+  wire: {
+    host: '127.0.0.1',
+    port: 0,
+    limits: {
+      connectionsMax: 1_000,
+      connectionsPerAddressMax: 1_000,
+      loginTimeoutMs: 10_000,
+      messageBytesMax: 64 * 2 ** 20,
+    },
+    authentication: { kind: 'trust' },
+    certificate: null,
+  },
 }
 
 function targetOf(server: TestPostgres, database: string) {
@@ -225,13 +247,14 @@ function targetOf(server: TestPostgres, database: string) {
   } as const
 }
 
-function nodeOf(server: TestPostgres, database: string): NodeRecord {
+function nodeOf(server: TestPostgres, database: string, tcp: boolean): NodeRecord {
   const { password: _none, ...target } = targetOf(server, database)
   return {
     ...target,
+    ...(tcp ? { host: '127.0.0.1', user: 'owner' } : {}),
     id: parseNodeId(database),
     role: 'primary',
-    secretRef: null,
+    secretRef: tcp ? 'test:password' : null,
     region: null,
     zone: null,
     agent: null,

@@ -1,12 +1,17 @@
 // The passwords of nodes: asked for once, kept, and asked for again when a server refuses one. Those of the map are
 // fetched before anybody needs them, since the catalog may be away when somebody does.
 import { toFleetError, type Clock, type NodeRecord } from '@fleetshard/core'
-import type { NodeLogin } from '@fleetshard/routing/execute'
 import type { RouterPort } from '../../../catalog/router-port.ts'
 
 const catalogPrefix = 'catalog:'
 /** Pause after the catalog could not be asked. */
 const retryMs = 1_000
+
+/** A login by password, or by none. */
+interface PasswordLogin {
+  readonly user: string
+  readonly password: string | null
+}
 
 /** Passwords by secretRef. */
 export class Passwords {
@@ -34,7 +39,7 @@ export class Passwords {
   }
 
   /** The login that a node's record stands for. @throws as `get` */
-  async loginOf({ user, secretRef }: NodeRecord, signal: AbortSignal): Promise<NodeLogin> {
+  async loginOf({ user, secretRef }: NodeRecord, signal: AbortSignal): Promise<PasswordLogin> {
     return { user, password: secretRef === null ? null : await this.get(secretRef, signal) }
   }
 
