@@ -3,9 +3,16 @@ import { parseArgs } from 'node:util'
 import { formatReport, round, type Report, type Run } from './harness/report.ts'
 import { http } from './workloads/http.ts'
 import { lookup } from './workloads/lookup.ts'
+import { overload } from './workloads/overload.ts'
+import { wire } from './workloads/wire.ts'
 
 /** Workloads by name: one line each. */
-const WORKLOADS: Readonly<Record<string, (onRun: (run: Run) => void) => Promise<Report>>> = { lookup, http }
+const WORKLOADS: Readonly<Record<string, (onRun: (run: Run) => void) => Promise<Report>>> = {
+  lookup,
+  http,
+  wire,
+  overload,
+}
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
