@@ -39,7 +39,7 @@ type Rule = (message: Received, other: Received | undefined) => Received | null
 
 /** What each rule makes of a message before it is compared; null leaves it out. `parameter-order` sorts instead. */
 const rules: Readonly<Record<string, Rule>> = {
-  login: (message) => (message.letter === 'R' ? { ...message, bytes: Buffer.from('R') } : message),
+  login: (message) => (message.letter === 'R' ? null : message),
   'backend-key': (message) => (message.letter === 'K' ? { ...message, bytes: Buffer.from('K') } : message),
   'own-parameters': (message) =>
     message.letter === 'S' && message.bytes.includes('fleetshard.', 5) ? null : message,

@@ -155,9 +155,12 @@ export class RawConnection implements AsyncDisposable {
   }
 
   /** What comes until `enough` is true of it, the connection ends, or time is up; the rest is kept for later. */
-  async read(enough: (received: readonly Received[]) => boolean): Promise<readonly Received[]> {
+  async read(
+    enough: (received: readonly Received[]) => boolean,
+    withinMs = answerMsMax,
+  ): Promise<readonly Received[]> {
     const taken: Received[] = []
-    const deadline = performance.now() + answerMsMax
+    const deadline = performance.now() + withinMs
     while (!enough(taken) && taken.at(-1)?.letter !== connectionEnd) {
       const next = this.#arrived.shift()
       if (next !== undefined) taken.push(next)

@@ -13,7 +13,15 @@ export interface Direct extends AsyncDisposable {
   /** Puts the rows back as cases expect them. */
   readonly reset: () => Promise<void>
   readonly isRunning: (text: string) => Promise<boolean>
+  /**
+   * What sessions besides its own still do a while after their clients have gone, as `state: statement`; they are
+   * ended. Empty where all are idle.
+   */
+  readonly leftOver: () => Promise<readonly string[]>
 }
+
+const leftOverMsMax = 3_000
+const pollMs = 20
 
 /** Starts a cluster of one shard on the embedded Postgres, or on that of the folder. */
 export async function startDirect(pgBin: string | null): Promise<Direct> {
@@ -55,11 +63,27 @@ export async function openWorld(url: string): Promise<Direct> {
       )
       return found.rowCount !== 0
     },
+    async leftOver() {
+      const deadline = performance.now() + leftOverMsMax
+      for (;;) {
+        const { rows } = await client.query<{ pid: number; what: string }>(busySessions)
+        if (rows.length === 0) return []
+        if (performance.now() > deadline) {
+          for (const { pid } of rows) await client.query('SELECT pg_terminate_backend($1)', [pid])
+          return rows.map(({ what }) => what)
+        }
+        await new Promise((resolve) => setTimeout(resolve, pollMs))
+      }
+    },
     async [Symbol.asyncDispose]() {
       await client.end()
     },
   }
 }
+
+const busySessions = `SELECT pid, state || ': ' || query AS what FROM pg_stat_activity
+  WHERE pid <> pg_backend_pid() AND usename = current_user AND datname = current_database()
+    AND backend_type = 'client backend' AND state <> 'idle'`
 
 /** Connection string of a server of the cluster, as the role that owns its database. */
 export function nodeUrl(cluster: Cluster, nodeId: string): string {
