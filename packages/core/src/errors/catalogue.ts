@@ -428,6 +428,14 @@ export const ERRORS = {
     cause: 'The request has no token, or one that is not valid.',
     remedy: 'Send a valid token as `authorization: Bearer <token>`.',
   },
+  login_refused: {
+    status: 401,
+    sqlstate: '28P01',
+    retryable: false,
+    title: 'The login failed',
+    cause: 'The user does not exist, may not log in, or the password is another one.',
+    remedy: 'Check user and password; roles and their SCRAM secrets must be the same on every shard.',
+  },
   agent_unavailable: {
     status: 503,
     sqlstate: '57P03',

@@ -1,6 +1,14 @@
 // What must hold before a statement is sent: checks against the map, the shard's state and what its database says.
-import { FleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
-import { keyOf, keysOf, placeStatement, planOf, type StatementFacts } from '../plan/mod.ts'
+import { FleetError, type ShardMap, type ShardRecord, type TableRecord } from '@fleetshard/core'
+import {
+  bareNameOf,
+  isNamed,
+  keysOf,
+  keysOfSlot,
+  placeStatement,
+  planOf,
+  type StatementFacts,
+} from '../plan/mod.ts'
 import type { StatementCall, TransactionCall } from './executor.ts'
 import { readerIn, widthKey, type SchemaFacts } from './schema-facts.ts'
 import type { Session } from './session.ts'
@@ -41,7 +49,10 @@ export function refuseState(shard: ShardRecord, facts: StatementFacts): void {
 }
 
 /** What is checked of a statement by what the database says. */
-export type CheckedCall = Pick<StatementCall, 'known' | 'params' | 'shardKey'>
+export type CheckedCall = Pick<
+  StatementCall,
+  'known' | 'params' | 'literals' | 'shardKey' | 'shardId' | 'target'
+>
 
 /**
  * With several shards: what reaches rows that the statement does not name, and keys that the column would cut.
@@ -49,7 +60,7 @@ export type CheckedCall = Pick<StatementCall, 'known' | 'params' | 'shardKey'>
  */
 export function refuseHidden(call: CheckedCall, map: ShardMap, facts: SchemaFacts): void {
   if (map.owners.length <= 1) return
-  const reader = call.shardKey === undefined ? readerIn(call.known.facts, facts) : null
+  const reader = !isNamed(call.known, call) ? readerIn(call.known.facts, facts) : null
   if (reader !== null) {
     throw new FleetError('shard_key_required', `the function ${reader} may read rows of other shards`, {
       hint: 'send shard_key with the statement: the function then sees the rows of that shard',
@@ -70,32 +81,36 @@ export function refuseHidden(call: CheckedCall, map: ShardMap, facts: SchemaFact
 const characters = (text: string): number => Array.from(text).length
 
 /** Postgres cuts blanks at the end of a text that is too long for its varchar column, and stores another key. */
-function refuseCutKeys({ known, params }: CheckedCall, map: ShardMap, facts: SchemaFacts): void {
-  const keys = keysOf(planOf(known, map))
-  if (keys?.inserted !== true || keys.table.keyType !== 'text') return
-  for (const slot of keys.slots) {
-    const key = keyOf(slot, params, 'text')
-    if (!key.endsWith(' ')) continue
-    const name = known.facts.tables.find(({ written }) => written)?.name ?? ''
-    const width = facts.widths.get(widthKey(name, keys.table.keyColumn ?? ''))
-    if (width === undefined || characters(key) <= width) continue
-    throw new FleetError(
-      'invalid_shard_key',
-      'the shard key ends with blanks that its column has no room for',
-      {
-        hint: 'leave out the blanks at its end',
-      },
-    )
+function refuseCutKeys(call: CheckedCall, map: ShardMap, facts: SchemaFacts): void {
+  for (const { table, slots, inserted } of keysOf(planOf(call.known, map))) {
+    if (!inserted || table.keyType !== 'text') continue
+    for (const slot of slots) {
+      for (const key of keysOfSlot(slot, call, 'text')) refuseCutKey(key, table, facts)
+    }
   }
+}
+
+function refuseCutKey(key: string, table: TableRecord, facts: SchemaFacts): void {
+  if (!key.endsWith(' ')) return
+  const width = facts.widths.get(widthKey(bareNameOf(table), table.keyColumn ?? ''))
+  if (width === undefined || characters(key) <= width) return
+  throw new FleetError(
+    'invalid_shard_key',
+    'the shard key ends with blanks that its column has no room for',
+    {
+      hint: 'leave out the blanks at its end',
+    },
+  )
 }
 
 /** The one shard of all statements. @throws FleetError as `placeStatement` */
 export function placeTogether(call: TransactionCall, map: ShardMap): ShardRecord {
   let shard: ShardRecord | null = null
   for (const { known, params } of call.statements) {
-    const free = call.shardKey === undefined && map.owners.length > 1 && planOf(known, map).kind === 'any'
+    const request = { shardKey: call.shardKey, shardId: call.shardId, params }
+    const free = !isNamed(known, request) && map.owners.length > 1 && planOf(known, map).kind === 'any'
     if (free) continue
-    const owner = placeStatement(known, map, { shardKey: call.shardKey, params })
+    const owner = placeStatement(known, map, request)
     if (shard !== null && shard.id !== owner.id) {
       throw new FleetError(
         'cross_shard',
@@ -110,5 +125,6 @@ export function placeTogether(call: TransactionCall, map: ShardMap): ShardRecord
   const [first] = call.statements
   if (shard !== null) return shard
   if (first === undefined) throw new FleetError('invalid_request', 'the transaction has no statements')
-  return placeStatement(first.known, map, { shardKey: call.shardKey, params: first.params })
+  const { known, params } = first
+  return placeStatement(known, map, { shardKey: call.shardKey, shardId: call.shardId, params })
 }

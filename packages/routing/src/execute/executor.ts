@@ -1,7 +1,14 @@
 // Runs statements on the shard that owns them: chooses the node, a lane or a session of its own, and after a fault
 // decides whether a statement may be sent again. Knows no HTTP.
 import { FleetError, isFleetError, type Clock, type ShardMap, type ShardRecord } from '@fleetshard/core'
-import { keyParametersOf, planOf, placeStatement, type KnownStatement } from '../plan/mod.ts'
+import {
+  keyParametersOf,
+  planOf,
+  placeStatement,
+  type KnownStatement,
+  type Literals,
+  type RouteTarget,
+} from '../plan/mod.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import {
   placeTogether,
@@ -11,7 +18,7 @@ import {
   refuseOldMap,
   refuseState,
 } from './checks.ts'
-import { laneMeanMsMax, laneResultBytesMax } from './limits.ts'
+import { isCheap, learnCost } from './cost.ts'
 import { checkParameterCount } from './parameters.ts'
 import { leftBy, mayShareLane, mayWrite, type SchemaFacts } from './schema-facts.ts'
 import {
@@ -53,7 +60,14 @@ export interface StatementCall {
   readonly known: KnownStatement
   readonly params: readonly unknown[]
   readonly consumer: RowsConsumer
-  readonly shardKey: string | number | undefined
+  readonly shardKey?: string | number | undefined
+  /** The shard that the caller names instead, by id or name. */
+  readonly shardId?: string | undefined
+  /** Where the session sends the call. */
+  readonly target?: RouteTarget | undefined
+  /** Of a lexed statement: its own text and literals, since `known` has those of another. */
+  readonly text?: string | undefined
+  readonly literals?: Literals | undefined
   readonly consistency: 'strong' | 'eventual'
   readonly readOnly: boolean
   /** The keyspace's map as it is now; asked again at every attempt. */
@@ -72,7 +86,8 @@ export interface StatementAnswer {
 /** Statements of a client that happen together or not at all. */
 export interface TransactionCall {
   readonly statements: readonly Pick<StatementCall, 'known' | 'params' | 'consumer'>[]
-  readonly shardKey: string | number | undefined
+  readonly shardKey?: string | number | undefined
+  readonly shardId?: string | undefined
   readonly options: TransactionOptions
   readonly map: () => ShardMap
   readonly cancellation: Cancellation
@@ -85,10 +100,6 @@ export interface TransactionAnswer extends Omit<StatementAnswer, 'rowCount'> {
 
 /** A statement is sent at most this often. */
 const attemptsMax = 3
-
-/** Weight of a run that was faster, and of one that was slower, than what is known of the statement. */
-const fasterWeight = 0.3
-const slowerWeight = 0.02
 
 /** What a statement does by the names of a database. */
 interface Traits {
@@ -193,7 +204,7 @@ export class Executor {
       refuseHidden(call, map, facts)
       node = this.#node(trial, its.shares)
       const ran = await this.#run(trial, node, { traits: its, facts })
-      learn(call.known, ran.ended)
+      if (ran.ended.end.kind === 'completed') learnCost(call.known.cost, ran.ended)
       if (!last && this.#mayRepeat(trial, ran, { node, writes: its.writes })) return null
       const { rowCount } = endOrThrow(ran.ended.end, its.writes)
       return { shard, node: node.node.id, epoch: map.epoch, rowCount }
@@ -218,7 +229,7 @@ export class Executor {
     const { cancellation } = call
     const role = node.role === 'primary' ? 'primary' : 'replica'
     const work = workOf(call, map, how.facts)
-    if (how.traits.shares && !trial.noLane && isCheap(call.known)) {
+    if (how.traits.shares && !trial.noLane && isCheap(call.known.cost)) {
       const lane = await pool.lane(cancellation)
       if (lane !== null) {
         refuseOldMap(lane, map)
@@ -282,7 +293,7 @@ export class Executor {
     try {
       const facts = await access.schemaFacts(call.cancellation)
       for (const statement of call.statements)
-        refuseHidden({ ...statement, shardKey: call.shardKey }, map, facts)
+        refuseHidden({ ...statement, shardKey: call.shardKey, shardId: call.shardId }, map, facts)
       node = access.primary()
       const lefts = call.statements.map(({ known }) => traitsOf(known, facts).leaves)
       const left = lefts.find((one) => one === 'more') ?? lefts.find((one) => one === 'state') ?? 'nothing'
@@ -363,13 +374,13 @@ function at(error: unknown, shard: ShardRecord, node: NodeAccess | null): unknow
 const laneStates = new Set(['25006', '55P03', '57014'])
 
 function workOf(
-  call: Pick<StatementCall, 'known' | 'params' | 'consumer'>,
+  call: Pick<StatementCall, 'known' | 'text' | 'params' | 'consumer'>,
   map: ShardMap,
   facts: SchemaFacts,
 ): StatementWork {
   const { kind } = call.known.facts
   return {
-    text: call.known.text,
+    text: call.text ?? call.known.text,
     params: call.params,
     consumer: call.consumer,
     commitsAtSync: kind === 'read' || kind === 'locking' || kind === 'write',
@@ -377,19 +388,4 @@ function workOf(
     domains: facts.domains,
     looksFirst: kind === 'write',
   }
-}
-
-const isCheap = ({ cost }: KnownStatement): boolean =>
-  !cost.large && cost.meanMs !== null && cost.meanMs < laneMeanMsMax
-
-/**
- * Follows the low end of what a statement takes: on a busy machine most runs are slow for reasons that are not the
- * statement's own.
- */
-function learn({ cost }: KnownStatement, { end, bytes, serverMs }: WorkEnd): void {
-  if (end.kind !== 'completed') return
-  if (bytes > laneResultBytesMax) cost.large = true
-  const known = cost.meanMs
-  cost.meanMs =
-    known === null ? serverMs : known + (serverMs - known) * (serverMs < known ? fasterWeight : slowerWeight)
 }

@@ -45,3 +45,5 @@ export const preparedTextMax = 64 * 1024
 export const cancelAgainMs = 250
 /** How long a cancelled statement may take to end before its connection is destroyed. */
 export const cancelGraceMs = 2_000
+/** Sets of lanes to one node, one for each kind of session settings; the sessions of others take exclusive connections. */
+export const laneSetsMax = 8

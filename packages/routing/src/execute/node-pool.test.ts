@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import { executeLimitsDefault, type ExecuteLimits } from './limits.ts'
 import { NodePool } from './node-pool.ts'
+import { noSettings } from './session-settings.ts'
 import type { Session, SessionKind } from './session.ts'
 
 class HandClock implements Clock {
@@ -64,7 +65,7 @@ function fakeSession(): FakeSession {
     },
     destroy: end,
   })
-  const session = { connection, abandoned: 0, idleSinceMs: 0 } as unknown as Session
+  const session = { connection, abandoned: 0, idleSinceMs: 0, settings: noSettings } as unknown as Session
   return { session, at, end }
 }
 
@@ -91,6 +92,10 @@ function makePool(limits: Partial<ExecuteLimits> = {}, patient = true) {
       made.push(fake)
       opened.push(kind)
       return Promise.resolve(fake.session)
+    },
+    adapt(session, settings) {
+      session.settings = settings
+      return Promise.resolve()
     },
   })
   return { pool, clock, made, opened, node }

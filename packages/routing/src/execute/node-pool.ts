@@ -3,8 +3,9 @@
 import { FleetError, type Clock } from '@fleetshard/core'
 import type { RoutingLog } from '../log.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
-import { laneHeadMsMax, type ExecuteLimits } from './limits.ts'
-import type { Session, SessionKind } from './session.ts'
+import { laneHeadMsMax, laneSetsMax, type ExecuteLimits } from './limits.ts'
+import { noSettings, type SessionSettings } from './session-settings.ts'
+import type { LaneSharer, Session, SessionKind } from './session.ts'
 
 /** What a pool is made of. */
 export interface NodePoolParts {
@@ -19,7 +20,9 @@ export interface NodePoolParts {
   /** Callers wait some time for a node that is gone; otherwise they are told at once, since there are others. */
   readonly patient: boolean
   /** Connects and checks. @throws FleetError `shard_unavailable`, `stale_map`, `wrong_database` */
-  readonly open: (kind: SessionKind) => Promise<Session>
+  readonly open: (kind: SessionKind, settings: SessionSettings) => Promise<Session>
+  /** Brings an idle session to these settings. @throws FleetError what the server says; the session stays usable */
+  readonly adapt: (session: Session, settings: SessionSettings) => Promise<void>
 }
 
 interface Waiter {
@@ -51,7 +54,9 @@ export class NodePool {
   readonly #idle: Session[] = []
   readonly #lent = new Set<Session>()
   readonly #waiters = { lane: new Set<Waiter>(), exclusive: new Set<Waiter>() }
-  readonly #opening = { lane: 0, exclusive: 0 }
+  /** Of each lane that is being opened the key of its settings. */
+  readonly #openingLanes: string[] = []
+  #openingExclusive = 0
   #down: Down | null = null
   #closed: FleetError | null = null
   #stopRetry: (() => void) | null = null
@@ -69,6 +74,11 @@ export class NodePool {
     return { lanes: this.#lanes.length, idle: this.#idle.length, lent: this.#lent.size, waiting, inFlight }
   }
 
+  /** The shared connections, for whoever wants to look at them. */
+  get lanes(): readonly Session[] {
+    return this.#lanes
+  }
+
   /** False while the last attempt to connect failed and the pause after it is not over. */
   get isUp(): boolean {
     return this.#down === null || this.#down.untilMs <= this.#parts.clock.monotonic()
@@ -79,15 +89,41 @@ export class NodePool {
    * @throws FleetError (the promise) `overloaded`, `shard_unavailable`, the cancellation's reason
    */
   lane(cancellation: Cancellation): Session | null | Promise<Session | null> {
-    const lane = this.#laneWithRoom()
+    const lane = this.#laneWithRoom(noSettings)
     if (lane !== null) return lane
     return this.#isNoLaneToWaitFor() ? null : this.#wait('lane', cancellation)
   }
 
+  /**
+   * A lane of the set with these settings that has room now, or null. One is opened in the background where that may
+   * help those who come next.
+   */
+  laneNow(settings: SessionSettings): Session | null {
+    const lane = this.#laneWithRoom(settings)
+    if (lane === null && this.#canOpen('lane', settings) && !this.#openingLanes.includes(settings.key)) {
+      void this.#open('lane', settings)
+    }
+    return lane ?? this.#anyLane(settings)
+  }
+
+  /** While another lane is being opened the ones with room serve. */
+  #anyLane(settings: SessionSettings): Session | null {
+    const { laneInFlightMax } = this.#parts.limits
+    const open = this.#lanes.find(
+      (lane) =>
+        lane.settings.key === settings.key &&
+        lane.connection.state === 'open' &&
+        lane.connection.inFlight < laneInFlightMax &&
+        !this.#isHeldUp(lane),
+    )
+    return open ?? null
+  }
+
   #isNoLaneToWaitFor(): boolean {
-    if (this.#canOpen('lane')) return false
-    if (this.#lanes.length === 0) return this.#opening.lane === 0
-    return this.#lanes.every((held) => this.#isHeldUp(held))
+    if (this.#canOpen('lane', noSettings)) return false
+    const lanes = this.#lanes.filter(({ settings }) => settings.key === '')
+    if (lanes.length === 0) return this.#openingLanes.every((key) => key !== '')
+    return lanes.every((held) => this.#isHeldUp(held))
   }
 
   /** To be called when a statement in a lane has ended: lets waiting ones in. */
@@ -95,21 +131,56 @@ export class NodePool {
     const waiters = this.#waiters.lane
     if (waiters.size === 0) return
     for (const waiter of waiters) {
-      const lane = this.#laneWithRoom()
+      const lane = this.#laneWithRoom(noSettings)
       if (lane === null && !this.#isNoLaneToWaitFor()) return
       waiters.delete(waiter)
       waiter.give(lane)
     }
   }
 
-  /** A session for one borrower. @throws as `lane` */
-  borrow(cancellation: Cancellation): Session | Promise<Session> {
-    for (let session = this.#idle.pop(); session !== undefined; session = this.#idle.pop()) {
+  /**
+   * A session for one borrower, set to these settings.
+   * @throws as `lane`, and what the server says of a setting
+   */
+  borrow(cancellation: Cancellation, settings: SessionSettings = noSettings): Session | Promise<Session> {
+    for (let session = this.#takeIdle(settings); session !== undefined; session = this.#takeIdle(settings)) {
       if (session.connection.state !== 'open') continue
       this.#lent.add(session)
-      return session
+      return session.settings.key === settings.key ? session : this.#adapted(session, settings)
     }
-    return this.#wait('exclusive', cancellation) as Promise<Session>
+    return this.#wait('exclusive', cancellation).then((session) => {
+      const given = session as Session
+      return given.settings.key === settings.key ? given : this.#adapted(given, settings)
+    })
+  }
+
+  /** The last used with these settings, else the last used. */
+  #takeIdle(settings: SessionSettings): Session | undefined {
+    const index = this.#idle.findLastIndex((session) => session.settings.key === settings.key)
+    return index < 0 ? this.#idle.pop() : this.#idle.splice(index, 1)[0]
+  }
+
+  async #adapted(session: Session, settings: SessionSettings): Promise<Session> {
+    try {
+      await this.#parts.adapt(session, settings)
+      return session
+    } catch (error) {
+      this.giveBack(session)
+      throw error
+    }
+  }
+
+  /**
+   * Takes a lane away from all others, whose reads are sent again elsewhere. It is the caller's, who must close its
+   * connection when he is done.
+   */
+  detachLane(session: Session, by: LaneSharer): void {
+    const index = this.#lanes.indexOf(session)
+    if (index < 0) return
+    this.#lanes.splice(index, 1)
+    this.#lent.add(session)
+    for (const sharer of session.sharers) if (sharer !== by) sharer.moveAway()
+    this.laneAdvanced()
   }
 
   /** Gives a borrowed session back. It must be idle, outside a transaction, and clean. */
@@ -138,7 +209,10 @@ export class NodePool {
 
   /** The schema has changed: statements are prepared anew on every connection. */
   renewStatements(): void {
-    for (const session of [...this.#lanes, ...this.#idle, ...this.#lent]) session.prepared.renew()
+    for (const session of [...this.#lanes, ...this.#idle, ...this.#lent]) {
+      session.prepared.renew()
+      session.statements.renew()
+    }
   }
 
   /**
@@ -158,15 +232,16 @@ export class NodePool {
     stop()
   }
 
-  #laneWithRoom(): Session | null {
+  #laneWithRoom(settings: SessionSettings): Session | null {
     let best: Session | null = null
     for (const lane of this.#lanes) {
+      if (lane.settings.key !== settings.key) continue
       const { inFlight, state } = lane.connection
       if (state !== 'open' || inFlight >= this.#parts.limits.laneInFlightMax || this.#isHeldUp(lane)) continue
       if (best === null || inFlight < best.connection.inFlight) best = lane
     }
     // A second lane is opened while the first still has room, as soon as statements pile up in it.
-    return best !== null && best.connection.inFlight > 0 && this.#canOpen('lane') ? null : best
+    return best !== null && best.connection.inFlight > 0 && this.#canOpen('lane', settings) ? null : best
   }
 
   #isHeldUp(lane: Session): boolean {
@@ -175,15 +250,24 @@ export class NodePool {
     return since !== null && this.#parts.clock.monotonic() - since > laneHeadMsMax
   }
 
-  #canOpen(kind: SessionKind): boolean {
+  #canOpen(kind: SessionKind, settings: SessionSettings): boolean {
     if (this.#closed !== null || !this.isUp) return false
-    const { lane, exclusive } = this.#opening
-    // One connection at least is left to those who need one of their own.
-    const lanesMax = Math.min(this.#parts.limits.lanesPerNodeMax, this.#parts.connectionsMax() - 1)
-    if (kind === 'lane' && this.#lanes.length + lane >= lanesMax) return false
-    if (lane + exclusive >= this.#parts.limits.openingMax) return false
-    const total = this.#lanes.length + this.#idle.length + this.#lent.size + lane + exclusive
+    if (kind === 'lane' && !this.#isLaneAllowed(settings)) return false
+    const opening = this.#openingLanes.length + this.#openingExclusive
+    if (opening >= this.#parts.limits.openingMax) return false
+    const total = this.#lanes.length + this.#idle.length + this.#lent.size + opening
     return total < this.#parts.connectionsMax()
+  }
+
+  /** One connection at least, and where there are sets of lanes half of all, is left to those who need one alone. */
+  #isLaneAllowed({ key }: SessionSettings): boolean {
+    const max = this.#parts.connectionsMax()
+    const { lanesPerNodeMax } = this.#parts.limits
+    const keys = [...this.#lanes.map(({ settings }) => settings.key), ...this.#openingLanes]
+    if (keys.filter((one) => one === key).length >= Math.min(lanesPerNodeMax, max - 1)) return false
+    if (key === '') return true
+    const sets = new Set(keys).add('').add(key)
+    return sets.size <= laneSetsMax && keys.length < max / 2
   }
 
   #wait(kind: SessionKind, cancellation: Cancellation): Promise<Session | null> {
@@ -238,9 +322,8 @@ export class NodePool {
   }
 
   get #sessions(): number {
-    return (
-      this.#lanes.length + this.#idle.length + this.#lent.size + this.#opening.lane + this.#opening.exclusive
-    )
+    const opening = this.#openingLanes.length + this.#openingExclusive
+    return this.#lanes.length + this.#idle.length + this.#lent.size + opening
   }
 
   #overloaded(message: string): FleetError {
@@ -249,27 +332,37 @@ export class NodePool {
 
   #openWanted(): void {
     if (this.#closed !== null) return
-    if (this.#waiters.lane.size > 0 && this.#canOpen('lane') && this.#opening.lane === 0)
-      void this.#open('lane')
-    while (this.#waiters.exclusive.size > this.#opening.exclusive && this.#canOpen('exclusive')) {
-      void this.#open('exclusive')
+    const wantsLane = this.#waiters.lane.size > 0 && !this.#openingLanes.includes('')
+    if (wantsLane && this.#canOpen('lane', noSettings)) void this.#open('lane', noSettings)
+    while (this.#waiters.exclusive.size > this.#openingExclusive && this.#canOpen('exclusive', noSettings)) {
+      void this.#open('exclusive', noSettings)
     }
   }
 
-  async #open(kind: SessionKind): Promise<void> {
-    this.#opening[kind] += 1
+  async #open(kind: SessionKind, settings: SessionSettings): Promise<void> {
+    const opened = this.#beginOpening(kind, settings)
     try {
-      const session = await this.#parts.open(kind)
-      this.#opening[kind] -= 1
+      const session = await this.#parts.open(kind, settings)
+      opened()
       this.#down = null
       this.#admit(session, kind)
     } catch (error) {
-      this.#opening[kind] -= 1
+      opened()
+      if (settings.key !== '' && error instanceof FleetError && error.code === 'sql_error') return
       this.#openFailed(
         error instanceof FleetError
           ? error
           : new FleetError('internal', 'connecting failed', { cause: error }),
       )
+    }
+  }
+
+  #beginOpening(kind: SessionKind, { key }: SessionSettings): () => void {
+    if (kind === 'lane') this.#openingLanes.push(key)
+    else this.#openingExclusive += 1
+    return () => {
+      if (kind === 'lane') this.#openingLanes.splice(this.#openingLanes.indexOf(key), 1)
+      else this.#openingExclusive -= 1
     }
   }
 
@@ -283,6 +376,7 @@ export class NodePool {
     }
     if (kind === 'lane') {
       this.#lanes.push(session)
+      this.#scheduleReaper()
       this.laneAdvanced()
       return
     }
@@ -349,6 +443,16 @@ export class NodePool {
     const oldest = this.#parts.clock.monotonic() - this.#parts.limits.idleMs
     while (this.#idle[0] !== undefined && this.#idle[0].idleSinceMs < oldest)
       void this.#idle.shift()?.connection.close()
-    if (this.#idle.length > 0) this.#scheduleReaper()
+    const unused = this.#lanes.filter(
+      ({ settings, lastEndMs, connection }) =>
+        settings.key !== '' && connection.inFlight === 0 && lastEndMs < oldest,
+    )
+    for (const lane of unused) {
+      this.#lanes.splice(this.#lanes.indexOf(lane), 1)
+      this.#lent.add(lane)
+      void lane.connection.close()
+    }
+    if (this.#idle.length > 0 || this.#lanes.some(({ settings }) => settings.key !== ''))
+      this.#scheduleReaper()
   }
 }

@@ -31,6 +31,16 @@ const KEY_TYPES: Readonly<Record<KeyType, readonly number[]>> = {
   bytea: [bytea],
 }
 
+/** OIDs of the arrays of those types. */
+const LIST_TYPES: Readonly<Record<KeyType, readonly number[]>> = {
+  text: [1009, 1015],
+  int2: [1005, 1007, 1016],
+  int4: [1005, 1007, 1016],
+  int8: [1005, 1007, 1016],
+  uuid: [2951],
+  bytea: [1001],
+}
+
 /**
  * Another place of the statement may give a parameter a type of its own (`values ($1::int, $1)`), by which the
  * column would get another text than the one that has decided the shard.
@@ -41,9 +51,9 @@ export function checkKeyTypes(
   types: readonly number[],
   domains: ReadonlyMap<number, number>,
 ): void {
-  for (const { index, type } of keys) {
+  for (const { index, type, list } of keys) {
     const oid = types[index] ?? 0
-    if (KEY_TYPES[type].includes(domains.get(oid) ?? oid)) continue
+    if ((list ? LIST_TYPES : KEY_TYPES)[type].includes(domains.get(oid) ?? oid)) continue
     throw new FleetError(
       'statement_refused',
       `$${String(index + 1)} is a shard key of type ${type}, but the statement reads it as another type`,

@@ -6,7 +6,8 @@ import type { KeyParameter } from '../plan/mod.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import { cancelAgainMs, cancelGraceMs, preparedTextMax } from './limits.ts'
 import { checkKeyTypes, encodeParameters } from './parameters.ts'
-import type { Session } from './session.ts'
+import type { LaneSharer, Session } from './session.ts'
+import { noSettings } from './session-settings.ts'
 import { StatementRun, type RowsConsumer, type RunEnd } from './statement-run.ts'
 
 /** One statement to run. */
@@ -82,7 +83,7 @@ export async function runAlone(
 }
 
 /** Asks Postgres to cancel what the session runs; `settled` tells when the request can't hit anything later. */
-function requestCancel(session: Session): void {
+export function requestCancel(session: Session): void {
   const before = session.canceling
   const asked = session.connection.cancel({ timeoutMs: cancelRequestTimeoutMs }).then(
     () => true,
@@ -155,11 +156,20 @@ export async function runInLane(
     return submit(parts, session, { work, params, giveUp: noop }, (started) => (run = started))
   })()
   return new Promise((resolve, reject) => {
+    const sharer: LaneSharer = {
+      moveAway() {
+        const error = new FleetError('shard_unavailable', 'the lane was taken by a slow reader')
+        run?.abandon(error)
+        resolve({ end: { kind: 'lost', error, outcome: 'aborted' }, bytes: 0, serverMs: 0 })
+      },
+    }
+    session.sharers.add(sharer)
     cancellation.whenCancelled((reason) => {
       run?.abandon(reason)
       abandonInLane(parts, session, running, onFree)
       resolve(errorEnd(reason))
     })
+    void running.catch(noop).then(() => session.sharers.delete(sharer))
     running.then(
       (ended) => {
         if (cancellation.reason === null) cancellation.whenCancelled(null)
@@ -174,7 +184,7 @@ export async function runInLane(
 }
 
 /** Keeps others out of the lane until the statement has ended, and sees to it that it does. */
-function abandonInLane(
+export function abandonInLane(
   parts: WorkParts,
   session: Session,
   running: Promise<unknown>,
@@ -274,6 +284,8 @@ export async function cleanSession(parts: WorkParts, session: Session): Promise<
   try {
     await exec(session.connection, 'discard all')
     session.prepared.clear()
+    session.statements.clear()
+    session.settings = noSettings
     return true
   } catch (error) {
     session.connection.destroy(

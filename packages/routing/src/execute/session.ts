@@ -1,7 +1,19 @@
 // A connection to a shard's node as the pools hold it: checked against the shard's state when it was made, with the
 // statements prepared on it.
 import type { Epoch } from '@fleetshard/core'
-import type { PreparedStatements, ServerConnection } from '../wire/mod.ts'
+import type {
+  PreparedStatements,
+  ServerConnection,
+  ServerNotification,
+  ServerStatements,
+} from '../wire/mod.ts'
+import type { SessionSettings } from './session-settings.ts'
+
+/** A read under way in a lane. */
+export interface LaneSharer {
+  /** The lane belongs to somebody else from now on: the read is to be sent again elsewhere. */
+  moveAway(): void
+}
 
 /** One server connection with what belongs to it. */
 export interface Session {
@@ -12,6 +24,12 @@ export interface Session {
    */
   readonly epochMin: Epoch
   readonly prepared: PreparedStatements
+  /** Statements of clients of the wire protocol. */
+  readonly statements: ServerStatements
+  /** What the connection is set to. Whoever changes settings on it says so here. */
+  settings: SessionSettings
+  /** Who has borrowed it and wants to hear of notifications. */
+  onNotification: ((notification: ServerNotification) => void) | null
   /** `clock.monotonic()` when it was last put back. */
   idleSinceMs: number
   /** `clock.monotonic()` when the last statement on it ended. */
@@ -20,6 +38,8 @@ export interface Session {
   abandoned: number
   /** Requests to cancel that are under way; false when one of them has failed. */
   canceling: Promise<boolean> | null
+  /** Of a lane: the reads under way in it. */
+  readonly sharers: Set<LaneSharer>
   /** `headSinceMs` of the statement in a lane that was cancelled last. */
   canceledHeadMs: number | null
 }

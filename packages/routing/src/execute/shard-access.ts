@@ -1,20 +1,32 @@
 // The way to one shard: a pool for each of its nodes, made and checked by the shard's record, and what its database
 // says about functions and tables.
-import { FleetError, type Clock, type Epoch, type NodeRecord, type ShardRecord } from '@fleetshard/core'
+import {
+  FleetError,
+  toFleetError,
+  type Clock,
+  type Epoch,
+  type NodeRecord,
+  type ShardRecord,
+} from '@fleetshard/core'
 import { parseShardState, routerApplicationPrefix, shardStateCheck } from '../shard-state.ts'
 import {
   connectServer,
   createPreparedStatements,
+  exec,
   query,
+  ServerStatements,
   type QueryResult,
   type ServerConnection,
+  type ServerNotification,
 } from '../wire/mod.ts'
+import type { ScramKeys } from '../pgwire/mod.ts'
 import type { RoutingLog } from '../log.ts'
 import { Cancellation, type DeadlineSweeper } from './cancellation.ts'
 import type { ExecuteLimits } from './limits.ts'
 import { NodePool } from './node-pool.ts'
 import { loadSchemaFacts, type SchemaFacts } from './schema-facts.ts'
 import type { Session, SessionKind } from './session.ts'
+import { noSettings, type SessionSettings } from './session-settings.ts'
 
 /** What the ways to all shards share. */
 export interface ShardAccessParts {
@@ -35,6 +47,17 @@ export interface ShardAccessParts {
   readonly epochOf: (shard: ShardRecord) => Epoch
   /** Told when a shard refuses this router's map as too old. */
   readonly onStale: (shard: ShardRecord, epochMin: Epoch) => void
+  /** A user who logs in with keys of his own, in place of the node's user; null for that one. */
+  readonly login: ShardLogin | null
+  /** Connections to the node that pools of other users hold: they count as well. */
+  readonly connectionsElsewhere: (node: NodeRecord) => number
+}
+
+/** A role of the databases other than that of the node records. */
+export interface ShardLogin {
+  readonly user: string
+  /** Of the last exchange with a client; asked for at every new connection. */
+  readonly keys: () => ScramKeys
 }
 
 /** A node of the shard with its pool. */
@@ -219,29 +242,59 @@ export class ShardAccess {
       limits,
       patient: node.role === 'primary',
       name: `${node.id} (${node.host}:${String(node.port)})`,
-      connectionsMax: () =>
-        Math.max(1, Math.floor(limits.connectionsPerNodeMax / Math.max(1, routersAlive()))),
-      open: (kind) => this.#open(node, kind),
+      connectionsMax: () => {
+        const own = Math.floor(limits.connectionsPerNodeMax / Math.max(1, routersAlive()))
+        return Math.max(1, own - this.#parts.connectionsElsewhere(node))
+      },
+      open: (kind, settings) => this.#open(node, kind, settings),
+      adapt: (session, settings) => this.#adapt(session, settings),
     })
   }
 
-  async #open(node: NodeRecord, kind: SessionKind): Promise<Session> {
+  async #adapt(session: Session, settings: SessionSettings): Promise<void> {
+    const { clock, limits } = this.#parts
+    const late = new FleetError('shard_unavailable', 'a connection did not take its settings in time')
+    const stop = clock.after(limits.connectTimeoutMs, () => {
+      session.connection.destroy(late)
+    })
+    try {
+      await exec(session.connection, settings.changesFrom(session.settings))
+      session.settings = settings
+    } finally {
+      stop()
+    }
+  }
+
+  async #open(node: NodeRecord, kind: SessionKind, settings: SessionSettings): Promise<Session> {
     const { clock, limits } = this.#parts
     const late = new AbortController()
     const stop = clock.after(limits.connectTimeoutMs, () => {
       late.abort(notInTime(node, limits.connectTimeoutMs))
     })
     try {
-      return await this.#openUntil(node, kind, late.signal)
+      const session = await this.#openUntil(node, kind, late.signal)
+      if (settings.key !== '') await this.#adaptNew(session, settings)
+      return session
     } finally {
       stop()
     }
   }
 
+  async #adaptNew(session: Session, settings: SessionSettings): Promise<void> {
+    try {
+      await this.#adapt(session, settings)
+    } catch (error) {
+      session.connection.destroy(toFleetError(error))
+      throw error
+    }
+  }
+
   async #openUntil(node: NodeRecord, kind: SessionKind, signal: AbortSignal): Promise<Session> {
-    const { clock } = this.#parts
-    const password = node.secretRef === null ? null : await this.#parts.password(node.secretRef, signal)
-    const connection = await this.#connect(node, { kind, password, signal })
+    const { clock, login } = this.#parts
+    const password = login === null ? await this.#password(node, signal) : login.keys()
+    let session: Session | null = null
+    const onNotification = (notification: ServerNotification): void => session?.onNotification?.(notification)
+    const connection = await this.#connect(node, { kind, password, signal, onNotification })
     let epochMin: Epoch
     try {
       epochMin = await this.#check(connection, signal)
@@ -252,36 +305,51 @@ export class ShardAccess {
       throw error
     }
     const now = clock.monotonic()
-    const prepared = createPreparedStatements(connection)
-    return {
+    session = {
       connection,
-      prepared,
+      prepared: createPreparedStatements(connection),
+      statements: new ServerStatements(),
+      settings: noSettings,
+      onNotification: null,
       epochMin,
       idleSinceMs: now,
       lastEndMs: now,
       abandoned: 0,
       canceling: null,
       canceledHeadMs: null,
+      sharers: new Set(),
     }
+    return session
+  }
+
+  #password({ secretRef }: NodeRecord, signal: AbortSignal): Promise<string> | null {
+    return secretRef === null ? null : this.#parts.password(secretRef, signal)
   }
 
   async #connect(
     node: NodeRecord,
-    { kind, password, signal }: { kind: SessionKind; password: string | null; signal: AbortSignal },
+    wanted: {
+      kind: SessionKind
+      password: string | ScramKeys | null
+      signal: AbortSignal
+      onNotification: (notification: ServerNotification) => void
+    },
   ): Promise<ServerConnection> {
-    const { clock, limits } = this.#parts
+    const { clock, limits, login } = this.#parts
+    const { kind, password, signal, onNotification } = wanted
     try {
       return await connectServer(
         {
           host: node.host,
           port: node.port,
           database: node.database,
-          user: node.user,
+          user: login?.user ?? node.user,
           password,
           tls: node.tls,
           applicationName: `${routerApplicationPrefix} ${this.#parts.routerId}`,
           startupSettings: kind === 'lane' ? laneSettings(limits) : sessionSettings,
           connectTimeoutMs: limits.connectTimeoutMs,
+          onNotification,
         },
         clock,
         signal,
@@ -289,7 +357,8 @@ export class ShardAccess {
     } catch (error) {
       const isRefused =
         error instanceof FleetError && (error.sqlstate === '28P01' || error.sqlstate === '28000')
-      if (isRefused && node.secretRef !== null) this.#parts.onPasswordRefused(node.secretRef)
+      if (isRefused && login === null && node.secretRef !== null)
+        this.#parts.onPasswordRefused(node.secretRef)
       throw error
     }
   }

@@ -41,6 +41,7 @@ export class MessageSplitter {
   #needBytes = 0
   #pieceBytesLeft = 0
   #stopped = false
+  #suspended = false
 
   constructor(receiver: MessageReceiver, options: SplitterOptions = {}) {
     this.#receiver = receiver
@@ -64,28 +65,36 @@ export class MessageSplitter {
     this.#release()
   }
 
+  /** To be called while a message is delivered: it is the last one of that `feed`. */
+  suspend(): void {
+    this.#suspended = true
+  }
+
   /**
-   * Takes `chunk[from, to)`; it may be reused after the call.
+   * Takes `chunk[from, to)`; it may be reused after the call. Returns how far it came: `to`, or less after `suspend`;
+   * the rest is then to be fed later.
    * @throws FleetError `protocol_violation` for an impossible or too large length; the stream is lost then
    */
-  feed(chunk: Buffer, from = 0, to = chunk.length): void {
+  feed(chunk: Buffer, from = 0, to = chunk.length): number {
+    this.#suspended = false
     let at = from
     if (this.#pieceBytesLeft > 0) at = this.#passPiece(chunk, at, to)
     else if (this.#heldBytes > 0) at = this.#fill(chunk, at, to)
-    while (at < to && !this.#stopped) {
+    while (at < to && !this.#stopped && !this.#suspended) {
       const header = this.#headerBytes
       if (to - at < header) {
         this.#hold(chunk, at, to)
-        return
+        return to
       }
       const end = at + this.#messageBytes(chunk, at)
       if (end > to) {
         this.#begin(chunk, at, to)
-        return
+        return to
       }
       this.#receiver.message(header === messageHeaderBytes ? (chunk[at] as number) : 0, chunk, at, end)
       at = end
     }
+    return this.#stopped ? to : at
   }
 
   /** Size of the message whose header lies at `at`, checked. */

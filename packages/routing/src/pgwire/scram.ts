@@ -2,7 +2,9 @@
 // Pure: the nonce comes in, texts go out. The server's proof is checked too; without it no login counts.
 import { createHash, createHmac, pbkdf2, timingSafeEqual } from 'node:crypto'
 import { promisify } from 'node:util'
+import { FleetError } from '@fleetshard/core'
 import { preparePassword } from './password.ts'
+import type { ScramKeys } from './scram-server.ts'
 import { protocolViolation } from './violation.ts'
 
 /** More rounds than this are refused: a false server could keep the client busy for hours. */
@@ -12,7 +14,8 @@ export const scramMechanism = { plain: 'SCRAM-SHA-256', plus: 'SCRAM-SHA-256-PLU
 
 /** What the exchange begins with. */
 export interface ScramOptions {
-  readonly password: string
+  /** The password, or the keys that one exchange with its owner has shown. */
+  readonly password: string | ScramKeys
   /** Random printable text without commas, at least 18 bytes of entropy. */
   readonly nonce: string
   /** `tls-server-end-point` data for PLUS; null for the plain mechanism. */
@@ -53,11 +56,10 @@ export class ScramClient {
     ])
     const withoutProof = `c=${binding.toString('base64')},r=${nonce}`
     const message = `${this.#firstBare()},${challenge},${withoutProof}`
-    const salted = await derive(preparePassword(this.#options.password), salt, iterations, 32, 'sha256')
-    const clientKey = hmac(salted, 'Client Key')
+    const { clientKey, serverKey } = await keysOf(this.#options.password, salt, iterations)
     const signature = hmac(createHash('sha256').update(clientKey).digest(), message)
     const proof = Buffer.from(clientKey.map((byte, index) => byte ^ (signature[index] as number)))
-    this.#serverSignature = hmac(hmac(salted, 'Server Key'), message)
+    this.#serverSignature = hmac(serverKey, message)
     return `${withoutProof},p=${proof.toString('base64')}`
   }
 
@@ -74,6 +76,23 @@ export class ScramClient {
   #firstBare(): string {
     return `n=,r=${this.#options.nonce}`
   }
+}
+
+/** @throws FleetError `login_refused` for keys that were made with another salt */
+async function keysOf(
+  password: string | ScramKeys,
+  salt: Buffer,
+  iterations: number,
+): Promise<{ clientKey: Buffer; serverKey: Buffer }> {
+  if (typeof password !== 'string') {
+    if (password.iterations === iterations && password.salt.equals(salt)) return password
+    throw new FleetError('login_refused', 'this server has another SCRAM secret for the user', {
+      hint: 'give the role the same secret on every shard (copy its rolpassword, not the password), and log in again',
+      sqlstate: '28000',
+    })
+  }
+  const salted = await derive(preparePassword(password), salt, iterations, 32, 'sha256')
+  return { clientKey: hmac(salted, 'Client Key'), serverKey: hmac(salted, 'Server Key') }
 }
 
 function parseChallenge(challenge: string): { nonce: string; salt: Buffer; iterations: number } {

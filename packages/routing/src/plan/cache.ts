@@ -1,7 +1,10 @@
-// The plan cache's lower half: analyses by statement text, bounded by bytes, where what was
-// not asked for lately goes first.
+// The plan cache's lower half: analyses by statement text, or by the key that the lexer makes of it, bounded by bytes,
+// where what was not asked for lately goes first.
 import { FleetError } from '@fleetshard/core'
 import type { Analysis, StatementFacts } from './facts.ts'
+import { noTarget, type RouteTarget } from './hint.ts'
+import { hintOf } from './lexer/lex.ts'
+import type { LexedStatement } from './lexer/lexed.ts'
 
 /** What a statement has shown about its cost, learned while it runs. */
 export interface StatementCost {
@@ -11,9 +14,12 @@ export interface StatementCost {
   large: boolean
 }
 
-/** One known statement. */
+/** One known statement, or all that differ only in the literals that were taken out of their key. */
 export interface KnownStatement {
+  /** The text that was analysed; of a lexed statement that of the first one, so never the text to send. */
   readonly text: string
+  /** Where its comments send it. Comments are no part of the key of a lexed statement, which has its own. */
+  readonly hint: RouteTarget
   readonly facts: StatementFacts
   readonly cost: StatementCost
 }
@@ -52,9 +58,9 @@ export class StatementCache {
     return this.#known.size
   }
 
-  /** The statement if it is known; no work is done. */
-  get(text: string): KnownStatement | null {
-    const entry = this.#known.get(text)
+  /** The statement of that text, or of that lexed key, if it is known; no work is done. */
+  get(key: string): KnownStatement | null {
+    const entry = this.#known.get(key)
     if (entry === undefined) return null
     this.hits += 1
     entry.used = true
@@ -65,24 +71,39 @@ export class StatementCache {
    * Analyses a text that `get` did not know. The same text is analysed once, however many ask.
    * @throws FleetError `sql_syntax`, `several_statements`, `invalid_request`, and what the parser throws
    */
-  async load(text: string): Promise<KnownStatement> {
-    const running = this.#running.get(text)
+  load(text: string): Promise<KnownStatement> {
+    return this.#load(text, { text, hint: () => hintOf(text) })
+  }
+
+  /** Analyses a statement whose key `get` did not know. @throws as `load` */
+  loadLexed({ key, grammarText }: LexedStatement): Promise<KnownStatement> {
+    return this.#load(key, { text: grammarText, hint: () => noTarget })
+  }
+
+  async #load(
+    key: string,
+    { text, hint }: { text: string; hint: () => RouteTarget },
+  ): Promise<KnownStatement> {
+    const running = this.#running.get(key)
     if (running !== undefined) return running
     this.misses += 1
-    const loading = this.#analyse(text).then((analysis) => this.#keep(text, factsOrThrow(analysis)))
-    this.#running.set(text, loading)
+    const target = hint()
+    const loading = this.#analyse(text).then((analysis) => {
+      const facts = factsOrThrow(analysis)
+      return this.#keep(key, { text, facts, hint: target, cost: { meanMs: null, large: false } })
+    })
+    this.#running.set(key, loading)
     try {
       return await loading
     } finally {
-      this.#running.delete(text)
+      this.#running.delete(key)
     }
   }
 
-  #keep(text: string, facts: StatementFacts): KnownStatement {
-    const known: KnownStatement = { text, facts, cost: { meanMs: null, large: false } }
-    if (text.length > cachedTextBytesMax) return known
-    const entry = { known, bytes: bytesOf(known), used: false }
-    this.#known.set(text, entry)
+  #keep(key: string, known: KnownStatement): KnownStatement {
+    if (key.length > cachedTextBytesMax) return known
+    const entry = { known, bytes: bytesOf(key, known), used: false }
+    this.#known.set(key, entry)
     this.#bytes += entry.bytes
     this.#evict()
     return known
@@ -103,8 +124,9 @@ export class StatementCache {
   }
 }
 
-function bytesOf({ text, facts }: KnownStatement): number {
-  return entryBytes + text.length * 2 + JSON.stringify(facts).length * bytesPerFactCharacter
+function bytesOf(key: string, { text, facts }: KnownStatement): number {
+  const texts = key === text ? key.length : key.length + text.length
+  return entryBytes + texts * 2 + JSON.stringify(facts).length * bytesPerFactCharacter
 }
 
 function factsOrThrow(analysis: Analysis): StatementFacts {

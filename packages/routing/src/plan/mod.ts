@@ -1,6 +1,39 @@
 // Planning: from a statement text to the shard that answers it.
-export { StatementCache, type KnownStatement } from './cache.ts'
+export { StatementCache, type KnownStatement, type StatementCost } from './cache.ts'
+export type {
+  Command,
+  CommandOption,
+  CursorCommand,
+  NamedTable,
+  PreparedCommand,
+  SessionCommand,
+  TransactionCommand,
+  TransactionModes,
+} from './command.ts'
 export type { Analysis, StatementFacts } from './facts.ts'
-export { keyOf, keyParametersOf, keysOf, placeStatement, planOf, type KeyParameter } from './plan.ts'
+export {
+  isRouteSetting,
+  noTarget,
+  ROUTE_SETTINGS,
+  sessionTarget,
+  targetOf,
+  type RouteSettings,
+  type RouteTarget,
+} from './hint.ts'
+export { hintOf, lexQuery, type LexOptions } from './lexer/lex.ts'
+export type { LexedStatement, LiteralKind, Literals } from './lexer/lexed.ts'
+export {
+  isNamed,
+  keyParametersOf,
+  keysOf,
+  placementOf,
+  placeStatement,
+  type KeyParameter,
+  type Placement,
+  type PlacementRequest,
+} from './placement.ts'
+export { planOf, type Keys, type Plan } from './plan.ts'
+export { keysOfSlot, type Values } from './slot-values.ts'
 export { slotKey } from './slot-key.ts'
-export { tableNamesOf } from './table-names.ts'
+export { bareNameOf, tableNamesOf } from './table-names.ts'
+export { keyOfParameter, keysOfParameter, WireParameter } from './wire-parameter.ts'

@@ -1,27 +1,18 @@
 // The plan of a statement in a keyspace: which shards it concerns and why. Made once for a statement and a set of
 // declared tables, then put together with the parameters of each call.
-import {
-  FleetError,
-  assertNever,
-  parseKey,
-  type CanonicalKey,
-  type KeyType,
-  type ShardMap,
-  type ShardRecord,
-  type TableRecord,
-} from '@fleetshard/core'
+import type { KeyType, ShardMap, TableRecord } from '@fleetshard/core'
 import type { KnownStatement } from './cache.ts'
-import type { ColumnName, Refusal, Slot, StatementFacts, TableUse } from './facts.ts'
-import { slotKey } from './slot-key.ts'
+import type { Refusal, Slot, StatementFacts, TableUse } from './facts.ts'
+import { infer, type Inference, type InferredWrite, type InsertedKeys } from './infer/infer.ts'
 import { tableNamesOf, type TableNames } from './table-names.ts'
 
 /**
  * `keyed`: all its rows have these keys. `any`: every shard gives the same answer
  * (unless it calls a function of the user's, which may read anything: the executor looks). `home`: a global table.
- * `unkeyed`: concerns sharded data, and only the caller can say which shard; rows it inserts must lie there. `refused`: no shard may run it.
+ * `unkeyed`: concerns sharded data, and only the caller can say which shard; the keys that it does show must lie there. `refused`: no shard may run it.
  */
 export type Plan =
-  | ({ readonly kind: 'keyed' } & Keys)
+  | { readonly kind: 'keyed'; readonly keys: readonly Keys[] }
   | { readonly kind: 'any' }
   | { readonly kind: 'home'; readonly table: TableRecord }
   | ({ readonly kind: 'unkeyed'; readonly reason: string } & Unkeyed)
@@ -37,18 +28,12 @@ export interface Keys {
 
 /** What is known of a statement whose shard only the caller can name. */
 interface Unkeyed {
-  readonly inserts: Keys | null
+  /** The keys that it does show. */
+  readonly keys: readonly Keys[]
   /** By which a named key is read: that of the sharded tables, null when there is none or they differ. */
   readonly keyType: KeyType | null
   /** A global table that is used too: no other shard has it. */
   readonly home: TableRecord | null
-}
-
-/** What a call brings to a plan. */
-export interface PlacementRequest {
-  /** The key the caller names; it outranks what the statement shows. */
-  readonly shardKey: string | number | undefined
-  readonly params: readonly unknown[]
 }
 
 const plans = new WeakMap<KnownStatement, { readonly tables: ShardMap['tables']; readonly plan: Plan }>()
@@ -62,36 +47,6 @@ export function planOf(known: KnownStatement, map: ShardMap): Plan {
   return plan
 }
 
-/**
- * The one shard that runs the statement.
- * @throws FleetError `no_shard`, `shard_key_required`, `cross_shard`, `invalid_shard_key`, `statement_refused`
- */
-export function placeStatement(known: KnownStatement, map: ShardMap, request: PlacementRequest): ShardRecord {
-  const plan = planOf(known, map)
-  const named = request.shardKey === undefined ? null : placeNamed(request.shardKey, plan, map)
-  const only = map.owners.length === 1 ? map.owners[0] : undefined
-  if (only !== undefined) return only
-  if (map.owners.length === 0) throw noShard(map)
-  switch (plan.kind) {
-    case 'keyed':
-      return placeKeyed(plan, map, request.params, named)
-    case 'home':
-      return placeHome(plan.table, map, named)
-    case 'any':
-      return named ?? anyOwner(map)
-    case 'unkeyed':
-      if (named !== null) {
-        if (plan.home !== null) placeHome(plan.home, map, named)
-        return plan.inserts === null ? named : placeKeyed(plan.inserts, map, request.params, named)
-      }
-      throw new FleetError('shard_key_required', plan.reason, { hint: 'send shard_key with the statement' })
-    case 'refused':
-      throw new FleetError('statement_refused', plan.reason, { hint: plan.hint })
-    default:
-      return assertNever(plan)
-  }
-}
-
 /** Makes the plan of a statement from its facts and the declared tables. */
 export function makePlan(facts: StatementFacts, names: TableNames): Plan {
   if (facts.kind === 'ddl') {
@@ -101,9 +56,9 @@ export function makePlan(facts: StatementFacts, names: TableNames): Plan {
       hint: 'use fleetshard table create -f schema.sql',
     }
   }
-  const uses = facts.tables.map((use) => ({ use, table: names.find(use) }))
-  for (const { use, table } of uses) {
-    const refusal = use.written ? refusedWrite(facts, names, { use, table }) : null
+  const uses = facts.tables.map((use, place): Use => ({ use, place, table: names.find(use) }))
+  for (const used of uses) {
+    const refusal = used.use.written ? refusedWrite(names, used) : null
     if (refusal !== null) return { kind: 'refused', ...refusal }
   }
   const sharded = uses.filter(isSharded)
@@ -115,39 +70,110 @@ export function makePlan(facts: StatementFacts, names: TableNames): Plan {
 
 /** The plan of a statement without global tables. */
 function planRows(facts: StatementFacts, sharded: readonly ShardedUse[], foreign: Use | undefined): Plan {
-  const target = facts.insert === null ? undefined : sharded.find(({ use }) => use.written)
-  const inserts = target === undefined ? null : insertedKeys(facts, target, sharded)
-  if (inserts?.kind === 'refused') return inserts
+  const byPlace = new Map(sharded.map((used) => [used.place, used]))
+  const inference = infer(facts.query, (place) => keyOf(byPlace.get(place)?.table))
+  // TRUNCATE, LOCK and the like concern the table of the shard that is named, as a whole.
+  const isWhole = facts.query === null && facts.command.kind !== 'copy'
+  const written = writtenKeys(inference, byPlace, { sharded, isWhole })
+  if ('kind' in written) return written
+  const read = sharded.filter((used) => !written.inserted.has(used.place))
+  const keys = [...written.keys, ...read.flatMap((used) => keysRead(inference, used) ?? [])]
   const unkeyed = (reason: string): Plan => ({
     kind: 'unkeyed',
     reason,
-    inserts,
+    keys,
     keyType: commonType(sharded),
     home: null,
   })
   if (facts.kind === 'opaque') return unkeyed('the statement runs code that the router cannot see')
   if (foreign !== undefined) return unkeyed(`the table ${foreign.use.name} is not declared in the keyspace`)
-  const only = sharded[0]
-  if (only === undefined) return { kind: 'any' }
-  if (sharded.length > 1) return unkeyed('the statement uses several sharded tables')
-  return inserts ?? tiedKeys(facts, only) ?? unkeyed(noKey(only))
+  if (sharded.length === 0) return { kind: 'any' }
+  const open = read.find((used) => keysRead(inference, used) === null)
+  return open === undefined ? { kind: 'keyed', keys } : unkeyed(noKey(open, sharded))
 }
 
 interface Use {
   readonly use: TableUse
+  /** Its place among the tables of the facts. */
+  readonly place: number
   readonly table: TableRecord | null
 }
 
-interface ShardedUse {
-  readonly use: TableUse
+interface ShardedUse extends Use {
   readonly table: TableRecord & { readonly keyColumn: string; readonly keyType: KeyType }
 }
 
 const isSharded = (used: Use): used is ShardedUse =>
   used.table?.kind === 'sharded' && used.table.keyColumn !== null && used.table.keyType !== null
 
-const noKey = ({ use, table }: ShardedUse): string =>
-  `the statement does not say which ${table.keyColumn} of ${use.name} it is about`
+const keyOf = (table: ShardedUse['table'] | undefined): { column: string; type: KeyType } | null =>
+  table === undefined ? null : { column: table.keyColumn, type: table.keyType }
+
+function noKey({ use, table }: ShardedUse, sharded: readonly ShardedUse[]): string {
+  const reason = `the statement does not say which ${table.keyColumn} of ${use.name} it is about`
+  return sharded.length === 1 ? reason : `${reason}: no equality ties it to a key`
+}
+
+/** The keys at every place where a table is read; null when one place does not say. */
+function keysRead(inference: Inference, { place, table }: ShardedUse): Keys[] | null {
+  return inference.keysAt(place)?.map((slots) => ({ table, slots, inserted: false })) ?? null
+}
+
+/** The keys of new rows, and the places of the tables that get them and are not read. */
+interface WrittenKeys {
+  readonly keys: readonly Keys[]
+  readonly inserted: ReadonlySet<number>
+}
+
+function writtenKeys(
+  { writes }: Inference,
+  byPlace: ReadonlyMap<number, ShardedUse>,
+  { sharded, isWhole }: { sharded: readonly ShardedUse[]; isWhole: boolean },
+): WrittenKeys | Extract<Plan, { kind: 'refused' }> {
+  const keys: Keys[] = []
+  const seen = new Map<number, InferredWrite>()
+  for (const write of writes) {
+    seen.set(write.target, write)
+    const used = byPlace.get(write.target)
+    if (used === undefined) continue
+    const { table } = used
+    if (write.assigned.includes(table.keyColumn)) return { kind: 'refused', ...movesRow(used) }
+    for (const insert of write.inserts) {
+      if (insert.kind === 'unseen') return { kind: 'refused', ...unseenKey(insert.why, used) }
+      keys.push({ table, slots: insert.slots, inserted: true })
+    }
+  }
+  const unseen = sharded.find(({ use, place }) => use.written && !isWhole && !seen.has(place))
+  if (unseen !== undefined) return { kind: 'refused', ...unseenWrite(unseen) }
+  const inserted = [...seen.values()].filter(({ action }) => action === 'insert')
+  return { keys, inserted: new Set(inserted.map(({ target }) => target)) }
+}
+
+const movesRow = ({ use, table }: ShardedUse): Refusal => ({
+  reason: `the statement sets the shard key ${table.keyColumn} of ${use.name}, which may move the row to another shard`,
+  hint: 'delete the row under its old key and insert it under the new one',
+})
+
+const unseenWrite = ({ use }: ShardedUse): Refusal => ({
+  reason: `the keys of the rows that are written to ${use.name} cannot be seen`,
+  hint: 'write with INSERT, UPDATE, DELETE or MERGE',
+})
+
+function unseenKey(
+  why: Extract<InsertedKeys, { kind: 'unseen' }>['why'],
+  { use, table }: ShardedUse,
+): Refusal {
+  const reasons: Readonly<Record<typeof why, string>> = {
+    columns: `the INSERT into ${use.name} does not name its columns`,
+    overridden: 'OVERRIDING USER VALUE may replace the shard key that is given',
+    missing: `the INSERT gives no value for the shard key ${table.keyColumn}`,
+    value: `the shard key of a new row must be a parameter or a literal of type ${table.keyType}, or a key that equals one`,
+  }
+  return {
+    reason: reasons[why],
+    hint: `write INSERT INTO ${use.name} (${table.keyColumn}, …) VALUES ($1, …)`,
+  }
+}
 
 /** The key type of all these tables, null when they differ. */
 function commonType(sharded: readonly ShardedUse[]): KeyType | null {
@@ -177,190 +203,19 @@ function planGlobal(globals: readonly Use[], alone: boolean, sharded: readonly S
     }
   }
   const reason = `the global table ${first.use.name} is used together with others`
-  return { kind: 'unkeyed', reason, inserts: null, keyType: commonType(sharded), home }
+  return { kind: 'unkeyed', reason, keys: [], keyType: commonType(sharded), home }
 }
 
-/** Writes that could leave a row where it does not belong, or only in one of the places where it must be. */
-function refusedWrite(facts: StatementFacts, names: TableNames, { use, table }: Use): Refusal | null {
+/** Writes that could leave a row only in one of the places where it must be. */
+function refusedWrite(names: TableNames, { use, table }: Use): Refusal | null {
   if (table === null) {
     return names.isAmbiguous(use)
       ? { reason: `several tables are named ${use.name}`, hint: 'put the schema in front of the name' }
       : null
   }
-  if (table.kind === 'reference') {
-    return {
-      reason: `a write to the reference table ${use.name} must reach every shard`,
-      hint: 'write reference tables while the keyspace has one shard',
-    }
-  }
-  if (table.kind === 'global') return null
-  if (!use.outermost) {
-    return {
-      reason: `the keys of the rows that MERGE or a WITH query writes to ${use.name} cannot be seen`,
-      hint: 'write with a plain INSERT (ON CONFLICT), UPDATE or DELETE',
-    }
-  }
-  if (!facts.assigned.includes(table.keyColumn ?? '')) return null
+  if (table.kind !== 'reference') return null
   return {
-    reason: `the statement sets the shard key ${table.keyColumn ?? ''} of ${use.name}, which may move the row to another shard`,
-    hint: 'delete the row under its old key and insert it under the new one',
+    reason: `a write to the reference table ${use.name} must reach every shard`,
+    hint: 'write reference tables while the keyspace has one shard',
   }
-}
-
-function tiedKeys(facts: StatementFacts, { use, table }: ShardedUse): Plan | null {
-  const tied = facts.equalities.find(
-    (equality) =>
-      names(equality, use, table) && equality.slots.every((slot) => keepsKey(slot, table.keyType)),
-  )
-  if (!use.outermost || tied === undefined) return null
-  return { kind: 'keyed', table, slots: tied.slots, inserted: false }
-}
-
-/** True when that is the key column of the table, as the statement calls it. */
-const names = (column: ColumnName, use: TableUse, table: ShardedUse['table']): boolean =>
-  column.column === table.keyColumn && (column.qualifier === null || column.qualifier === use.alias)
-
-/** Casts that leave a value of a key type as it is. Under another one, a column may get a text that is not ours. */
-const KEEPING: Readonly<Record<KeyType, readonly string[]>> = {
-  text: ['text', 'varchar'],
-  int2: ['int2', 'int4', 'int8'],
-  int4: ['int2', 'int4', 'int8'],
-  int8: ['int2', 'int4', 'int8'],
-  uuid: ['uuid'],
-  bytea: ['bytea'],
-}
-
-const keepsKey = (slot: Slot, type: KeyType): boolean =>
-  slot.kind === 'null' || slot.cast === null || KEEPING[type].includes(slot.cast)
-
-type InsertedKeys = Extract<Plan, { kind: 'keyed' | 'refused' }>
-
-function insertedKeys(
-  { insert }: StatementFacts,
-  { use, table }: ShardedUse,
-  sharded: readonly ShardedUse[],
-): InsertedKeys {
-  const hint = `write INSERT INTO ${use.name} (${table.keyColumn}, …) VALUES ($1, …)`
-  const refused = (reason: string): InsertedKeys => ({ kind: 'refused', reason, hint })
-  if (insert === null || insert.columns === null)
-    return refused(`the INSERT into ${use.name} does not name its columns`)
-  if (insert.overridden) return refused('OVERRIDING USER VALUE may replace the shard key that is given')
-  const position = insert.columns.indexOf(table.keyColumn)
-  if (position < 0) return refused(`the INSERT gives no value for the shard key ${table.keyColumn}`)
-  const sources = sharded.filter((source) => !source.use.written)
-  const slots: Slot[] = []
-  for (const row of insert.rows ?? [[]]) {
-    const slot = row[position] ?? null
-    if (slot === null || !keepsKey(slot, table.keyType) || !isSameKey(slot, table, sources))
-      return refused(`the shard key of a new row must be a parameter or a literal of type ${table.keyType}`)
-    slots.push(slot)
-  }
-  return { kind: 'keyed', table, slots, inserted: true }
-}
-
-/**
- * A column that is equal to a slot has the same text only when it is the key of a table as well: of other columns
- * the type is not known here, and equal values may differ in their text.
- */
-function isSameKey(slot: Slot, table: ShardedUse['table'], sources: readonly ShardedUse[]): boolean {
-  const { through } = slot
-  if (through === undefined) return true
-  return sources.some(
-    (source) =>
-      source.use.outermost &&
-      source.table.keyType === table.keyType &&
-      names(through, source.use, source.table),
-  )
-}
-
-/** A parameter that decides the shard, with the type by which its value was read. */
-export interface KeyParameter {
-  readonly index: number
-  readonly type: KeyType
-}
-
-/** The parameters that decide the shard: the statement must read them by the same type. */
-export function keyParametersOf(plan: Plan): readonly KeyParameter[] {
-  const keys = keysOf(plan)
-  if (keys === null) return []
-  return keys.slots.flatMap((slot) =>
-    slot.kind === 'parameter' ? [{ index: slot.index, type: keys.table.keyType ?? 'text' }] : [],
-  )
-}
-
-/** The keys that a statement shows; null when it shows none. */
-export function keysOf(plan: Plan): Keys | null {
-  if (plan.kind === 'keyed') return plan
-  return plan.kind === 'unkeyed' ? plan.inserts : null
-}
-
-function placeNamed(key: string | number, plan: Plan, map: ShardMap): ShardRecord | null {
-  const type = (plan.kind === 'unkeyed' ? plan.keyType : keysOf(plan)?.table.keyType) ?? map.keyType ?? 'text'
-  const canonical = slotKey(key, type)
-  return map.owners.length === 0 ? null : map.shardFor(canonical, type)
-}
-
-function placeKeyed(
-  plan: Keys,
-  map: ShardMap,
-  params: readonly unknown[],
-  named: ShardRecord | null,
-): ShardRecord {
-  const type = plan.table.keyType ?? 'text'
-  let shard = named
-  for (const slot of plan.slots) {
-    const owner = map.shardFor(keyOf(slot, params, type), type)
-    if (shard === null) shard = owner
-    else if (shard !== owner) throw crossShard(shard, owner, named !== null)
-  }
-  return shard ?? anyOwner(map)
-}
-
-/** @throws FleetError `invalid_shard_key` */
-export function keyOf(slot: Slot, params: readonly unknown[], type: KeyType): CanonicalKey {
-  switch (slot.kind) {
-    case 'parameter':
-      return slotKey(params[slot.index], type)
-    case 'literal':
-      // As Postgres reads it: a literal of bytea is never base64.
-      return parseKey(slot.text, type)
-    case 'null':
-      return parseKey(null, type)
-    default:
-      return assertNever(slot)
-  }
-}
-
-function placeHome(table: TableRecord, map: ShardMap, named: ShardRecord | null): ShardRecord {
-  const home = table.homeShard === null ? undefined : map.shards.get(table.homeShard)
-  if (home === undefined) throw noShard(map)
-  if (named !== null && named !== home) throw crossShard(named, home, true)
-  return home
-}
-
-function anyOwner(map: ShardMap): ShardRecord {
-  const owner = map.owners[0]
-  if (owner === undefined) throw noShard(map)
-  return owner
-}
-
-function noShard(map: ShardMap): FleetError {
-  return new FleetError('no_shard', `keyspace ${map.snapshot.keyspace.name} has no active shard`, {
-    hint: 'create one: fleetshard shard create',
-  })
-}
-
-function crossShard(one: ShardRecord, other: ShardRecord, byHint: boolean): FleetError {
-  const which = `${one.name} and ${other.name}`
-  return byHint
-    ? new FleetError(
-        'cross_shard',
-        `shard_key and a key in the statement lie on different shards: ${which}`,
-        {
-          hint: 'send the key of the rows as shard_key, or leave shard_key out',
-        },
-      )
-    : new FleetError('cross_shard', `the keys of the statement lie on several shards: ${which}`, {
-        hint: 'send one statement for each key; GET /v1/shard-for-key tells which keys share a shard',
-      })
 }

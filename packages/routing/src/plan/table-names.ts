@@ -44,3 +44,6 @@ function splitName(qualified: string): string[] {
     (match) => match[2] ?? (match[1] ?? '').replaceAll('""', '"'),
   )
 }
+
+/** The name of a declared table without schema and quotes. */
+export const bareNameOf = ({ name }: Pick<TableRecord, 'name'>): string => splitName(name)[1] ?? ''

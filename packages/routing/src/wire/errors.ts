@@ -66,6 +66,15 @@ export function sqlError(fields: ServerErrorFields): FleetError {
   })
 }
 
+/** What Postgres itself said, where an error only passes it on; null for errors of our own. */
+export function serverFieldsOf(error: FleetError): ServerErrorFields | null {
+  if (error.code !== 'sql_error') return null
+  let cause: unknown = error.cause
+  // An error that was given further facts has the first one as its cause.
+  while (cause instanceof FleetError) cause = cause.cause
+  return cause instanceof PgServerError ? cause.fields : null
+}
+
 /** `detail` would clash with the field of problem+json that holds the message: it travels as `pg_detail`. */
 function sqlFacts(fields: ServerErrorFields): Readonly<Record<string, string | number>> {
   const facts: Record<string, string | number | undefined> = {

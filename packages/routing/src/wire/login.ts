@@ -20,6 +20,7 @@ import {
   writeSaslResponse,
   writeStartup,
   type AuthenticationRequest,
+  type ScramKeys,
 } from '../pgwire/mod.ts'
 import { connectError, refusalOf } from './errors.ts'
 import type { Transport } from './transport.ts'
@@ -189,7 +190,7 @@ class Authentication {
       )
     }
     const scram = new ScramClient({
-      password: this.#password(),
+      password: this.#secret(),
       nonce: randomBytes(24).toString('base64'),
       channelBinding,
     })
@@ -227,7 +228,16 @@ class Authentication {
   }
 
   #password(): string {
-    const password = this.#options.password
+    const secret = this.#secret()
+    if (typeof secret === 'string') return secret
+    throw this.#refused(
+      'the server asks for the password itself, and only SCRAM keys are known',
+      'use scram-sha-256 in pg_hba.conf for this user',
+    )
+  }
+
+  #secret(): string | ScramKeys {
+    const { password } = this.#options
     if (password === null) {
       throw this.#refused('the server asks for a password and none is known', "set the node's secretRef")
     }

@@ -1,6 +1,7 @@
 // The router's own connections to Postgres servers: pipelined, with prepared statements and small queries on top.
 export type * from './types.ts'
-export { sqlError } from './errors.ts'
+export { serverFieldsOf, sqlError } from './errors.ts'
 export { createPreparedStatements } from './prepared-statements.ts'
 export { exec, query } from './query.ts'
 export { connectServer } from './server-connection.ts'
+export { ServerStatements, type StatementText } from './server-statements.ts'

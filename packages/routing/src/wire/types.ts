@@ -1,8 +1,7 @@
 // The router's own connection to a Postgres server, as pools, lanes and executors see it. Types only;
 // server-connection.ts makes such connections, prepared-statements.ts and query.ts lie on top.
 import type { FleetError } from '@fleetshard/core'
-import type { FieldDescription } from '../pgwire/mod.ts'
-import type { WireWriter } from '../pgwire/mod.ts'
+import type { FieldDescription, ScramKeys, WireWriter } from '../pgwire/mod.ts'
 
 /** From ReadyForQuery: outside a transaction, inside one, inside one that has failed. */
 export type TransactionStatus = 'idle' | 'transaction' | 'failed'
@@ -45,7 +44,8 @@ export interface ServerConnectOptions {
   readonly port: number
   readonly database: string
   readonly user: string
-  readonly password: string | null
+  /** Keys in place of a password serve SCRAM only, with the very verifier that they belong to. */
+  readonly password: string | ScramKeys | null
   /** Ignored on Unix sockets. `require` encrypts without looking at the certificate. */
   readonly tls: 'disable' | 'require' | 'verify-full'
   /** PEM of the authorities for `verify-full`; the system's when left out. */

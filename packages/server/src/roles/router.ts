@@ -20,6 +20,7 @@ import {
 import { openCatalog, type OpenCatalog } from './catalog.ts'
 import { reachableHost, urlHost } from './loopback.ts'
 import { knownPort, runRole, type Role, type RoleParts } from './process.ts'
+import { wireOptions } from './wire-options.ts'
 
 /** Memory for plans of statements. */
 const planCacheBytesMax = 32 * 1024 * 1024
@@ -63,7 +64,13 @@ export async function buildRouter(
   const id = parseRouterId(choices.id ?? `router-${randomBytes(4).toString('hex')}`)
   const mapFile = await usableMapFile(choices.mapFile, log)
   const copy = mapFile === null ? null : await loadCopy(mapFile, log)
-  const options = routerOptions(parts, { id, mapFile, port: await knownPort(config, 'router.http-port') })
+  const wire = await wireOptions(config)
+  const options = routerOptions(parts, {
+    id,
+    mapFile,
+    port: await knownPort(config, 'router.http-port'),
+    wire,
+  })
   const port = createRouterPort(
     { store: catalog.store, clock, log },
     {
@@ -89,7 +96,8 @@ export async function buildRouter(
     copy === null || copy.keyspaces.length === 0 ? port.view.loaded(signal) : Promise.resolve()
   return {
     services: [listening(router, options, { config, knowsMap })],
-    address: () => `http://${urlHost(options.host)}:${String(router.address.port)}`,
+    address: () =>
+      `http://${urlHost(options.host)}:${String(router.address.port)} and Postgres on ${String(router.wireAddress?.port ?? 0)}`,
     close: () => Promise.resolve(),
     health: () => ({
       ok: true,
@@ -108,6 +116,7 @@ function listening(
 ): Service {
   const ready = Promise.withResolvers<undefined>()
   const flag = parts.config.flagGiven('router.http-port') ?? flagOf('router.http-port')
+  const wireFlag = parts.config.flagGiven('router.wire-port') ?? flagOf('router.wire-port')
   return {
     name: 'router',
     ready: () => ready.promise,
@@ -116,6 +125,11 @@ function listening(
         await router.listen()
       } catch (error) {
         throw listenError(error, flag, host, port)
+      }
+      try {
+        await router.listenWire()
+      } catch (error) {
+        throw listenError(error, wireFlag, host, parts.config.get('router.wire-port'))
       }
       parts.knowsMap(signal).then(
         () => {
@@ -146,7 +160,7 @@ function recordOf({ config, clock, version }: RoleParts, options: RouterOptions)
 
 function routerOptions(
   { config, version }: RoleParts,
-  own: { readonly id: string; readonly mapFile: string | null; readonly port: number },
+  own: Pick<RouterOptions, 'id' | 'mapFile' | 'port' | 'wire'>,
 ): RouterOptions {
   const requestBytesMax = config.get('router.request-bytes-max')
   const resultBytesMax = config.get('router.result-bytes-max')

@@ -9,7 +9,7 @@ export const loadGrammar = (): Promise<void> => loadModule()
 /** Analyses one text; never throws. */
 export function analyseText(text: string): Analysis {
   try {
-    return analyseTree(parseSync(text))
+    return analyseTree(parseSync(text), text)
   } catch (error) {
     if (hasSqlDetails(error) && error.sqlDetails !== undefined) {
       const { message, cursorPosition } = error.sqlDetails

@@ -1,6 +1,7 @@
 // Sorts statements into kinds, by the node type of the grammar. What is not listed is refused: a new kind of
 // statement must be thought about before it may run on a shared connection.
 import type { Refusal, StatementKind } from '../facts.ts'
+import { makesTemporary } from './temporary.ts'
 import { asArray, asObject, bodyOf, childOf, textOf, unwrap, type TreeObject } from './tree.ts'
 
 /** What the kind of a statement is. */
@@ -183,18 +184,4 @@ function walkSelects(value: unknown, visit: (select: TreeObject) => void): void 
   if (node === null) return
   if ('limitOption' in node || 'lockingClause' in node || 'withClause' in node) visit(node)
   for (const name in node) walkSelects(node[name], visit)
-}
-
-/** Where the definition of a relation names it. */
-const TARGET: Readonly<Record<string, string>> = {
-  ViewStmt: 'view',
-  CreateSeqStmt: 'sequence',
-  CreateStmt: 'relation',
-}
-
-/** CREATE TEMP TABLE, TEMP VIEW, TEMP SEQUENCE, CREATE TABLE AS and SELECT INTO a temporary table. */
-function makesTemporary(kind: string, body: TreeObject): boolean {
-  const into = childOf(body, 'into') ?? childOf(body, 'intoClause')
-  const target = childOf(into, 'rel') ?? childOf(body, TARGET[kind] ?? '')
-  return textOf(target, 'relpersistence') === 't' || textOf(target, 'schemaname') === 'pg_temp'
 }

@@ -4,6 +4,8 @@ import type { Metrics } from '../../runtime/mod.ts'
 import type { ExecutorMetrics, ShardAccess } from '@fleetshard/routing/execute'
 import type { Answered } from './listeners/http/endpoint.ts'
 import type { StatementCache } from '@fleetshard/routing/plan'
+import type { SessionMetrics } from './session/environment.ts'
+import type { WirePort } from './wire.ts'
 
 /** Where gauges read from when somebody asks. */
 export interface RouterGauges {
@@ -14,7 +16,7 @@ export interface RouterGauges {
 }
 
 /** The counters of the hot path. */
-export interface RouterMetrics extends ExecutorMetrics {
+export interface RouterMetrics extends ExecutorMetrics, SessionMetrics {
   answered(answered: Answered): void
 }
 
@@ -41,6 +43,17 @@ export function createRouterMetrics(metrics: Metrics, gauges: RouterGauges): Rou
     help: 'Statements sent again, by the reason',
     labels: ['reason'],
   })
+  const wire = metrics.counter({
+    name: 'wire_answers_total',
+    help: 'Queries and groups of messages answered on the Postgres port by outcome: ok or the SQLSTATE',
+    labels: ['code'],
+  })
+  const wireSeconds = metrics.histogram({
+    name: 'wire_seconds',
+    help: 'Time from a query or group of messages read to its answer ready, on the Postgres port',
+  })
+  const wireOk = wire.with('ok')
+  const wireTimes = wireSeconds.with()
   const bound = { primary: bind(routed, 'primary'), replica: bind(routed, 'replica') }
   const oks = {
     '/v1/execute': requests.with('/v1/execute', 'ok'),
@@ -55,6 +68,11 @@ export function createRouterMetrics(metrics: Metrics, gauges: RouterGauges): Rou
       if (code === 'ok') oks[route].inc()
       else requests.with(route, code).inc()
       times[route].observe(elapsedMs / 1000)
+    },
+    wireAnswered(code, elapsedMs) {
+      if (code === 'ok') wireOk.inc()
+      else wire.with(code).inc()
+      wireTimes.observe(elapsedMs / 1000)
     },
     routed(role, way) {
       bound[role][way].inc()
@@ -74,6 +92,21 @@ function bind(
   role: string,
 ): Record<'lane' | 'alone', Incrementable> {
   return { lane: family.with(role, 'lane'), alone: family.with(role, 'alone') }
+}
+
+/** Registers what is counted of the Postgres port's clients. */
+export function observeWire(metrics: Metrics, port: WirePort): void {
+  metrics.observedGauge(
+    {
+      name: 'wire_connections',
+      help: 'Connections of clients on the Postgres port, logins under way included',
+    },
+    () => [{ labels: [], value: port.connections }],
+  )
+  metrics.observedGauge(
+    { name: 'wire_sessions', help: 'Sessions on the Postgres port by what they do', labels: ['state'] },
+    () => Array.from(port.activities(), ([state, value]) => ({ labels: [state], value })),
+  )
 }
 
 function registerGauges(metrics: Metrics, { maps, shards, mapAgeMs, statements }: RouterGauges): void {

@@ -1,17 +1,24 @@
 // The router: maps from the catalog, the way to each shard, the executor, and the HTTP listener in front.
-import { FleetError, type Clock, type ShardMap, type ShardRecord } from '@fleetshard/core'
+import { FleetError, type Clock, type NodeRecord, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import type { RouterPort } from '../../catalog/router-port.ts'
 import type { Logger, Metrics, Service } from '../../runtime/mod.ts'
-import { DeadlineSweeper, Executor, ShardAccess, type ExecuteLimits } from '@fleetshard/routing/execute'
+import {
+  DeadlineSweeper,
+  Executor,
+  ShardAccess,
+  type ExecuteLimits,
+  type ShardLogin,
+} from '@fleetshard/routing/execute'
 import { HttpListener } from './listeners/http/listener.ts'
 import type { EndpointLimits } from './listeners/http/endpoint.ts'
 import type { QueryLimits } from './listeners/http/query.ts'
-import { createRouterMetrics, type RouterMetrics } from './metrics.ts'
+import { createRouterMetrics, observeWire, type RouterMetrics } from './metrics.ts'
 import { StatementCache } from '@fleetshard/routing/plan'
 import { StatementParser } from './parser/parser.ts'
 import { MapFile, type LoadedCopy } from './topology/map-file.ts'
 import { Maps } from './topology/maps.ts'
 import { Passwords } from './topology/passwords.ts'
+import { WirePort, type WireOptions } from './wire.ts'
 
 /** Settings of one router. */
 export interface RouterOptions {
@@ -31,6 +38,8 @@ export interface RouterOptions {
   readonly execute: ExecuteLimits
   readonly query: QueryLimits
   readonly endpoint: EndpointLimits
+  /** Null for a router without a Postgres port. */
+  readonly wire: WireOptions | null
 }
 
 /** What a router is made of. Wired in roles/ only. */
@@ -53,7 +62,9 @@ const newerMapWithinMs = 2_000
 export class Router implements Service {
   readonly name = 'router'
   readonly #deps: RouterDeps
-  readonly #shards = new Map<string, ShardAccess>()
+  readonly #shards = new Map<string, { readonly access: ShardAccess; readonly login: ShardLogin | null }>()
+  /** How many of them are of roles other than those of the node records. */
+  #logins = 0
   readonly #sweeper: DeadlineSweeper
   readonly #parser: StatementParser
   readonly #passwords: Passwords
@@ -61,6 +72,7 @@ export class Router implements Service {
   readonly #metrics: RouterMetrics
   readonly #maps: Maps
   readonly #listener: HttpListener
+  readonly #wire: WirePort | null
 
   constructor(deps: RouterDeps) {
     const { log, clock, port, options, copy } = deps
@@ -95,14 +107,14 @@ export class Router implements Service {
     })
     this.#metrics = createRouterMetrics(deps.metrics, {
       maps: () => this.#maps.all(),
-      shards: () => this.#shards.values(),
+      shards: () => this.#accesses(),
       mapAgeMs: () => this.mapAgeMs(),
       statements,
     })
     const executor = new Executor({
       clock,
       sweeper: this.#sweeper,
-      access: (shard) => this.#access(shard),
+      access: (shard) => this.#access(shard, null),
       newerMap: (map) => this.#maps.newerThan(map, newerMapWithinMs),
       metrics: this.#metrics,
     })
@@ -124,11 +136,37 @@ export class Router implements Service {
         limits: options.query,
       },
     })
+    this.#wire = options.wire === null ? null : this.#makeWire(options.wire, statements)
+    if (this.#wire !== null) observeWire(deps.metrics, this.#wire)
+  }
+
+  #makeWire(options: WireOptions, statements: StatementCache): WirePort {
+    const { log, clock } = this.#deps
+    return new WirePort({
+      log,
+      clock,
+      sweeper: this.#sweeper,
+      statements,
+      map: (keyspace) => this.#maps.get(keyspace),
+      maps: () => this.#maps.all(),
+      newerMap: (map) => this.#maps.newerThan(map, newerMapWithinMs),
+      access: (shard, login) => this.#access(shard, login),
+      accesses: () =>
+        Array.from(this.#shards.values(), ({ access, login }) => ({ access, user: login?.user ?? null })),
+      metrics: this.#metrics,
+      version: this.#deps.options.version,
+      options,
+    })
   }
 
   /** The port that the listener has; only while it runs. */
   get address(): { readonly host: string; readonly port: number } {
     return this.#listener.address
+  }
+
+  /** The Postgres port; null for a router without one. */
+  get wireAddress(): { readonly host: string; readonly port: number } | null {
+    return this.#wire?.address ?? null
   }
 
   /** Milliseconds since the catalog confirmed the map; of a copy from disk, since it was written. */
@@ -143,29 +181,57 @@ export class Router implements Service {
     await this.#listener.listen()
   }
 
+  /** The same for the Postgres port. */
+  async listenWire(): Promise<void> {
+    await this.#wire?.listen()
+  }
+
   async run(signal: AbortSignal): Promise<void> {
     await this.#listener.listen()
+    await this.#wire?.listen()
     await Promise.all([this.#deps.port.run(signal), this.#passwords.run(signal)])
   }
 
   async drain(): Promise<void> {
-    await this.#listener.drain(this.#deps.options.drainMs)
-    await Promise.all([...this.#shards.values()].map((access) => access.close()))
+    const { drainMs } = this.#deps.options
+    await Promise.all([this.#listener.drain(drainMs), this.#wire?.drain(drainMs)])
+    await Promise.all(this.#accesses().map((access) => access.close()))
     await this.#deps.port.drain()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#listener[Symbol.asyncDispose]()
+    await this.#wire?.[Symbol.asyncDispose]()
     this.#maps[Symbol.dispose]()
-    await Promise.all([...this.#shards.values()].map((access) => access.close()))
+    await Promise.all(this.#accesses().map((access) => access.close()))
     await this.#file?.[Symbol.asyncDispose]()
     await this.#parser[Symbol.asyncDispose]()
     await this.#deps.port[Symbol.asyncDispose]()
   }
 
-  #access(shard: ShardRecord): ShardAccess {
-    const known = this.#shards.get(keyOf(shard))
-    if (known !== undefined) return known
+  #accesses(): ShardAccess[] {
+    return Array.from(this.#shards.values(), ({ access }) => access)
+  }
+
+  /** Connections to the node under other roles: all together have one limit. */
+  #connectionsElsewhere(node: NodeRecord, user: string | null): number {
+    if (user === null && this.#logins === 0) return 0
+    let connections = 0
+    for (const { access, login } of this.#shards.values()) {
+      if ((login?.user ?? null) === user) continue
+      for (const other of access.pools) {
+        if (other.node.id !== node.id) continue
+        const { lanes, idle, lent } = other.pool.counts
+        connections += lanes + idle + lent
+      }
+    }
+    return connections
+  }
+
+  #access(shard: ShardRecord, login: ShardLogin | null): ShardAccess {
+    const key = keyOf(shard, login?.user ?? null)
+    const known = this.#shards.get(key)
+    if (known !== undefined) return known.access
     const { log, clock, options, port } = this.#deps
     const access = new ShardAccess(
       {
@@ -184,17 +250,20 @@ export class Router implements Service {
         onStale: ({ id }, epochMin) => {
           log.info({ shard: id, epoch: epochMin }, 'a shard wants a newer map')
         },
+        login,
+        connectionsElsewhere: (node) => this.#connectionsElsewhere(node, login?.user ?? null),
       },
       shard,
     )
-    this.#shards.set(keyOf(shard), access)
+    this.#shards.set(key, { access, login })
+    if (login !== null) this.#logins += 1
     return access
   }
 
   #tookMap(map: ShardMap, held: ShardMap | null): void {
     this.#passwords.want(map.snapshot.shards.flatMap(({ nodes }) => nodes.map(({ secretRef }) => secretRef)))
     const schemaChanged = held !== null && held.snapshot.tables !== map.snapshot.tables
-    for (const access of this.#shards.values()) {
+    for (const { access } of this.#shards.values()) {
       if (access.record.keyspace !== map.snapshot.keyspace.name) continue
       const record = map.shards.get(access.record.id)
       if (record !== undefined) access.update(record)
@@ -205,9 +274,10 @@ export class Router implements Service {
   }
 
   #forgetShards(gone: (shard: ShardRecord) => boolean): void {
-    for (const [key, access] of this.#shards) {
+    for (const [key, { access, login }] of this.#shards) {
       if (!gone(access.record)) continue
       this.#shards.delete(key)
+      if (login !== null) this.#logins -= 1
       void access.close(new FleetError('stale_map', `shard ${access.record.name} is not in the map any more`))
     }
   }
@@ -222,4 +292,5 @@ export class Router implements Service {
   }
 }
 
-const keyOf = ({ keyspace, id }: Pick<ShardRecord, 'keyspace' | 'id'>): string => `${keyspace}/${id}`
+const keyOf = ({ keyspace, id }: Pick<ShardRecord, 'keyspace' | 'id'>, user: string | null): string =>
+  user === null ? `${keyspace}/${id}` : `${keyspace}/${id}/${user}`

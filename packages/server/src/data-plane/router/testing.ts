@@ -13,7 +13,7 @@ import {
 import type { CatalogChange, CatalogState, RouterPort } from '../../catalog/router-port.ts'
 import { createEngine } from '../../engine/mod.ts'
 import { exec } from '@fleetshard/routing/wire'
-import type { TestPostgres } from '../../engine/postgres/wire/testing.ts'
+import { testPassword, type TestPostgres } from '../../engine/postgres/wire/testing.ts'
 import { createMetrics, silentLogger, systemClock } from '../../runtime/mod.ts'
 import { executeLimitsDefault, type ExecuteLimits } from '@fleetshard/routing/execute'
 import { testSnapshot } from '@fleetshard/routing/testing'
@@ -27,11 +27,15 @@ export interface TestRouterOptions {
   readonly schema?: string
   readonly execute?: Partial<ExecuteLimits>
   readonly options?: Partial<RouterOptions>
+  /** Over TCP as the role `owner`, whom the server asks for the password, in place of its socket. */
+  readonly tcp?: boolean
 }
 
 /** A running router with its databases. */
 export interface TestRouter extends AsyncDisposable {
   readonly url: string
+  /** Of the Postgres port. */
+  readonly wirePort: number
   readonly cluster: string
   snapshot(): KeyspaceSnapshot
   /** Gives the router a newer map. */
@@ -54,7 +58,10 @@ export async function startTestRouter(server: TestPostgres, wanted: TestRouterOp
   const prefix = `r${cluster.slice(0, 8)}`
   const database = (shard: ShardId): string => `${prefix}_${shard}`
   const plain = testSnapshot(wanted.shards, wanted.tables ?? [])
-  const shards = plain.shards.map((shard) => ({ ...shard, nodes: [nodeOf(server, database(shard.id))] }))
+  const shards = plain.shards.map((shard) => ({
+    ...shard,
+    nodes: [nodeOf(server, database(shard.id), wanted.tcp === true)],
+  }))
   let current: KeyspaceSnapshot = { ...plain, shards }
   for (const shard of shards) {
     await runOn(server, 'postgres', `create database ${database(shard.id)}`)
@@ -78,7 +85,7 @@ export async function startTestRouter(server: TestPostgres, wanted: TestRouterOp
     port,
     metrics,
     copy: null,
-    readSecret: () => Promise.reject(new Error('there are no secrets here')),
+    readSecret: () => Promise.resolve(testPassword),
     options: {
       ...optionsDefault,
       execute: { ...executeLimitsDefault, connectionsPerNodeMax: 6, ...wanted.execute },
@@ -86,9 +93,11 @@ export async function startTestRouter(server: TestPostgres, wanted: TestRouterOp
     },
   })
   await router.listen()
+  await router.listenWire()
   const url = `http://127.0.0.1:${String(router.address.port)}`
   return {
     url,
+    wirePort: router.wireAddress?.port ?? 0,
     cluster,
     snapshot: () => current,
     replace(change) {
@@ -135,6 +144,18 @@ const optionsDefault: RouterOptions = {
     answerBytesTotalMax: 64 * 2 ** 20,
     slowReaderMs: 30_000,
   },
+  wire: {
+    host: '127.0.0.1',
+    port: 0,
+    limits: {
+      connectionsMax: 1_000,
+      connectionsPerAddressMax: 1_000,
+      loginTimeoutMs: 10_000,
+      messageBytesMax: 64 * 2 ** 20,
+    },
+    authentication: { kind: 'trust' },
+    certificate: null,
+  },
 }
 
 function targetOf(server: TestPostgres, database: string) {
@@ -148,13 +169,14 @@ function targetOf(server: TestPostgres, database: string) {
   } as const
 }
 
-function nodeOf(server: TestPostgres, database: string): NodeRecord {
+function nodeOf(server: TestPostgres, database: string, tcp: boolean): NodeRecord {
   const { password: _none, ...target } = targetOf(server, database)
   return {
     ...target,
+    ...(tcp ? { host: '127.0.0.1', user: 'owner' } : {}),
     id: parseNodeId(database),
     role: 'primary',
-    secretRef: null,
+    secretRef: tcp ? 'test:password' : null,
     region: null,
     zone: null,
     agent: null,

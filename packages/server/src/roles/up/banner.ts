@@ -25,12 +25,17 @@ export function groupLines(groups: readonly ShownGroup[]): readonly string[] {
 }
 
 /** Where the processes listen. */
-export function processLines({ urls }: ClusterState): readonly string[] {
+export function processLines({ urls, ports }: ClusterState): readonly string[] {
   const metrics = (url: string | undefined): string => (url === undefined ? '' : `metrics ${url}/metrics`)
   const line = (name: string, url: string, rest: string): string =>
     `  ${name.padEnd(10)} ${url.padEnd(23)}  ${rest}`.trimEnd()
+  const wirePort = ports['router.wire-port']
+  const host = new URL(urls.router).hostname.replaceAll(/[[\]]/g, '')
   return [
     line('router', urls.router, metrics(urls.routerMetrics)),
+    ...(wirePort === undefined
+      ? []
+      : [`  ${'postgres'.padEnd(10)} psql -h ${host} -p ${String(wirePort)} default`]),
     line('manager', urls.manager, metrics(urls.managerMetrics)),
     line('agent', urls.agent ?? '', `worker ${metrics(urls.workerMetrics)}`),
   ]

@@ -16,6 +16,7 @@ import {
 import { agentHttpService, type AgentHttpService } from '../agent.ts'
 import { openCatalog, type OpenCatalog } from '../catalog.ts'
 import { buildManager } from '../manager.ts'
+import { isLoopback } from '../loopback.ts'
 import { metricsService, type Role, type RoleParts } from '../process.ts'
 import { buildRouter } from '../router.ts'
 import { buildWorker } from '../worker.ts'
@@ -108,7 +109,7 @@ export class LocalFleet implements AsyncDisposable {
     const { clock, log, forced } = this.#parts
     const { local, open } = this.servers
     await recordMovedNodes(open.catalog, { agent: local.agent, id: localAgentId }, log)
-    const { config, notes } = await choosePortsOfUp(this.#parts.config)
+    const { config, notes } = await choosePortsOfUp(openOnLoopback(this.#parts.config))
     const { services, http } = await this.#assemble(config)
     const group = serviceGroup('up', services, { log, clock, drainMs: config.get('drain-ms'), forced })
     const ended = group.run(this.#stop)
@@ -212,6 +213,12 @@ export class LocalFleet implements AsyncDisposable {
       ],
     }
   }
+}
+
+/** Like HTTP the Postgres port lets in whoever is on this machine, unless told otherwise. */
+function openOnLoopback(config: Config): Config {
+  if (config.isGiven('router.wire-auth') || !isLoopback(config.get('bind-host'))) return config
+  return config.with({ 'router.wire-auth': 'trust' })
 }
 
 /** Without the password. */

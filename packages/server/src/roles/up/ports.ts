@@ -6,6 +6,7 @@ import { choosePorts, flagOf, type Config, type PortChoice, type PortKey } from 
 /** All ports that `up` listens on, in the order they are printed. */
 export const UP_PORTS = [
   'router.http-port',
+  'router.wire-port',
   'manager.http-port',
   'agent.port',
   'router.metrics-port',

@@ -112,6 +112,7 @@ host    all md5     127.0.0.1/32 md5
 host    all clear   127.0.0.1/32 password
 hostssl all tls     127.0.0.1/32 scram-sha-256
 host    all scram   127.0.0.1/32 scram-sha-256
+host    all owner   127.0.0.1/32 scram-sha-256
 `
 
 async function createUsers(server: TestPostgres): Promise<void> {

@@ -1,0 +1,192 @@
+// From the plan of a statement and the values of a call to the shard that answers it.
+import {
+  assertNever,
+  FleetError,
+  type KeyType,
+  type ShardMap,
+  type ShardRecord,
+  type TableRecord,
+} from '@fleetshard/core'
+import type { KnownStatement } from './cache.ts'
+import type { RouteTarget } from './hint.ts'
+import { planOf, type Keys, type Plan } from './plan.ts'
+import { keysOfSlot, type Values } from './slot-values.ts'
+import { slotKey } from './slot-key.ts'
+
+/** What a call brings to a plan. */
+export interface PlacementRequest extends Values {
+  /** The key that the caller names; it outranks what the statement shows. */
+  readonly shardKey?: string | number | undefined
+  /** The shard that the caller names instead, by id or name. */
+  readonly shardId?: string | undefined
+  /** Where a hint or a session sends the call; it outranks the two above. */
+  readonly target?: RouteTarget | undefined
+}
+
+/** Where a call goes: one shard, or several, which no statement may yet. */
+export type Placement =
+  | { readonly kind: 'one'; readonly shard: ShardRecord }
+  | { readonly kind: 'several'; readonly shards: readonly ShardRecord[]; readonly error: FleetError }
+
+/**
+ * The one shard that runs the statement.
+ * @throws FleetError `no_shard`, `shard_key_required`, `cross_shard`, `invalid_shard_key`, `statement_refused`,
+ * `not_found` for a shard that is named
+ */
+export function placeStatement(known: KnownStatement, map: ShardMap, request: PlacementRequest): ShardRecord {
+  const placement = placementOf(known, map, request)
+  if (placement.kind === 'several') throw placement.error
+  return placement.shard
+}
+
+/**
+ * Where the statement goes with these values.
+ * @throws FleetError as `placeStatement`, but for keys of the statement's own that lie on several shards
+ */
+export function placementOf(known: KnownStatement, map: ShardMap, request: PlacementRequest): Placement {
+  const plan = planOf(known, map)
+  const named = placeNamed(targetIn(known, request), plan, map)
+  if (named === null && map.owners.length === 0) throw noShard(map)
+  const only = map.owners.length === 1 ? map.owners[0] : undefined
+  if (only !== undefined) return one(named ?? only)
+  switch (plan.kind) {
+    case 'keyed':
+      return placeKeyed(plan.keys, map, request, named)
+    case 'home':
+      return one(placeHome(plan.table, map, named))
+    case 'any':
+      return one(named ?? anyOwner(map))
+    case 'unkeyed':
+      if (named === null) {
+        throw new FleetError('shard_key_required', plan.reason, { hint: 'send shard_key with the statement' })
+      }
+      if (plan.home !== null) placeHome(plan.home, map, named)
+      return placeKeyed(plan.keys, map, request, named)
+    case 'refused':
+      throw new FleetError('statement_refused', plan.reason, { hint: plan.hint })
+    default:
+      return assertNever(plan)
+  }
+}
+
+/** True when the caller, a hint or the session says where the call goes. */
+export const isNamed = (known: Pick<KnownStatement, 'hint'>, request: PlacementRequest): boolean =>
+  targetIn(known, request).kind !== 'none'
+
+type Target = RouteTarget | { readonly kind: 'key'; readonly key: string | number }
+
+function targetIn({ hint }: Pick<KnownStatement, 'hint'>, request: PlacementRequest): Target {
+  if (hint.kind !== 'none') return hint
+  if (request.target !== undefined && request.target.kind !== 'none') return request.target
+  if (request.shardId !== undefined) return { kind: 'shard', shard: request.shardId }
+  return request.shardKey === undefined ? { kind: 'none' } : { kind: 'key', key: request.shardKey }
+}
+
+const one = (shard: ShardRecord): Placement => ({ kind: 'one', shard })
+
+function placeNamed(target: Target, plan: Plan, map: ShardMap): ShardRecord | null {
+  switch (target.kind) {
+    case 'none':
+      return null
+    case 'key': {
+      const type = typeOfNamed(plan, map)
+      const key = slotKey(target.key, type)
+      return map.owners.length === 0 ? null : map.shardFor(key, type)
+    }
+    case 'shard':
+      return shardNamed(target.shard, map)
+    default:
+      return assertNever(target)
+  }
+}
+
+function typeOfNamed(plan: Plan, map: ShardMap): KeyType {
+  const ofPlan = plan.kind === 'unkeyed' ? plan.keyType : keysOf(plan)[0]?.table.keyType
+  return ofPlan ?? map.keyType ?? 'text'
+}
+
+function shardNamed(name: string, map: ShardMap): ShardRecord {
+  for (const shard of map.shards.values()) if (shard.id === name || shard.name === name) return shard
+  throw new FleetError(
+    'not_found',
+    `keyspace ${map.snapshot.keyspace.name} has no shard ${JSON.stringify(name)}`,
+    {
+      hint: 'fleetshard shard list shows the shards',
+    },
+  )
+}
+
+/** The keys that a statement shows. */
+export function keysOf(plan: Plan): readonly Keys[] {
+  return plan.kind === 'keyed' || plan.kind === 'unkeyed' ? plan.keys : []
+}
+
+/** A parameter that decides the shard, with the type by which its value was read; `list` for an array of keys. */
+export interface KeyParameter {
+  readonly index: number
+  readonly type: KeyType
+  readonly list: boolean
+}
+
+/** The parameters that decide the shard: the statement must read them by the same type. */
+export function keyParametersOf(plan: Plan): readonly KeyParameter[] {
+  return keysOf(plan).flatMap(({ slots, table }) =>
+    slots.flatMap((slot) =>
+      slot.kind === 'parameter'
+        ? [{ index: slot.index, type: table.keyType ?? 'text', list: slot.list }]
+        : [],
+    ),
+  )
+}
+
+function placeKeyed(
+  keys: readonly Keys[],
+  map: ShardMap,
+  values: Values,
+  named: ShardRecord | null,
+): Placement {
+  const owners = new Set<ShardRecord>()
+  for (const { table, slots } of keys) {
+    const type = table.keyType ?? 'text'
+    for (const slot of slots) {
+      for (const key of keysOfSlot(slot, values, type)) owners.add(map.shardFor(key, type))
+    }
+  }
+  const [first = named ?? anyOwner(map), second] = owners
+  if (named !== null && first !== named) throw crossShard(named, first, true)
+  if (second === undefined) return one(first)
+  if (named !== null) throw crossShard(named, second, true)
+  return { kind: 'several', shards: [...owners], error: crossShard(first, second, false) }
+}
+
+function placeHome(table: TableRecord, map: ShardMap, named: ShardRecord | null): ShardRecord {
+  const home = table.homeShard === null ? undefined : map.shards.get(table.homeShard)
+  if (home === undefined) throw noShard(map)
+  if (named !== null && named !== home) throw crossShard(named, home, true)
+  return home
+}
+
+function anyOwner(map: ShardMap): ShardRecord {
+  const owner = map.owners[0]
+  if (owner === undefined) throw noShard(map)
+  return owner
+}
+
+function noShard(map: ShardMap): FleetError {
+  return new FleetError('no_shard', `keyspace ${map.snapshot.keyspace.name} has no active shard`, {
+    hint: 'create one: fleetshard shard create',
+  })
+}
+
+function crossShard(first: ShardRecord, second: ShardRecord, byName: boolean): FleetError {
+  const which = `${first.name} and ${second.name}`
+  return byName
+    ? new FleetError(
+        'cross_shard',
+        `the shard that is named and a key in the statement lie apart: ${which}`,
+        { hint: 'name the key of the rows, or leave shard_key and the hint out' },
+      )
+    : new FleetError('cross_shard', `the keys of the statement lie on several shards: ${which}`, {
+        hint: 'send one statement for each key; GET /v1/shard-for-key tells which keys share a shard',
+      })
+}

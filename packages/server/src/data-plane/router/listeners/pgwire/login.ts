@@ -1,0 +1,93 @@
+// The login of one client: asks for what its user must prove, and ends with the user's keys or a refusal.
+import { FleetError } from '@fleetshard/core'
+import {
+  ScramServer,
+  scramMechanism,
+  unknownUserVerifier,
+  writeAuthenticationOk,
+  writeAuthenticationSasl,
+  writeAuthenticationSaslText,
+  type ScramKeys,
+} from '@fleetshard/routing/pgwire'
+import type { ClientOutput } from './output.ts'
+import type { WireUsers } from './users.ts'
+
+/** Who has logged in. `keys` are null where nothing had to be proved. */
+export interface LoggedIn {
+  readonly user: string
+  readonly keys: ScramKeys | null
+}
+
+/** What a login needs beside the client. */
+export interface LoginParts {
+  readonly users: WireUsers
+  /** Of this process: users who do not exist are asked as all others are. */
+  readonly unknownSeed: Buffer
+  readonly random: (bytes: number) => Buffer
+}
+
+/** The messages of a client while it logs in. */
+export interface LoginMessages {
+  /** The body of the next message of type `p`. @throws FleetError when the client goes, or says something else */
+  next(): Promise<Buffer>
+}
+
+const nonceBytes = 24
+
+/**
+ * Carries out the login.
+ * @throws FleetError `login_refused`, `protocol_violation`, and what finding the user out fails with
+ */
+export async function logIn(
+  parts: LoginParts,
+  claim: { readonly user: string; readonly keyspace: string; readonly signal: AbortSignal },
+  client: { readonly output: ClientOutput; readonly messages: LoginMessages },
+): Promise<LoggedIn> {
+  const { user, keyspace, signal } = claim
+  const demand = await parts.users.demand(user, keyspace, signal)
+  if (demand.kind === 'trust') {
+    writeAuthenticationOk(client.output.writer)
+    return { user, keys: null }
+  }
+  const verifier = demand.kind === 'scram' ? demand.verifier : unknownUserVerifier(parts.unknownSeed, user)
+  const keys = await proveByScram(
+    new ScramServer(verifier, parts.random(nonceBytes).toString('base64')),
+    client,
+  )
+  if (keys === null) throw refused(user)
+  writeAuthenticationOk(client.output.writer)
+  return { user, keys }
+}
+
+async function proveByScram(
+  exchange: ScramServer,
+  { output, messages }: { readonly output: ClientOutput; readonly messages: LoginMessages },
+): Promise<ScramKeys | null> {
+  writeAuthenticationSasl(output.writer, [scramMechanism.plain])
+  const challenge = exchange.challenge(initialResponse(await messages.next()))
+  if (challenge === null) throw malformed('the first message of the SCRAM exchange cannot be read')
+  writeAuthenticationSaslText(output.writer, 'continue', challenge)
+  const outcome = exchange.finish((await messages.next()).toString('utf8'))
+  if (outcome.kind === 'malformed') throw malformed(outcome.reason)
+  if (outcome.kind === 'refused') return null
+  writeAuthenticationSaslText(output.writer, 'final', outcome.final)
+  return outcome.keys
+}
+
+/** SASLInitialResponse: the mechanism, then the client's first message with its length. */
+function initialResponse(body: Buffer): string {
+  const zero = body.indexOf(0)
+  if (zero < 0 || body.length < zero + 5) throw malformed('the login message cannot be read')
+  const mechanism = body.toString('latin1', 0, zero)
+  if (mechanism !== scramMechanism.plain) {
+    throw malformed(`the login method ${JSON.stringify(mechanism.slice(0, 40))} was not offered`)
+  }
+  return body.toString('utf8', zero + 5)
+}
+
+const malformed = (reason: string): FleetError => new FleetError('protocol_violation', reason)
+
+/** In the words of Postgres, so that clients ask for the password again. */
+function refused(user: string): FleetError {
+  return new FleetError('login_refused', `password authentication failed for user "${user}"`)
+}

@@ -1,0 +1,230 @@
+// The answer of a server to one group of a client's messages, on its way to the client. Bytes are copied, never
+// decoded; what the router has put into the group of its own is taken out, and what it answers itself is put in.
+import { toFleetError, type FleetError } from '@fleetshard/core'
+import {
+  backendCode,
+  decodeCommandTag,
+  decodeParameterDescription,
+  decodeSqlstate,
+  errorField,
+  isFatalError,
+} from '@fleetshard/routing/pgwire'
+import type { GroupSink, TransactionStatus } from '@fleetshard/routing/wire'
+import type { ClientOutput } from '../listeners/pgwire/output.ts'
+
+/** What the next part of an answer is, in the order of the messages that were sent. */
+export const step = {
+  /** ParseComplete, BindComplete or CloseComplete for the client. */
+  forward: 1,
+  /** One of these for the router. */
+  hide: 2,
+  /** The description of a statement for the client. */
+  describeStatement: 3,
+  /** The same for the router, which wants to know the types of the parameters. */
+  learnTypes: 4,
+  /** RowDescription or NoData of a portal. */
+  describePortal: 5,
+  /** The rows of an Execute, to their end. */
+  execute: 6,
+  /** An error that was provoked, in place of which the router says its own; see `poison`. */
+  poison: 7,
+} as const
+
+/** A step, or bytes that the router says itself. */
+export type AnswerStep = (typeof step)[keyof typeof step] | Buffer
+
+/** Above this lag of the client its server is not read any more. */
+export const lagBytesMax = 256 * 1024
+
+/** Who gave the group away. */
+export interface AnswerHost {
+  /** The client lags; `resume` is to be called once it has caught up. */
+  lagging(): void
+  /** COPY FROM STDIN has begun: the client's bytes are wanted. */
+  copyIn(): void
+  /** Last call: ReadyForQuery came, or the connection is gone. */
+  ended(answer: Answer, end: AnswerEnd): void
+}
+
+/** How an answer ended. */
+export type AnswerEnd =
+  | { readonly kind: 'ready'; readonly status: TransactionStatus }
+  | { readonly kind: 'lost'; readonly error: FleetError; readonly sent: boolean }
+
+/** What was in a group. */
+export interface AnswerParts {
+  readonly output: ClientOutput
+  readonly host: AnswerHost
+  /** Whether the tags of commands matter. */
+  readonly wantsTags: boolean
+  /** Nothing of the answer goes to the client. */
+  readonly isHidden?: boolean
+}
+
+const noSteps: readonly AnswerStep[] = []
+const stateParseError = { stale: '0A000', lost: '26000', routine: 0x52 } as const
+
+/** Sink of one group. */
+export class Answer implements GroupSink {
+  readonly #parts: AnswerParts
+  readonly #output: ClientOutput
+  #steps: readonly AnswerStep[] = noSteps
+  #at = 0
+  #isAbandoned = false
+  #hasBegun = false
+  /** Where the client's output was before the answer. */
+  #position = 0
+  /** Tags of commands that were completed, where they matter. */
+  readonly tags: string[] = []
+  /** Commands that were completed. */
+  completed = 0
+  rowBytes = 0
+  rows = 0
+  /** SQLSTATE of the error that ended the group; empty for none. */
+  sqlstate = ''
+  /** The error came from a statement that the server had lost, or that does not fit its tables any more. */
+  isStale = false
+  /** The whole error, where nothing of it was said to the client. */
+  error: Buffer | null = null
+  /** What `step.learnTypes` has learned, in order. */
+  readonly learned: (readonly number[])[] = []
+
+  constructor(parts: AnswerParts) {
+    this.#parts = parts
+    this.#output = parts.output
+    this.#isAbandoned = parts.isHidden === true
+  }
+
+  /** What will come; nothing for a simple Query, whose answer is copied as it is. */
+  expect(steps: readonly AnswerStep[]): void {
+    this.#steps = steps
+  }
+
+  /** The client has got an answer already: what comes is dropped. */
+  abandon(): void {
+    this.#isAbandoned = true
+  }
+
+  /** Takes back what the client has not yet been sent; false when it is too late for another try. */
+  takeBack(): boolean {
+    return !this.#hasBegun || this.#output.rewind(this.#position)
+  }
+
+  message(type: number, buf: Buffer, start: number, end: number): void {
+    if (!this.#hasBegun) this.#begin()
+    switch (type) {
+      case backendCode.dataRow:
+        this.rows += 1
+        this.rowBytes += end - start
+        this.#forward(buf, start, end)
+        return
+      case backendCode.readyForQuery:
+        return
+      case backendCode.commandComplete:
+      case backendCode.emptyQueryResponse:
+      case backendCode.portalSuspended:
+        this.#complete(type, buf, start, end)
+        return
+      case backendCode.errorResponse:
+        this.#fail(buf, start, end)
+        return
+      case backendCode.copyInResponse:
+        this.#forward(buf, start, end)
+        this.#parts.host.copyIn()
+        return
+      default:
+        this.#other(type, buf, start, end)
+    }
+  }
+
+  piece(buf: Buffer, start: number, end: number): void {
+    if (!this.#hasBegun) this.#begin()
+    this.rowBytes += end - start
+    this.#forward(buf, start, end)
+  }
+
+  done(status: TransactionStatus): void {
+    if (!this.#hasBegun) this.#begin()
+    this.#parts.host.ended(this, { kind: 'ready', status })
+  }
+
+  failed(error: FleetError, sent: boolean): void {
+    this.#parts.host.ended(this, { kind: 'lost', error: toFleetError(error), sent })
+  }
+
+  #begin(): void {
+    this.#hasBegun = true
+    this.#position = this.#output.position
+    this.#emit()
+  }
+
+  /** Says what comes from the router before the next message of the server. */
+  #emit(): void {
+    for (let next = this.#steps[this.#at]; next instanceof Buffer; next = this.#steps[this.#at]) {
+      if (!this.#isAbandoned) this.#output.copy(next, 0, next.length)
+      this.#at += 1
+    }
+  }
+
+  #advance(): void {
+    this.#at += 1
+    if (this.#at < this.#steps.length) this.#emit()
+  }
+
+  #forward(buf: Buffer, start: number, end: number): void {
+    if (this.#isAbandoned) return
+    this.#output.copy(buf, start, end)
+    if (this.#output.lagBytes > lagBytesMax) this.#parts.host.lagging()
+  }
+
+  #complete(type: number, buf: Buffer, start: number, end: number): void {
+    this.completed += 1
+    if (this.#parts.wantsTags) {
+      this.tags.push(type === backendCode.commandComplete ? decodeCommandTag(buf, start, end) : '')
+    }
+    this.#forward(buf, start, end)
+    this.#advance()
+  }
+
+  #fail(buf: Buffer, start: number, end: number): void {
+    // It ends the server's connection, not the client's: what `failed` brings is told instead.
+    if (isFatalError(buf, start, end)) return
+    this.sqlstate = decodeSqlstate(buf, start, end)
+    const { stale, lost, routine } = stateParseError
+    this.isStale =
+      this.#steps.length > 0 &&
+      (this.sqlstate === lost ||
+        (this.sqlstate === stale && errorField(routine, buf, start, end) === 'RevalidateCachedQuery'))
+    if (this.#steps[this.#at] === step.poison) {
+      this.#advance()
+      return
+    }
+    this.error = Buffer.from(buf.subarray(start, end))
+    this.#forward(buf, start, end)
+    this.#at = this.#steps.length
+  }
+
+  #other(type: number, buf: Buffer, start: number, end: number): void {
+    const now = this.#steps[this.#at]
+    switch (type) {
+      case backendCode.parseComplete:
+      case backendCode.bindComplete:
+      case backendCode.closeComplete:
+        if (now !== step.hide) this.#forward(buf, start, end)
+        this.#advance()
+        return
+      case backendCode.parameterDescription:
+        if (now === step.learnTypes) this.learned.push(decodeParameterDescription(buf, start, end))
+        else this.#forward(buf, start, end)
+        return
+      case backendCode.rowDescription:
+      case backendCode.noData:
+        if (now !== step.learnTypes) this.#forward(buf, start, end)
+        // In an Execute (of a simple Query) it belongs to the rows.
+        if (now !== step.execute) this.#advance()
+        return
+      default:
+        this.#forward(buf, start, end)
+    }
+  }
+}

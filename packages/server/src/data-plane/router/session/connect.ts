@@ -1,0 +1,102 @@
+// A connection for what a session is about to do: the one it holds, or one of the shard that the statement belongs to,
+// with the transaction begun on it.
+import { FleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
+import { exec } from '@fleetshard/routing/wire'
+import { borrow, type Held } from './server-side.ts'
+import type { SessionState } from './session-state.ts'
+
+/** What the connection is for. */
+export interface Purpose {
+  /** Null for any. */
+  readonly shard: ShardRecord | null
+  readonly map: ShardMap
+  /** What is done may be done again on another shard, as long as the transaction is bound to none. */
+  readonly isRepeatable: boolean
+  readonly onReplica: boolean
+}
+
+/**
+ * @throws FleetError `cross_shard` when the session is bound to another shard; those of the queue; what a server says
+ * of a setting; `stale_map`
+ */
+export async function connectFor(state: SessionState, purpose: Purpose): Promise<Held> {
+  const { shard } = purpose
+  const { held } = state
+  if (held !== null) {
+    if (shard === null || shard.id === held.shard.id) return harden(state, held, purpose)
+    if (!mayMove(state)) throw elsewhere(state, held, shard)
+    await leaveShard(state, held)
+  }
+  const target = shardFor(state, shard, purpose.map)
+  const { environment, start, settings, cancellation } = state
+  state.held = await borrow(environment, {
+    ...purpose,
+    shard: target,
+    settings,
+    login: start.login,
+    cancellation,
+  })
+  state.held.session.onNotification = state.onNotification
+  try {
+    await beginOn(state, state.held)
+  } catch (error) {
+    state.release()
+    throw error
+  }
+  return harden(state, state.held, purpose)
+}
+
+/** True as long as nothing ties the session to the connection it holds. */
+function mayMove({ isBound, transaction }: SessionState): boolean {
+  return !isBound && (transaction === null || transaction.pin !== 'hard')
+}
+
+function harden(state: SessionState, held: Held, { isRepeatable }: Purpose): Held {
+  const { transaction } = state
+  if (transaction !== null && transaction.pin !== 'hard') transaction.pin = isRepeatable ? 'soft' : 'hard'
+  return held
+}
+
+async function leaveShard(state: SessionState, held: Held): Promise<void> {
+  if (state.transaction !== null) {
+    await exec(held.session.connection, 'rollback')
+    held.session.settings = state.transaction.settingsBefore
+    state.transaction.pin = 'none'
+  }
+  state.release()
+}
+
+/** BEGIN, and what the transaction has done so far. */
+async function beginOn({ transaction }: SessionState, { session }: Held): Promise<void> {
+  if (transaction === null || transaction.pin !== 'none') return
+  const { begin, prologue } = transaction
+  const begun = exec(session.connection, [begin, ...prologue].join(';\n'))
+  if (prologue.length > 0) await begun
+  // BEGIN alone cannot fail on a primary: what follows is sent right behind it.
+  else begun.catch(() => undefined)
+}
+
+/** The shard of what is to be done; what belongs nowhere stays where the session is, or is spread over the shards. */
+export function shardFor(
+  { held, start }: SessionState,
+  shard: ShardRecord | null,
+  { owners }: ShardMap,
+): ShardRecord {
+  const owner = shard ?? held?.shard ?? owners[start.ordinal % owners.length]
+  if (owner !== undefined) return owner
+  throw new FleetError('no_shard', 'the keyspace has no active shard', {
+    hint: 'create one: fleetshard shard create',
+  })
+}
+
+function elsewhere({ isBound }: SessionState, held: Held, shard: ShardRecord): FleetError {
+  const why = isBound
+    ? `the session has state on shard ${held.shard.name} that cannot be carried to shard ${shard.name}`
+    : `the transaction is on shard ${held.shard.name}, the statement belongs to shard ${shard.name}`
+  return new FleetError('cross_shard', why, {
+    hint: isBound
+      ? 'DISCARD ALL gives the state up (temporary tables, advisory locks, LISTEN, what functions have set); or use another connection'
+      : 'end the transaction first: a transaction is on one shard',
+    facts: { shard_id: held.shard.id },
+  })
+}

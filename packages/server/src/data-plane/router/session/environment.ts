@@ -1,0 +1,36 @@
+// What the sessions of a router share: the way to plans, maps and shards, and what is counted.
+import type { Clock, ShardMap, ShardRecord } from '@fleetshard/core'
+import type { DeadlineSweeper, ShardAccess, ShardLogin } from '@fleetshard/routing/execute'
+import type { StatementCache } from '@fleetshard/routing/plan'
+import type { Logger } from '../../../runtime/mod.ts'
+import type { Greetings } from './greeting.ts'
+import type { StatementStats } from './statement-stats.ts'
+import type { WireStatements } from './wire-statements.ts'
+
+/** The parts of a router that sessions stand on. */
+export interface SessionEnvironment {
+  readonly log: Logger
+  readonly clock: Clock
+  readonly sweeper: DeadlineSweeper
+  readonly statements: StatementCache
+  readonly wireStatements: WireStatements
+  /** The map of a keyspace as it is now. @throws FleetError `not_found`, `catalog_unavailable` */
+  readonly map: (keyspace: string) => ShardMap
+  /** Resolves when the keyspace's map is newer than that one, or the time for it is over. */
+  readonly newerMap: (map: ShardMap) => Promise<void>
+  /** The way to a shard as a role of its databases; null for that of the node records. */
+  readonly access: (shard: ShardRecord, login: ShardLogin | null) => ShardAccess
+  readonly metrics: SessionMetrics
+  readonly stats: StatementStats
+  readonly greetings: Greetings
+}
+
+/** What sessions count. */
+export interface SessionMetrics {
+  /** A statement went to a node of that role, in a lane or alone. */
+  routed(role: 'primary' | 'replica', way: 'lane' | 'alone'): void
+  /** A statement was sent again, because of that. */
+  retried(reason: 'stale_map' | 'lost' | 'lane'): void
+  /** A group of messages or a Query was answered; `code` is `ok` or the SQLSTATE. */
+  wireAnswered(code: string, elapsedMs: number): void
+}

@@ -1,0 +1,144 @@
+// The messages of the extended protocol up to the next Sync or Flush, with the client's names looked up as they come.
+import { FleetError } from '@fleetshard/core'
+import { decodeFrontend, frontendCode, protocolViolation } from '@fleetshard/routing/pgwire'
+import { BindMessage } from './bind-message.ts'
+import type { ClientStatement, GroupItem } from './group-items.ts'
+import type { SessionState } from './session-state.ts'
+import type { WireStatements } from './wire-statements.ts'
+
+/** Bytes of messages of one group above which what is there is run before the Sync comes. */
+const groupBytesMax = 4 * 1024 * 1024
+
+/** A group as it was sent. */
+export interface CollectedGroup {
+  readonly items: readonly GroupItem[]
+  /** What is wrong with it, in the words of Postgres; null for nothing. */
+  readonly failure: FleetError | null
+}
+
+/** Collects one group after the other. */
+export class GroupCollector {
+  readonly #state: SessionState
+  readonly #statements: WireStatements
+  #items: GroupItem[] = []
+  #bytes = 0
+  #failure: FleetError | null = null
+  /** Names of statements that were defined in a group that failed: they may or may not exist to the client. */
+  readonly #doubtful = new Set<string>()
+
+  constructor(state: SessionState, statements: WireStatements) {
+    this.#state = state
+    this.#statements = statements
+  }
+
+  get isEmpty(): boolean {
+    return this.#items.length === 0 && this.#failure === null
+  }
+
+  /** True when the group should not wait for its Sync any more. */
+  get isFull(): boolean {
+    return this.#bytes > groupBytesMax
+  }
+
+  /** What was collected; the next group begins. */
+  take(): CollectedGroup {
+    const group = { items: this.#items, failure: this.#failure }
+    this.#items = []
+    this.#bytes = 0
+    this.#failure = null
+    return group
+  }
+
+  /** The group has failed: the client may define its statements again. */
+  doubt(items: readonly GroupItem[]): void {
+    for (const item of items) if (item.kind === 'parse' && item.name !== '') this.#doubtful.add(item.name)
+  }
+
+  /** @throws FleetError `protocol_violation` for a message that has no place in a group */
+  add(type: number, buf: Buffer, start: number, end: number): void {
+    this.#bytes += end - start
+    if (type === frontendCode.bind) this.#bind(new BindMessage(buf, start, end))
+    else this.#other(type, buf, start, end)
+  }
+
+  #bind(bind: BindMessage): void {
+    const use = this.#state.statements.get(bind.statement)
+    if (use === undefined) {
+      this.#failure ??= noStatement(bind.statement)
+      return
+    }
+    use.statement.uses += 1
+    this.#state.portals.set(bind.portal, use)
+    this.#items.push({ kind: 'bind', bind, use })
+  }
+
+  #other(type: number, buf: Buffer, start: number, end: number): void {
+    const message = decodeFrontend(type, buf, start, end)
+    switch (message.kind) {
+      case 'parse':
+        this.#parse(message.name, this.#statements.get(message.text, message.paramTypes))
+        return
+      case 'describe': {
+        const { name } = message
+        if (message.object === 'P') {
+          this.#items.push({ kind: 'describe-portal', portal: name, use: this.#portal(name) })
+          return
+        }
+        const use = this.#state.statements.get(name)
+        if (use === undefined) this.#failure ??= noStatement(name)
+        else this.#items.push({ kind: 'describe-statement', use })
+        return
+      }
+      case 'execute': {
+        const { portal, rowsMax } = message
+        this.#items.push({ kind: 'execute', portal, rowsMax, use: this.#portal(portal) })
+        return
+      }
+      case 'close':
+        this.#close(message.object, message.name)
+        return
+      default:
+        throw protocolViolation(`a message of the type ${String(type)} is not expected here`)
+    }
+  }
+
+  #parse(name: string, statement: ClientStatement['statement']): void {
+    const { statements } = this.#state
+    if (name !== '' && statements.has(name) && !this.#doubtful.has(name)) {
+      this.#failure ??= new FleetError('invalid_request', `prepared statement "${name}" already exists`, {
+        sqlstate: '42P05',
+      })
+      return
+    }
+    const use: ClientStatement = { statement, isNamed: name !== '' }
+    statements.set(name, use)
+    this.#items.push({ kind: 'parse', name, use })
+  }
+
+  #portal(name: string): ClientStatement | null {
+    const use = this.#state.portals.get(name) ?? null
+    if (use === null && this.#state.held === null) {
+      this.#failure ??= new FleetError('invalid_request', `portal "${name}" does not exist`, {
+        sqlstate: '34000',
+      })
+    }
+    return use
+  }
+
+  #close(object: 'S' | 'P', name: string): void {
+    if (object === 'S') {
+      this.#state.statements.delete(name)
+      this.#items.push({ kind: 'close-statement', name })
+    } else {
+      this.#state.portals.delete(name)
+      this.#items.push({ kind: 'close-portal', portal: name })
+    }
+  }
+}
+
+const noStatement = (name: string): FleetError =>
+  new FleetError(
+    'invalid_request',
+    name === '' ? 'unnamed prepared statement does not exist' : `prepared statement "${name}" does not exist`,
+    { sqlstate: '26000' },
+  )

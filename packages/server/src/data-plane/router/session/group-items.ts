@@ -1,0 +1,148 @@
+// The messages of the extended protocol between two Syncs, as they are kept until they can be sent, and how they are
+// written for a server: with its names for statements, and with what it must learn first.
+import {
+  frontendCode,
+  writeBare,
+  writeClose,
+  writeDescribe,
+  writeExecute,
+  writeSync,
+  WireWriter,
+  backendCode,
+} from '@fleetshard/routing/pgwire'
+import type { ServerStatements } from '@fleetshard/routing/wire'
+import { step, type AnswerStep } from './answer.ts'
+import type { BindMessage } from './bind-message.ts'
+import type { WireStatement } from './wire-statements.ts'
+
+/** A statement under a name of a client. */
+export interface ClientStatement {
+  readonly statement: WireStatement
+  /** True for one that the client has named: it means to use it again. */
+  readonly isNamed: boolean
+}
+
+/** One message. */
+export type GroupItem =
+  | { readonly kind: 'parse'; readonly name: string; readonly use: ClientStatement }
+  | { readonly kind: 'bind'; readonly bind: BindMessage; readonly use: ClientStatement }
+  | { readonly kind: 'describe-statement'; readonly use: ClientStatement }
+  | { readonly kind: 'describe-portal'; readonly portal: string; readonly use: ClientStatement | null }
+  | {
+      readonly kind: 'execute'
+      readonly portal: string
+      readonly rowsMax: number
+      readonly use: ClientStatement | null
+    }
+  | { readonly kind: 'close-statement'; readonly name: string }
+  | { readonly kind: 'close-portal'; readonly portal: string }
+
+/** What the router itself says for an item, in place of a server. */
+export type OwnAnswers = ReadonlyMap<GroupItem, Buffer>
+
+const bare = (type: number): Buffer =>
+  built((out) => {
+    writeBare(out, type)
+  })
+const parseComplete = bare(backendCode.parseComplete)
+const bindComplete = bare(backendCode.bindComplete)
+const closeComplete = bare(backendCode.closeComplete)
+
+/** Bytes of messages made once. */
+export function built(write: (out: WireWriter) => void): Buffer {
+  const out = new WireWriter()
+  write(out)
+  return Buffer.from(out.bytes())
+}
+
+/** A statement is kept by the servers from that use on, unless the client has named it. */
+const usesBeforeKept = 2
+/** Longer texts are not kept by servers, characters. */
+const keptTextMax = 64 * 1024
+
+const isKept = ({ statement, isNamed }: ClientStatement): boolean =>
+  statement.text.length <= keptTextMax && (isNamed || statement.uses > usesBeforeKept)
+
+/** Writes a group for one server connection, Sync included. */
+export class GroupEncoder {
+  readonly #out: WireWriter
+  readonly #statements: ServerStatements
+  readonly #steps: AnswerStep[] = []
+  /** Gets the statements that this group makes the server parse. */
+  readonly #parsed: WireStatement[]
+
+  constructor(out: WireWriter, statements: ServerStatements, parsed: WireStatement[]) {
+    this.#out = out
+    this.#statements = statements
+    this.#parsed = parsed
+  }
+
+  encode(items: readonly GroupItem[], own: OwnAnswers): readonly AnswerStep[] {
+    for (const item of items) {
+      const answer = own.get(item)
+      if (answer === undefined) this.#encode(item)
+      else this.#steps.push(answer)
+    }
+    writeSync(this.#out)
+    return this.#steps
+  }
+
+  #encode(item: GroupItem): void {
+    const out = this.#out
+    switch (item.kind) {
+      case 'parse':
+        this.#use(item.use, step.forward)
+        return
+      case 'bind':
+        this.#bind(item)
+        return
+      case 'describe-statement':
+        writeDescribe(out, 'S', this.#use(item.use, null))
+        this.#steps.push(step.describeStatement)
+        return
+      case 'describe-portal':
+        writeDescribe(out, 'P', item.portal)
+        this.#steps.push(step.describePortal)
+        return
+      case 'execute':
+        writeExecute(out, item.portal, item.rowsMax)
+        this.#steps.push(step.execute)
+        return
+      case 'close-statement':
+        this.#steps.push(closeComplete)
+        return
+      case 'close-portal':
+        writeClose(out, 'P', item.portal)
+        this.#steps.push(step.forward)
+    }
+  }
+
+  #bind({ bind, use }: Extract<GroupItem, { kind: 'bind' }>): void {
+    const name = this.#use(use, null)
+    const out = this.#out
+    const offset = out.begin(frontendCode.bind)
+    out.cstring(bind.portal)
+    out.cstring(name)
+    out.raw(bind.rest)
+    out.end(offset)
+    this.#steps.push(step.forward)
+  }
+
+  /** Makes the server know the statement. `told` is how the client hears of a Parse, null when it did not ask. */
+  #use(use: ClientStatement, told: typeof step.forward | null): string {
+    const { name, parsed, closes } = this.#statements.use(this.#out, use.statement, isKept(use))
+    for (let close = 0; close < closes; close += 1) this.#steps.push(step.hide)
+    if (parsed) {
+      this.#parsed.push(use.statement)
+      this.#steps.push(told ?? step.hide)
+    } else if (told !== null) this.#steps.push(parseComplete)
+    return name
+  }
+}
+
+/** What a router says for the items around a command of its own. */
+export const ownAnswer = {
+  parse: parseComplete,
+  bind: bindComplete,
+  close: closeComplete,
+} as const

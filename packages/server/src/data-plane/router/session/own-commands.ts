@@ -1,0 +1,122 @@
+// The commands that the router answers for a session without asking a server.
+import { FleetError } from '@fleetshard/core'
+import { writeNoticeResponse, type WireWriter } from '@fleetshard/routing/pgwire'
+import type { KnownStatement } from '@fleetshard/routing/plan'
+import { ownCommandOf } from './effects.ts'
+import type { SessionState } from './session-state.ts'
+import { OpenTransaction } from './transaction-state.ts'
+import { noVariables, setVariable, showVariable, targetOfSession } from './variables.ts'
+
+/** The answer to one command. */
+export interface OwnResult {
+  /** Null for a command without rows. */
+  readonly columns: readonly string[] | null
+  readonly rows: readonly (readonly (string | null)[])[]
+  readonly tag: string
+  /** Takes effect, and says what comes before the answer. */
+  readonly run: (out: WireWriter) => void
+}
+
+/** The statement, and whether nothing else is sent with it. */
+export interface OwnStatement {
+  readonly known: KnownStatement
+  readonly text: string
+  readonly isAlone: boolean
+}
+
+const nothing = (): void => undefined
+
+/** Null for what a server has to answer. @throws FleetError of the command */
+export function ownResultOf(state: SessionState, statement: OwnStatement): OwnResult | null {
+  return transactionResult(state, statement) ?? settingResult(state, statement)
+}
+
+/** BEGIN waits for a statement that has a shard, and what has begun nowhere is ended nowhere. */
+function transactionResult(state: SessionState, { known, text, isAlone }: OwnStatement): OwnResult | null {
+  const { command } = known.facts
+  const { transaction } = state
+  if (!isAlone || state.isBound) return null
+  if (command.kind === 'begin') {
+    if (transaction === null) return isWaiting(state) ? tagOnly('BEGIN', begin(state, text)) : null
+    if (transaction.pin !== 'none' || transaction.failure !== null) return null
+    return tagOnly('BEGIN', warn('25001', 'there is already a transaction in progress'))
+  }
+  if (command.kind !== 'commit' && command.kind !== 'rollback') return null
+  if (transaction === null || (transaction.pin !== 'none' && transaction.failure === null)) return null
+  const isCommitted = command.kind === 'commit' && transaction.failure === null
+  return tagOnly(isCommitted ? 'COMMIT' : 'ROLLBACK', () => {
+    if (!isCommitted) state.settings = transaction.settingsBefore
+    state.transaction = command.chain ? new OpenTransaction(transaction.begin, state.settings) : null
+    state.portals.clear()
+    state.release()
+  })
+}
+
+/** With one shard, or one that is named, there is nothing to wait for. */
+function isWaiting(state: SessionState): boolean {
+  return state.map.owners.length > 1 && targetOfSession(state.variables).kind === 'none'
+}
+
+const begin =
+  (state: SessionState, text: string): (() => void) =>
+  () => {
+    state.transaction = new OpenTransaction(text, state.settings)
+  }
+
+function settingResult(state: SessionState, { known }: OwnStatement): OwnResult | null {
+  const own = ownCommandOf(known.facts.command)
+  if (own === null) return null
+  if (state.status === 'E') return null
+  switch (own.kind) {
+    case 'set-own': {
+      const fallback = own.name === 'application_name' ? state.start.variables.applicationName : ''
+      const changed = setVariable(state.variables, own.name, own.value ?? fallback)
+      // Later statements of the same group are placed by it already.
+      if (!own.local) state.variables = changed
+      return tagOnly(known.facts.command.kind === 'reset' ? 'RESET' : 'SET', nothing)
+    }
+    case 'show-own':
+      return {
+        columns: [own.name],
+        rows: [[showVariable(state.variables, own.name)]],
+        tag: 'SHOW',
+        run: nothing,
+      }
+    case 'deallocate':
+      return deallocate(state, own.name)
+  }
+}
+
+function deallocate(state: SessionState, name: string | null): OwnResult | null {
+  const { statements } = state
+  if (name === null) {
+    if (state.isBound) return null
+    return tagOnly('DEALLOCATE ALL', () => {
+      for (const known of statements.keys()) if (known !== '') statements.delete(known)
+    })
+  }
+  if (statements.has(name)) return tagOnly('DEALLOCATE', () => statements.delete(name))
+  if (state.isBound) return null
+  throw new FleetError('invalid_request', `prepared statement "${name}" does not exist`, {
+    sqlstate: '26000',
+  })
+}
+
+const tagOnly = (tag: string, run: (out: WireWriter) => unknown): OwnResult => ({
+  columns: null,
+  rows: [],
+  tag,
+  run: (out) => {
+    run(out)
+  },
+})
+
+const warn =
+  (code: string, message: string) =>
+  (out: WireWriter): void => {
+    writeNoticeResponse(out, { severity: 'WARNING', code, message })
+  }
+
+/** Variables of a session that begins. */
+export const variablesFor = (applicationName: string): typeof noVariables =>
+  setVariable(noVariables, 'application_name', applicationName)

@@ -1,0 +1,191 @@
+// Where one use of a statement goes, and what it asks of its connection: decided by the plan, the values, the session's
+// own settings, and what the shard's database says.
+import { FleetError, type ShardMap, type ShardRecord, type TableRecord } from '@fleetshard/core'
+import {
+  keyParametersOf,
+  placeStatement,
+  planOf,
+  slotKey,
+  tableNamesOf,
+  targetOf,
+  WireParameter,
+  type KnownStatement,
+  type Literals,
+  type NamedTable,
+  type RouteTarget,
+} from '@fleetshard/routing/plan'
+import {
+  checkKeyTypes,
+  leftBy,
+  mayShareLane,
+  mayWrite,
+  refuseHidden,
+  refuseState,
+  type SchemaFacts,
+} from '@fleetshard/routing/execute'
+import type { BindMessage } from './bind-message.ts'
+import { bindsSession, refuseCommand } from './effects.ts'
+import type { Leftover } from './server-side.ts'
+import type { WireStatement } from './wire-statements.ts'
+
+/** A statement with what decides its shard. */
+export interface Use {
+  readonly known: KnownStatement
+  /** The text that is sent. */
+  readonly text: string
+  /** Of a Query: its literals, and the hint in its comments. */
+  readonly literals: Literals | null
+  readonly hint: RouteTarget
+  /** Of a Bind: its parameters, and their types as a server has told them. */
+  readonly bind: BindMessage | null
+  readonly types: readonly number[]
+  /** The same as the servers know it; null for one of a Query. */
+  readonly wire: WireStatement | null
+}
+
+/** Where a use goes. */
+export interface Placed {
+  readonly use: Use
+  /** Null where every shard gives the same answer. */
+  readonly shard: ShardRecord | null
+}
+
+/** What a statement does by the names of a database. */
+export interface Traits {
+  readonly shares: boolean
+  readonly writes: boolean
+  readonly left: Leftover
+  /** The connection must stay with the session. */
+  readonly binds: boolean
+}
+
+const traits = new WeakMap<SchemaFacts, WeakMap<KnownStatement, Traits>>()
+
+/** Made once a statement and set of names. */
+export function traitsOf(known: KnownStatement, schema: SchemaFacts): Traits {
+  let ofSchema = traits.get(schema)
+  if (ofSchema === undefined) traits.set(schema, (ofSchema = new WeakMap()))
+  let kept = ofSchema.get(known)
+  if (kept === undefined) {
+    kept = {
+      shares: mayShareLane(known.facts, schema) && known.facts.command.kind === 'rows',
+      writes: mayWrite(known.facts, schema),
+      left: leftBy(known.facts, schema),
+      binds: bindsSession(known.facts, schema),
+    }
+    ofSchema.set(known, kept)
+  }
+  return kept
+}
+
+/** True when the parameters of the statement must be known by type before it can be placed. */
+export function wantsTypes(known: KnownStatement, map: ShardMap): boolean {
+  return map.owners.length > 1 && keyParametersOf(planOf(known, map)).length > 0
+}
+
+/**
+ * Places one use.
+ * @param session where the session's settings send statements
+ * @throws FleetError as `placeStatement`; `statement_refused`
+ */
+export function place(use: Use, map: ShardMap, session: RouteTarget): Placed {
+  const { known } = use
+  const isSharded = map.owners.length > 1
+  const { facts } = known
+  refuseCommand(facts, isSharded)
+  const target = targetOf(use.hint.kind === 'none' ? known.hint : use.hint, session)
+  if (isSharded && facts.command.kind === 'utility' && facts.refusal !== null) {
+    throw new FleetError('statement_refused', facts.refusal.reason, { hint: facts.refusal.hint })
+  }
+  if (isSharded && facts.command.kind === 'copy' && facts.command.table !== null) {
+    return { use, shard: placeCopy(facts.command.table, { direction: facts.command.direction, target, map }) }
+  }
+  if (isSharded && target.kind === 'none' && planOf(known, map).kind === 'any') return { use, shard: null }
+  const shard = placeStatement(known, map, {
+    params: parametersOf(use, map),
+    literals: use.literals ?? undefined,
+    target,
+  })
+  if (facts.command.kind === 'rows') refuseState(shard, facts)
+  return { use, shard }
+}
+
+/**
+ * The shard of COPY with a table. The router does not look into the rows: one with the key of another shard would be
+ * lost, so that rows of sharded tables are only given out, and only those of a shard that is named.
+ */
+function placeCopy(
+  table: NamedTable,
+  { direction, target, map }: { direction: 'in' | 'out'; target: RouteTarget; map: ShardMap },
+): ShardRecord | null {
+  const declared = tableNamesOf(map).find(table)
+  if (declared?.kind === 'global') return homeOf(declared, map)
+  if (direction === 'in') {
+    throw new FleetError('statement_refused', `COPY into ${table.name}, whose rows lie on several shards`, {
+      hint: 'send INSERT statements, each with its key; many of them in one transaction are fast',
+    })
+  }
+  if (declared?.kind === 'reference' && target.kind === 'none') return null
+  return namedShard(target, map)
+}
+
+function homeOf({ homeShard }: TableRecord, map: ShardMap): ShardRecord | null {
+  return (homeShard === null ? undefined : map.shards.get(homeShard)) ?? null
+}
+
+function namedShard(target: RouteTarget, map: ShardMap): ShardRecord {
+  if (target.kind === 'key') {
+    const type = map.keyType ?? 'text'
+    return map.shardFor(slotKey(target.key, type), type)
+  }
+  if (target.kind === 'shard') {
+    for (const shard of map.shards.values())
+      if (shard.id === target.shard || shard.name === target.shard) return shard
+    throw new FleetError('not_found', `the keyspace has no shard ${JSON.stringify(target.shard)}`, {
+      hint: 'fleetshard shard list shows the shards',
+    })
+  }
+  throw new FleetError('shard_key_required', 'COPY does not say which shard it is about', {
+    hint: "SET fleetshard.shard = '…' names one; copy each in turn",
+  })
+}
+
+/** Those that decide the shard; the others are not looked at. */
+function parametersOf({ known, bind, types }: Use, map: ShardMap): readonly unknown[] {
+  if (bind === null) return []
+  const keys = keyParametersOf(planOf(known, map))
+  if (keys.length === 0) return []
+  const values = bind.parameters()
+  const params: unknown[] = []
+  for (const { index } of keys) {
+    const value = values[index]
+    if (value === undefined) continue
+    params[index] = new WireParameter({
+      bytes: value.bytes,
+      format: value.format === 1 ? 'binary' : 'text',
+      typeOid: types[index] ?? 0,
+    })
+  }
+  return params
+}
+
+/**
+ * What can only be checked with the names of the shard's database.
+ * @throws FleetError `shard_key_required`, `statement_refused`, `invalid_shard_key`
+ */
+export function check({ use }: Placed, map: ShardMap, schema: SchemaFacts, session: RouteTarget): void {
+  if (map.owners.length <= 1) return
+  const { known } = use
+  const named = targetOf(use.hint.kind === 'none' ? known.hint : use.hint, session)
+  refuseHidden(
+    {
+      known,
+      params: parametersOf(use, map),
+      literals: use.literals ?? undefined,
+      target: named,
+    },
+    map,
+    schema,
+  )
+  if (use.bind !== null) checkKeyTypes(keyParametersOf(planOf(known, map)), use.types, schema.domains)
+}

@@ -1,0 +1,124 @@
+// What must be known of statements before they can be placed: what the grammar says, and the types of parameters that
+// decide a shard. Both are kept, so that mostly there is nothing to do.
+import { FleetError, isFleetError } from '@fleetshard/core'
+import { writeDescribe, writeParse, writeSync } from '@fleetshard/routing/pgwire'
+import { lexQuery, type KnownStatement } from '@fleetshard/routing/plan'
+import { step } from './answer.ts'
+import { connectFor } from './connect.ts'
+import { SaidByServer } from './errors.ts'
+import type { GroupItem } from './group-items.ts'
+import { wantsTypes } from './plan-use.ts'
+import type { GroupRunner } from './server-side.ts'
+import type { SessionState } from './session-state.ts'
+import type { WireStatement } from './wire-statements.ts'
+
+/** Null when everything is known, else the work of finding out. */
+export function prepare(
+  state: SessionState,
+  runner: GroupRunner,
+  items: readonly GroupItem[],
+): Promise<void> | null {
+  for (const item of items) {
+    const isUse = item.kind === 'parse' || item.kind === 'bind' || item.kind === 'describe-statement'
+    if (isUse && !isReady(state, item.use.statement, item.kind === 'bind'))
+      return findOut(state, runner, items)
+  }
+  return null
+}
+
+function isReady(state: SessionState, statement: WireStatement, isBound: boolean): boolean {
+  statement.known ??= state.environment.statements.get(statement.text)
+  if (statement.known === null) return false
+  return !isBound || !wantsTypes(statement.known, state.map) || isDescribed(state, statement)
+}
+
+const isDescribed = (state: SessionState, { described }: WireStatement): boolean =>
+  described !== null && described.under === state.map.tables && described.settings === state.settings.key
+
+async function findOut(state: SessionState, runner: GroupRunner, items: readonly GroupItem[]): Promise<void> {
+  for (const item of items) {
+    if (item.kind !== 'parse' && item.kind !== 'bind' && item.kind !== 'describe-statement') continue
+    const { statement } = item.use
+    statement.known ??=
+      state.environment.statements.get(statement.text) ?? (await load(state, runner, statement))
+    if (item.kind !== 'bind' || isReady(state, statement, true)) continue
+    await describe(state, runner, statement)
+  }
+}
+
+async function load(
+  state: SessionState,
+  runner: GroupRunner,
+  { text }: WireStatement,
+): Promise<KnownStatement> {
+  try {
+    return await state.cancellation.until(state.environment.statements.load(text))
+  } catch (error) {
+    if (isFleetError(error, 'invalid_request') && lexQuery(text).length === 0)
+      return emptyStatement(state, text)
+    if (isFleetError(error, 'sql_syntax') || isFleetError(error, 'several_statements')) {
+      await askToParse(state, runner, text)
+    }
+    throw error
+  }
+}
+
+/** A text without a statement does no more than this one; any server answers it. */
+const harmless = 'select 1'
+
+async function emptyStatement(state: SessionState, text: string): Promise<KnownStatement> {
+  const known = await state.environment.statements.load(harmless)
+  return { ...known, text, cost: { meanMs: null, large: false } }
+}
+
+/**
+ * Lets a server say what is wrong with a text, in its own words and for its own version of the grammar. Returns when
+ * it finds nothing wrong: to parse runs nothing.
+ * @throws SaidByServer
+ */
+export async function askToParse(state: SessionState, runner: GroupRunner, text: string): Promise<void> {
+  const { map } = state
+  const held = await connectFor(state, { shard: null, map, isRepeatable: true, onReplica: false })
+  const { answer } = await runner.run(held, {
+    wantsTags: false,
+    isHidden: true,
+    encode: (out) => {
+      writeParse(out, '', text)
+      writeSync(out)
+      return [step.hide]
+    },
+  })
+  held.session.statements.forgetUnnamed()
+  endAside(state)
+  if (answer.error !== null) throw new SaidByServer(answer.error, answer.sqlstate)
+}
+
+/** Asks a server for the types of a statement's parameters. @throws SaidByServer */
+async function describe(state: SessionState, runner: GroupRunner, statement: WireStatement): Promise<void> {
+  const { map, settings } = state
+  const held = await connectFor(state, { shard: null, map, isRepeatable: true, onReplica: false })
+  const { answer, end } = await runner.run(held, {
+    wantsTags: false,
+    isHidden: true,
+    encode: (out) => {
+      writeParse(out, '', statement.text, statement.paramTypes)
+      writeDescribe(out, 'S', '')
+      writeSync(out)
+      return [step.hide, step.learnTypes]
+    },
+  })
+  held.session.statements.forgetUnnamed()
+  endAside(state)
+  if (answer.error !== null) throw new SaidByServer(answer.error, answer.sqlstate)
+  const [types] = answer.learned
+  if (end.kind === 'lost') throw end.error
+  if (types === undefined) throw new FleetError('internal', 'a server did not describe a statement')
+  statement.described = { under: map.tables, settings: settings.key, types }
+}
+
+/** A connection that was only asked goes back, unless a transaction holds it. */
+function endAside(state: SessionState): void {
+  if (state.held?.session.connection.state !== 'open') {
+    state.lose(new FleetError('shard_unavailable', 'the connection to the shard was lost'))
+  } else if (state.transaction === null) state.release()
+}

@@ -1,0 +1,240 @@
+// Work on a connection of its own: placed, sent, and its effects on the session taken over. Sent again only where
+// nothing of it can have happened, or it only reads.
+import { FleetError, isFleetError, type ShardMap } from '@fleetshard/core'
+import { learnCost } from '@fleetshard/routing/execute'
+import { exec } from '@fleetshard/routing/wire'
+import { connectFor, shardFor } from './connect.ts'
+import { isRepeatable } from './effects.ts'
+import { SessionLost } from './errors.ts'
+import { check, place, traitsOf, type Placed, type Traits } from './plan-use.ts'
+import type { Answered, GroupRunner, Held } from './server-side.ts'
+import { transactionAborted, type SessionState } from './session-state.ts'
+import { OpenTransaction } from './transaction-state.ts'
+import { targetOfSession } from './variables.ts'
+import type { WireStatement } from './wire-statements.ts'
+import type { Work } from './work.ts'
+
+/** Work is sent at most this often. */
+const attemptsMax = 3
+/** SQLSTATE of a prepared statement that does not exist. */
+const lostStatement = '26000'
+
+/** How a piece of work went. */
+export interface Ran {
+  /** SQLSTATE of the error that the client has been told; empty for none. */
+  readonly sqlstate: string
+  readonly rows: number
+  readonly shard: string | null
+}
+
+/**
+ * Runs it; the client is told everything but ReadyForQuery.
+ * @throws FleetError, SaidByServer before anything was sent or said; SessionLost
+ */
+export async function runAlone(state: SessionState, runner: GroupRunner, work: Work): Promise<Ran> {
+  for (let attempt = 1; ; attempt += 1) {
+    const { map } = state
+    const isLast = attempt === attemptsMax || state.transaction !== null || state.isBound
+    try {
+      const ran = await tryOnce(state, runner, { work, map, isLast })
+      if (ran !== null) return ran
+    } catch (error) {
+      if (isLast || !isFleetError(error, 'stale_map')) throw error
+      state.environment.metrics.retried('stale_map')
+      await state.cancellation.until(state.map === map ? state.environment.newerMap(map) : Promise.resolve())
+    }
+  }
+}
+
+interface Attempt {
+  readonly work: Work
+  readonly map: ShardMap
+  readonly isLast: boolean
+}
+
+/** Null when another attempt is worth it. */
+async function tryOnce(state: SessionState, runner: GroupRunner, attempt: Attempt): Promise<Ran | null> {
+  const { work, map } = attempt
+  const failure = state.transaction?.failure ?? null
+  if (failure !== null) throw transactionAborted(failure)
+  const session = targetOfSession(state.variables)
+  const placed = work.uses.map((use) => place(use, map, session))
+  const shard = shardFor(state, oneOf(placed), map)
+  const access = state.environment.access(shard, state.start.login)
+  const schema = await access.schemaFacts(state.cancellation)
+  for (const one of placed) check(one, map, schema, session)
+  const traits = work.executed.map(({ known }) => traitsOf(known, schema))
+  const held = await connectFor(state, {
+    shard: placed.some((one) => one.shard !== null) ? shard : null,
+    map,
+    isRepeatable: work.executed.every(
+      ({ known }, index) =>
+        isRepeatable(known.facts.command) ||
+        (traits[index]?.shares === true && known.facts.tables.length === 0),
+    ),
+    onReplica: readsReplica(state, map, traits),
+  })
+  for (const trait of traits) note(state, held, trait)
+  return send(state, runner, { ...attempt, held, traits })
+}
+
+function readsReplica(state: SessionState, map: ShardMap, traits: readonly Traits[]): boolean {
+  const consistency = state.variables.consistency || map.snapshot.keyspace.defaultConsistency
+  return (
+    consistency === 'eventual' &&
+    state.transaction === null &&
+    traits.length > 0 &&
+    traits.every(({ shares }) => shares)
+  )
+}
+
+/** The one shard of all. @throws FleetError `cross_shard` */
+function oneOf(placed: readonly Placed[]): Placed['shard'] {
+  let shard: Placed['shard'] = null
+  for (const one of placed) {
+    if (one.shard === null || one.shard === shard) continue
+    if (shard !== null) {
+      throw new FleetError(
+        'cross_shard',
+        `statements that are sent together concern several shards: ${shard.name} and ${one.shard.name}`,
+        { hint: 'put a Sync between them, or send each as a query of its own' },
+      )
+    }
+    shard = one.shard
+  }
+  return shard
+}
+
+function note(state: SessionState, held: Held, { left, binds }: Traits): void {
+  if (left === 'more' || (left === 'state' && held.left === 'nothing')) held.left = left
+  if (binds) state.bind()
+}
+
+interface Sending extends Attempt {
+  readonly held: Held
+  readonly traits: readonly Traits[]
+}
+
+async function send(state: SessionState, runner: GroupRunner, sending: Sending): Promise<Ran | null> {
+  const { work, held } = sending
+  const { clock } = state.environment
+  const before = { settings: state.settings, transaction: state.transaction }
+  const parsed: WireStatement[] = []
+  const sentMs = clock.monotonic()
+  let answered: Answered
+  try {
+    answered = await runner.run(held, work.group(held.session.statements, parsed))
+  } catch (error) {
+    state.release()
+    throw error
+  }
+  const { answer, end } = answered
+  if (end.kind === 'lost') return afterLoss(state, sending, { answer, error: end.error, sent: end.sent })
+  if (mayReparse(sending, answered, parsed)) {
+    state.release()
+    return null
+  }
+  takeOver(state, work, { answered, before })
+  await settle(state, held)
+  const [only] = work.executed
+  if (answer.sqlstate === '' && only !== undefined && work.executed.length === 1) {
+    learnCost(only.known.cost, { bytes: answer.rowBytes, serverMs: clock.monotonic() - sentMs })
+  }
+  if (work.executed.some(({ known }) => known.facts.kind === 'ddl')) held.access.schemaChanged()
+  return { sqlstate: answer.sqlstate, rows: answer.rows, shard: held.shard.id }
+}
+
+/**
+ * What the server may not have learned is forgotten. True when it had lost a statement, or the statement does not fit
+ * its tables any more, and nothing else has happened: with a fresh Parse it may work. One that its client has described
+ * before is told as changed, as Postgres does.
+ */
+function mayReparse(
+  { work, held, isLast }: Sending,
+  { answer, end }: Answered,
+  parsed: readonly WireStatement[],
+): boolean {
+  const { statements } = held.session
+  if (answer.sqlstate !== '') for (const statement of parsed) statements.forget(statement)
+  if (!answer.isStale) return false
+  for (const { wire } of work.uses) if (wire !== null) statements.forget(wire)
+  const mayHelp = work.isFresh || answer.sqlstate === lostStatement
+  const isUntouched = end.kind === 'ready' && end.status === 'idle' && answer.completed === 0
+  return mayHelp && isUntouched && !isLast && answer.takeBack()
+}
+
+/** The connection is gone in the middle of the work; null when it is worth another attempt. */
+function afterLoss(
+  state: SessionState,
+  { work, held, traits, isLast }: Sending,
+  { answer, error, sent }: { answer: Answered['answer']; error: FleetError; sent: boolean },
+): null {
+  const { transaction } = state
+  const commits = work.executed.some(({ known }) => known.facts.command.kind === 'commit')
+  const writes = transaction === null ? traits.some((trait) => trait.writes) : false
+  const isSafe = !sent || !(writes || commits)
+  if (isSafe && !isLast && state.cancellation.reason === null && answer.takeBack()) {
+    state.held = null
+    held.node.pool.giveBack(held.session)
+    state.environment.metrics.retried('lost')
+    return null
+  }
+  const wasBound = state.isBound
+  state.lose(error)
+  if (wasBound) throw new SessionLost(error.message)
+  if (isSafe) throw error
+  throw new FleetError(
+    'outcome_unknown',
+    `the connection was lost before the statement was acknowledged: ${error.message}`,
+    { hint: 'read the rows to see whether it was done', cause: error },
+  )
+}
+
+/** What the completed commands have done to the session. */
+function takeOver(
+  state: SessionState,
+  work: Work,
+  {
+    answered,
+    before,
+  }: {
+    answered: Answered
+    before: { settings: SessionState['settings']; transaction: OpenTransaction | null }
+  },
+): void {
+  const { answer } = answered
+  for (const [index, { known, text }] of work.executed.slice(0, answer.completed).entries()) {
+    const { command } = known.facts
+    if (command.kind === 'rows') continue
+    const { transaction } = state
+    if (transaction?.pin === 'soft' && isRepeatable(command) && command.kind !== 'show')
+      transaction.prologue.push(text)
+    state.carried({ command, text, tag: answer.tags[index] ?? '' })
+  }
+  // An error takes back the settings of an implicit transaction; where one had been ended before, nobody knows which.
+  if (answer.sqlstate === '' || state.settings === before.settings || state.transaction !== null) return
+  if (before.transaction !== null) state.bind()
+  state.settings = before.settings
+  if (state.held !== null && before.transaction === null) state.held.session.settings = before.settings
+}
+
+/** After ReadyForQuery: the transaction is what the server says it is, and the connection goes where it belongs. */
+async function settle(state: SessionState, { session }: Held): Promise<void> {
+  const status = session.connection.transactionStatus
+  if (status === 'idle' && state.transaction !== null) {
+    if (state.transaction.pin !== 'none') state.transaction = null
+    state.portals.clear()
+  }
+  if (status !== 'idle' && state.transaction === null) {
+    state.transaction = new OpenTransaction('begin', state.settings)
+    state.transaction.pin = 'hard'
+  }
+  if (status !== 'failed' && session.settings.key !== state.settings.key && state.held !== null) {
+    await exec(session.connection, state.settings.changesFrom(session.settings))
+    session.settings = state.settings
+  }
+  if (status === 'idle') {
+    state.portals.clear()
+    state.release()
+  }
+}

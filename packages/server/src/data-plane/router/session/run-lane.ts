@@ -1,0 +1,213 @@
+// A read in a lane, from the session's messages to its answer, without a promise where everything is known: the way of
+// most statements. What turns out to be in the wrong place is run alone.
+import { FleetError, toFleetError, type ShardMap } from '@fleetshard/core'
+import {
+  abandonInLane,
+  isCheap,
+  learnCost,
+  type LaneSharer,
+  type NodeAccess,
+  type Session,
+} from '@fleetshard/routing/execute'
+import { Answer, type AnswerEnd, type AnswerHost } from './answer.ts'
+import { shardFor } from './connect.ts'
+import { check, place, traitsOf } from './plan-use.ts'
+import type { SessionState } from './session-state.ts'
+import { targetOfSession } from './variables.ts'
+import type { WireStatement } from './wire-statements.ts'
+import type { Work } from './work.ts'
+
+/** How a read in a lane ended; `alone` when it is to be run on a connection of its own. */
+export type LaneEnd =
+  | { readonly kind: 'answered'; readonly sqlstate: string; readonly rows: number; readonly shard: string }
+  | { readonly kind: 'alone'; readonly why: 'lane' | 'lost' | null }
+  | { readonly kind: 'canceled' }
+  /** No lane came free, or its connection was lost when part of the answer was on its way. */
+  | { readonly kind: 'failed'; readonly error: FleetError }
+
+/** A read that was begun. */
+export interface LaneRead {
+  /** The client does not want it any more. */
+  cancel(): void
+}
+
+/** In a lane these mean: it writes after all, it waits for a lock, it takes long or was cancelled for another. */
+const laneStates = new Set(['25006', '55P03', '57014'])
+
+/**
+ * Begins the read in a lane, if it may share one and there is room; null when it has to be run alone.
+ * @param over called once, never before this returns
+ */
+export function beginInLane(state: SessionState, work: Work, over: (end: LaneEnd) => void): LaneRead | null {
+  const found = findLane(state, work)
+  if (found === null) return null
+  const { node, map } = found
+  const lane =
+    state.settings.key === '' ? node.pool.lane(state.cancellation) : node.pool.laneNow(state.settings)
+  if (lane === null) return null
+  const read = new Read({ state, work, node, map, over })
+  if (!(lane instanceof Promise)) return read.submit(lane) ? read : null
+  lane.then(
+    (given) => {
+      read.take(given)
+    },
+    (error: unknown) => {
+      read.fail(toFleetError(error))
+    },
+  )
+  return read
+}
+
+/** What is refused, or not yet known, is seen to where it is run alone. */
+function findLane(state: SessionState, work: Work): { node: NodeAccess; map: ShardMap } | null {
+  const [use] = work.uses
+  if (!work.isPlain || use === undefined || !isCheap(use.known.cost)) return null
+  if (state.transaction !== null || state.held !== null || !state.settings.mayShareLane) return null
+  try {
+    const { map } = state
+    const session = targetOfSession(state.variables)
+    const placed = place(use, map, session)
+    const shard = shardFor(state, placed.shard, map)
+    const access = state.environment.access(shard, state.start.login)
+    const schema = access.schemaFacts(state.cancellation)
+    if (schema instanceof Promise || !traitsOf(use.known, schema).shares) return null
+    check(placed, map, schema, session)
+    const consistency = state.variables.consistency || map.snapshot.keyspace.defaultConsistency
+    const node = (consistency === 'eventual' ? access.replica(new Set()) : null) ?? access.primary()
+    return { node, map }
+  } catch (error) {
+    if (error instanceof FleetError) return null
+    throw error
+  }
+}
+
+interface ReadParts {
+  readonly state: SessionState
+  readonly work: Work
+  readonly node: NodeAccess
+  readonly map: ShardMap
+  readonly over: (end: LaneEnd) => void
+}
+
+class Read implements AnswerHost, LaneRead, LaneSharer {
+  readonly #parts: ReadParts
+  readonly #answer: Answer
+  readonly #parsed: WireStatement[] = []
+  /** Null as long as there is none with room. */
+  #lane: Session | null = null
+  #sentMs = 0
+  #isOver = false
+  /** The lane is this read's alone, since its client is slow. */
+  #isDetached = false
+  #whenGone: (() => void) | null = null
+
+  constructor(parts: ReadParts) {
+    this.#parts = parts
+    this.#answer = new Answer({ output: parts.state.output, host: this, wantsTags: false })
+  }
+
+  /** False when that lane cannot be used. */
+  submit(lane: Session): boolean {
+    const { work, node, state, map } = this.#parts
+    if (lane.epochMin > map.epoch) return false
+    const group = work.group(lane.statements, this.#parsed)
+    try {
+      lane.connection.submitWith((out) => {
+        this.#answer.expect(group.encode(out))
+      }, this.#answer)
+    } catch {
+      return false
+    }
+    this.#lane = lane
+    this.#sentMs = state.environment.clock.monotonic()
+    lane.sharers.add(this)
+    state.environment.metrics.routed(node.node.role === 'primary' ? 'primary' : 'replica', 'lane')
+    return true
+  }
+
+  /** A lane came free; null when it is better to go alone. */
+  take(lane: Session | null): void {
+    if (this.#isOver) return
+    if (lane === null || !this.submit(lane)) this.#finish({ kind: 'alone', why: null })
+  }
+
+  fail(error: FleetError): void {
+    this.#finish({ kind: 'failed', error })
+  }
+
+  cancel(): void {
+    const { node, state } = this.#parts
+    const lane = this.#lane
+    // What was not sent is dropped by the pool, whose waiting ends with the cancellation.
+    if (lane === null || this.#isOver) return
+    this.#answer.abandon()
+    const gone = new Promise<void>((resolve) => (this.#whenGone = resolve))
+    if (this.#isDetached)
+      lane.connection.destroy(new FleetError('canceled', 'its client has given the read up'))
+    else {
+      abandonInLane(state.environment, lane, gone, () => {
+        node.pool.laneAdvanced()
+      })
+    }
+    this.#finish({ kind: 'canceled' })
+  }
+
+  moveAway(): void {
+    if (this.#isOver || !this.#answer.takeBack()) return
+    this.#answer.abandon()
+    this.#finish({ kind: 'alone', why: 'lane' })
+  }
+
+  /** The lane becomes this read's own: its others go elsewhere, and the server waits for this client. */
+  lagging(): void {
+    const { node, state } = this.#parts
+    const lane = this.#lane
+    if (this.#isOver || lane === null) return
+    if (!this.#isDetached) {
+      this.#isDetached = true
+      node.pool.detachLane(lane, this)
+    }
+    if (lane.connection.paused) return
+    lane.connection.pause()
+    state.output.whenTaken(() => {
+      lane.connection.resume()
+    })
+  }
+
+  copyIn(): void {
+    // COPY is no read.
+  }
+
+  ended(answer: Answer, end: AnswerEnd): void {
+    const { node, state, work } = this.#parts
+    const lane = this.#lane as Session
+    lane.sharers.delete(this)
+    const now = state.environment.clock.monotonic()
+    const serverMs = now - Math.max(this.#sentMs, lane.lastEndMs)
+    lane.lastEndMs = now
+    if (this.#isDetached) void lane.connection.close()
+    else node.pool.laneAdvanced()
+    this.#whenGone?.()
+    if (this.#isOver) return
+    const { sqlstate } = answer
+    if (sqlstate !== '') for (const { wire } of work.uses) if (wire !== null) lane.statements.forget(wire)
+    const isMisplaced = end.kind === 'lost' || answer.isStale || laneStates.has(sqlstate)
+    if (isMisplaced && answer.takeBack()) {
+      this.#finish({ kind: 'alone', why: end.kind === 'lost' ? 'lost' : 'lane' })
+      return
+    }
+    if (end.kind === 'lost') {
+      this.#finish({ kind: 'failed', error: end.error })
+      return
+    }
+    const [use] = work.uses
+    if (sqlstate === '' && use !== undefined) learnCost(use.known.cost, { bytes: answer.rowBytes, serverMs })
+    this.#finish({ kind: 'answered', sqlstate, rows: answer.rows, shard: node.node.id })
+  }
+
+  #finish(end: LaneEnd): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#parts.over(end)
+  }
+}

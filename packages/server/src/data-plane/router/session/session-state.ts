@@ -1,0 +1,199 @@
+// What a session of the wire protocol is at a moment: its settings, its transaction, the connection it holds. Changed
+// by what its commands have done.
+import { FleetError, type ShardMap } from '@fleetshard/core'
+import { Cancellation, noSettings, type SessionSettings, type ShardLogin } from '@fleetshard/routing/execute'
+import type { Command } from '@fleetshard/routing/plan'
+import { writeNotification } from '@fleetshard/routing/pgwire'
+import type { ServerNotification } from '@fleetshard/routing/wire'
+import type { ClientOutput } from '../listeners/pgwire/output.ts'
+import { settingsAfter } from './effects.ts'
+import type { SessionEnvironment } from './environment.ts'
+import type { ClientStatement } from './group-items.ts'
+import { giveBack, type Held } from './server-side.ts'
+import { OpenTransaction } from './transaction-state.ts'
+import { noVariables, type Variables } from './variables.ts'
+
+/** What a session begins with. */
+export interface SessionStart {
+  readonly keyspace: string
+  readonly user: string
+  readonly login: ShardLogin | null
+  readonly settings: SessionSettings
+  readonly variables: Variables
+  /** Counts sessions: those without a shard of their own are spread by it. */
+  readonly ordinal: number
+}
+
+/** A command that a server has carried out. */
+export interface Carried {
+  readonly command: Command
+  readonly text: string
+  /** Of CommandComplete: `COMMIT`, `ROLLBACK`, … */
+  readonly tag: string
+}
+
+/** The state of one session. */
+export class SessionState {
+  readonly environment: SessionEnvironment
+  readonly output: ClientOutput
+  readonly start: SessionStart
+  settings: SessionSettings
+  variables: Variables
+  transaction: OpenTransaction | null = null
+  held: Held | null = null
+  /** The held connection has state that belongs to the session. */
+  isBound = false
+  cancellation = new Cancellation()
+  /** Told by the connections that the session holds. */
+  readonly onNotification: (notification: ServerNotification) => void
+  /** By the client's names. */
+  readonly statements = new Map<string, ClientStatement>()
+  readonly portals = new Map<string, ClientStatement>()
+
+  constructor(environment: SessionEnvironment, output: ClientOutput, start: SessionStart) {
+    this.environment = environment
+    this.output = output
+    this.start = start
+    this.onNotification = (notification) => {
+      writeNotification(output.writer, notification)
+    }
+    this.settings = start.settings
+    this.variables = start.variables
+  }
+
+  get map(): ShardMap {
+    return this.environment.map(this.start.keyspace)
+  }
+
+  /** As ReadyForQuery tells it. */
+  get status(): 'I' | 'T' | 'E' {
+    const { transaction, held } = this
+    if (transaction?.isClients !== true) return 'I'
+    if (transaction.failure !== null) return 'E'
+    return held?.session.connection.transactionStatus === 'failed' ? 'E' : 'T'
+  }
+
+  /** Gives the connection back unless it has to stay. */
+  release(): void {
+    const { held } = this
+    if (held === null || this.isBound) return
+    this.held = null
+    giveBack(this.environment, held)
+  }
+
+  /** The end of the session: whatever is under way is rolled back. */
+  leave(): void {
+    this.isBound = false
+    const { held } = this
+    if (held !== null && this.#hasState) held.left = held.left === 'more' ? 'more' : 'state'
+    this.release()
+    this.transaction = null
+  }
+
+  #hasState = false
+
+  /** The connection stays with the session until DISCARD ALL or its end. */
+  bind(): void {
+    this.isBound = true
+    this.#hasState = true
+  }
+
+  /** The connection is gone, and with it the transaction and whatever else was in it. */
+  lose(reason: FleetError): void {
+    const { held, transaction } = this
+    this.held = null
+    this.isBound = false
+    this.portals.clear()
+    if (held !== null) giveBack(this.environment, held)
+    if (transaction === null) return
+    const failed = new OpenTransaction(transaction.begin, transaction.settingsBefore, transaction.isClients)
+    failed.failure = reason
+    this.settings = transaction.settingsBefore
+    this.transaction = failed
+  }
+
+  /** Takes over what a server has done. */
+  carried(done: Carried): void {
+    const { command, text, tag } = done
+    switch (command.kind) {
+      case 'begin':
+        if (this.transaction === null) this.#begin(text)
+        return
+      case 'commit':
+      case 'rollback':
+        this.#end(tag, command.chain)
+        return
+      case 'savepoint':
+      case 'release':
+      case 'rollback-to':
+        this.#savepoint(command.kind, command.name)
+        return
+      case 'set':
+      case 'reset':
+      case 'discard':
+        this.#set(command, text)
+        return
+      default:
+    }
+  }
+
+  #savepoint(kind: 'savepoint' | 'release' | 'rollback-to', name: string): void {
+    const { transaction } = this
+    if (transaction === null) return
+    if (kind === 'savepoint') transaction.save(name, this.settings)
+    else if (kind === 'release') transaction.release(name)
+    else {
+      this.settings = transaction.rollbackTo(name) ?? this.settings
+      if (this.held !== null) this.held.session.settings = this.settings
+    }
+  }
+
+  #begin(text: string): void {
+    this.transaction = new OpenTransaction(text, this.settings)
+    this.transaction.pin = 'hard'
+  }
+
+  #end(tag: string, isChained: boolean): void {
+    const { transaction } = this
+    if (transaction === null) return
+    if (tag === 'ROLLBACK') {
+      this.settings = transaction.settingsBefore
+      if (this.held !== null) this.held.session.settings = this.settings
+    }
+    this.transaction = null
+    this.portals.clear()
+    if (isChained) this.#begin(transaction.begin)
+  }
+
+  #set(command: Command, text: string): void {
+    const { held, start, settings } = this
+    this.settings = settingsAfter(command, { settings, startup: start.settings, text })
+    if (held !== null) {
+      const { session } = held
+      session.settings = settingsAfter(command, { settings: session.settings, startup: noSettings, text })
+    }
+    if (command.kind === 'reset' && command.name === null) this.variables = resetOwn(this.start)
+    if (command.kind !== 'discard' || command.what !== 'all') return
+    this.variables = resetOwn(this.start)
+    this.statements.clear()
+    this.isBound = false
+    this.#hasState = false
+    if (held === null) return
+    if (held.left === 'state') held.left = 'nothing'
+    held.session.statements.clear()
+    held.session.prepared.clear()
+  }
+}
+
+const resetOwn = ({ variables }: SessionStart): Variables => ({
+  ...noVariables,
+  applicationName: variables.applicationName,
+})
+
+/** What is said of a statement in a transaction that has failed, in the words of Postgres. */
+export const transactionAborted = (failure: FleetError): FleetError =>
+  new FleetError(
+    'statement_refused',
+    'current transaction is aborted, commands ignored until end of transaction block',
+    { sqlstate: '25P02', hint: `it failed because of: ${failure.message}` },
+  )

@@ -1,0 +1,58 @@
+// Where a session stands in its transaction, before and after a shard is known for it. Immutable settings make it
+// simple to go back to what held before.
+import type { FleetError } from '@fleetshard/core'
+import type { SessionSettings } from '@fleetshard/routing/execute'
+
+/**
+ * How far a transaction is bound. `none`: no server knows of it yet. `soft`: it has begun on a server that happened to
+ * be at hand, and has done nothing there that could not be done again elsewhere. `hard`: it belongs to that shard.
+ */
+export type TransactionPin = 'none' | 'soft' | 'hard'
+
+interface Savepoint {
+  readonly name: string
+  readonly settings: SessionSettings
+}
+
+/** A transaction of a client. */
+export class OpenTransaction {
+  /** The statement that begins it on a server. */
+  readonly begin: string
+  /** False for one that the router has put around a pipeline; it ends with the pipeline. */
+  readonly isClients: boolean
+  /** What was done in it so far, to be done again on another server as long as it is bound softly. */
+  readonly prologue: string[] = []
+  pin: TransactionPin = 'none'
+  /** Why it has failed, where no server knows of it (any more). */
+  failure: FleetError | null = null
+  readonly #settings: SessionSettings
+  readonly #savepoints: Savepoint[] = []
+
+  constructor(begin: string, settings: SessionSettings, isClients = true) {
+    this.begin = begin
+    this.#settings = settings
+    this.isClients = isClients
+  }
+
+  /** The settings after a rollback. */
+  get settingsBefore(): SessionSettings {
+    return this.#settings
+  }
+
+  save(name: string, settings: SessionSettings): void {
+    this.#savepoints.push({ name, settings })
+  }
+
+  release(name: string): void {
+    const index = this.#savepoints.findLastIndex((savepoint) => savepoint.name === name)
+    if (index >= 0) this.#savepoints.splice(index)
+  }
+
+  /** The settings at that savepoint, which stays; null when there is none of that name. */
+  rollbackTo(name: string): SessionSettings | null {
+    const index = this.#savepoints.findLastIndex((savepoint) => savepoint.name === name)
+    if (index < 0) return null
+    this.#savepoints.splice(index + 1)
+    return this.#savepoints[index]?.settings ?? null
+  }
+}

@@ -1,0 +1,91 @@
+// The settings that the router keeps for a session itself: its own (`fleetshard.…`), and those that every server
+// connection must have as the router has them.
+import { FleetError } from '@fleetshard/core'
+import { noTarget, sessionTarget, type RouteTarget } from '@fleetshard/routing/plan'
+
+/** Consistency of reads that name none. */
+export type Consistency = 'strong' | 'eventual'
+
+/** The router's own settings of a session. */
+export const OWN_SETTINGS = ['fleetshard.shard_key', 'fleetshard.shard', 'fleetshard.consistency'] as const
+
+/** Values of one session. Immutable. */
+export interface Variables {
+  readonly shardKey: string
+  readonly shard: string
+  /** Empty for that of the keyspace. */
+  readonly consistency: Consistency | ''
+  readonly applicationName: string
+}
+
+/** Nothing is set. */
+export const noVariables: Variables = { shardKey: '', shard: '', consistency: '', applicationName: '' }
+
+const fields: Readonly<Record<string, keyof Variables>> = {
+  'fleetshard.shard_key': 'shardKey',
+  'fleetshard.shard': 'shard',
+  'fleetshard.consistency': 'consistency',
+  application_name: 'applicationName',
+}
+
+const applicationNameMax = 63
+
+/** True for a setting, in lower case, that no server is told of. */
+export const isOwnVariable = (name: string): boolean => name in fields || name.startsWith('fleetshard.')
+
+/** The value as SHOW tells it. @throws FleetError with SQLSTATE 42704 for a setting that does not exist */
+export function showVariable(variables: Variables, name: string): string {
+  return variables[fieldOf(name)]
+}
+
+/** @throws FleetError with SQLSTATE 42704 or 22023, as Postgres has them for a bad name and a bad value */
+export function setVariable(variables: Variables, name: string, value: string): Variables {
+  const field = fieldOf(name)
+  if (field === 'consistency' && value !== '' && value !== 'strong' && value !== 'eventual') {
+    throw new FleetError('invalid_request', `invalid value for parameter "${name}": "${value}"`, {
+      sqlstate: '22023',
+      hint: 'Available values: strong, eventual.',
+    })
+  }
+  // As Postgres does: cut, and what is not printable ASCII replaced.
+  const kept =
+    field === 'applicationName' ? value.slice(0, applicationNameMax).replaceAll(/[^\x20-\x7e]/g, '?') : value
+  return { ...variables, [field]: kept }
+}
+
+/** Where the session's settings send a statement. @throws FleetError when they contradict each other */
+export function targetOfSession({ shardKey, shard }: Variables): RouteTarget {
+  if (shardKey === '' && shard === '') return noTarget
+  return sessionTarget({ shardKey, shard })
+}
+
+function fieldOf(name: string): keyof Variables {
+  const field = fields[name]
+  if (field !== undefined) return field
+  throw new FleetError('invalid_request', `unrecognized configuration parameter "${name}"`, {
+    sqlstate: '42704',
+    hint: `the router knows ${OWN_SETTINGS.join(', ')}`,
+  })
+}
+
+/** Values of client_encoding under which texts are the UTF-8 that the router reads. */
+const utf8Names = new Set(['utf8', 'utf-8', 'unicode', 'sqlascii'])
+
+/** @throws FleetError `statement_refused` for a setting under which the router could not read statements any more */
+export function refuseSetting(name: string, value: string | null): void {
+  if (value === null) return
+  if (name === 'client_encoding' && !utf8Names.has(value.toLowerCase().replaceAll(/[\s_"']/g, ''))) {
+    throw new FleetError(
+      'statement_refused',
+      `client_encoding ${JSON.stringify(value.slice(0, 40))} is not UTF8`,
+      {
+        hint: 'use UTF8: the router reads statements and shard keys as UTF-8',
+      },
+    )
+  }
+  if (name === 'standard_conforming_strings' && /^(off|false|no|0|f|n|of)$/i.test(value)) {
+    throw new FleetError('statement_refused', 'standard_conforming_strings cannot be turned off', {
+      hint: "write E'…' for strings with backslashes",
+    })
+  }
+}

@@ -1,0 +1,29 @@
+// What a session runs at once on one connection: a group of the extended protocol or a Query of the simple one, in the
+// shape that both share.
+import type { KnownStatement } from '@fleetshard/routing/plan'
+import type { ServerStatements } from '@fleetshard/routing/wire'
+import type { Use } from './plan-use.ts'
+import type { Group } from './server-side.ts'
+import type { WireStatement } from './wire-statements.ts'
+
+/** A command that the server is to complete. */
+export interface Executed {
+  readonly known: KnownStatement
+  readonly text: string
+}
+
+/** One piece of work. */
+export interface Work {
+  /** What decides the shard. */
+  readonly uses: readonly Use[]
+  /** Commands in the order in which the server completes them. */
+  readonly executed: readonly Executed[]
+  /** Writes it for a connection that knows these statements. `parsed` gets those that it makes the server parse. */
+  readonly group: (statements: ServerStatements, parsed: WireStatement[]) => Group
+  /** True for one command without a limit of rows, which may share a lane as far as its form goes. */
+  readonly isPlain: boolean
+  /** The client has prepared all it uses anew. */
+  readonly isFresh: boolean
+  /** For the statistics. */
+  readonly fingerprint: string
+}

@@ -1,0 +1,64 @@
+// The settings of the Postgres port, with the files they name read and their combinations checked.
+import { readFile } from 'node:fs/promises'
+import { FleetError } from '@fleetshard/core'
+import type { WireAuthentication, WireCertificate, WireOptions } from '../data-plane/router/mod.ts'
+import { flagOf, type Config } from '../runtime/mod.ts'
+import { isLoopback } from './loopback.ts'
+
+/** @throws FleetError `invalid_config` for `trust` where others could connect, and for files that cannot be read */
+export async function wireOptions(config: Config): Promise<WireOptions> {
+  return {
+    host: config.get('bind-host'),
+    port: config.get('router.wire-port'),
+    limits: {
+      connectionsMax: config.get('router.wire-connections-max'),
+      connectionsPerAddressMax: config.get('router.wire-connections-per-address'),
+      loginTimeoutMs: config.get('router.wire-login-ms'),
+      messageBytesMax: config.get('router.wire-message-bytes-max'),
+    },
+    authentication: await authentication(config),
+    certificate: await certificate(config),
+  }
+}
+
+async function authentication(config: Config): Promise<WireAuthentication> {
+  if (config.get('router.wire-auth') === 'trust') {
+    if (isLoopback(config.get('bind-host'))) return { kind: 'trust' }
+    throw new FleetError(
+      'invalid_config',
+      'router.wire-auth=trust would let everybody in who reaches the router',
+      {
+        hint: `use scram, or listen on this machine only (${flagOf('bind-host')} 127.0.0.1)`,
+      },
+    )
+  }
+  const path = config.get('router.wire-users-file')
+  if (path !== null) return { kind: 'file', path, text: await readText(path, 'router.wire-users-file') }
+  return { kind: 'query', text: config.get('router.wire-auth-query') }
+}
+
+async function certificate(config: Config): Promise<WireCertificate | null> {
+  const cert = config.get('router.wire-tls-cert')
+  const key = config.get('router.wire-tls-key')
+  if (cert === null && key === null) return null
+  if (cert === null || key === null) {
+    throw new FleetError('invalid_config', 'TLS of the Postgres port needs a certificate and its key', {
+      hint: 'set both router.wire-tls-cert and router.wire-tls-key',
+    })
+  }
+  return {
+    certificate: await readText(cert, 'router.wire-tls-cert'),
+    key: await readText(key, 'router.wire-tls-key'),
+  }
+}
+
+async function readText(path: string, setting: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (cause) {
+    throw new FleetError('invalid_config', `${setting}: ${path} cannot be read`, {
+      hint: 'check the path and the rights of the file',
+      cause,
+    })
+  }
+}
