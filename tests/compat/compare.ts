@@ -19,6 +19,17 @@ const AllowedSchema = Type.Object(
         { additionalProperties: false },
       ),
     ),
+    /** Way → case of drivers → why these drivers can't do it there: it must be refused then. */
+    drivers: Type.Record(
+      Type.String(),
+      Type.Record(
+        Type.String(),
+        Type.Object(
+          { reason: Type.String(), drivers: Type.Array(Type.String()) },
+          { additionalProperties: false },
+        ),
+      ),
+    ),
   },
   { additionalProperties: false },
 )
@@ -56,6 +67,9 @@ const rules: Readonly<Record<string, Rule>> = {
       : message,
 }
 
+/** What the router adds to an error of its own. */
+const ownDetail = /^Dfleetshard: /
+
 function isError({ letter }: Received): boolean {
   return letter === 'E' || letter === 'N'
 }
@@ -66,7 +80,10 @@ function hasOrigin({ bytes }: Received): boolean {
 
 function withoutOrigin(bytes: Buffer): Buffer {
   const fields = bytes.toString('latin1', 5).split('\0')
-  return Buffer.from(fields.filter((field) => !/^[FLR]/.test(field)).join('\0'), 'latin1')
+  return Buffer.from(
+    fields.filter((field) => !/^[FLR]/.test(field) && !ownDetail.test(field)).join('\0'),
+    'latin1',
+  )
 }
 
 /** Differences in words, empty where there are none. */

@@ -1,33 +1,68 @@
-// The protocol itself, without a driver: each script is run against Postgres, where it must get the answers it says.
+// The protocol itself, without a driver: each script is run against Postgres, where it must get the answers it says,
+// and through a router, where it must get the same bytes, whoever else uses the router's connections.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { connectionEnd, type Received } from '../wire/connection.ts'
+import { connectionEnd, targetOf, type Received, type Target } from '../wire/connection.ts'
 import { wireCases } from '../wire/cases/mod.ts'
-import { startDirect, type Direct } from '../wire/direct.ts'
+import { openWorld, type Direct } from '../wire/direct.ts'
+import { startNeighbours } from '../wire/neighbours.ts'
 import { runCase, surprises, type Answered } from '../wire/run.ts'
+import type { WireCase } from '../wire/script.ts'
 import { differences, loadAllowed } from './compare.ts'
+import { startOneShard, type Placed } from './places.ts'
 
 const allowed = loadAllowed()
+const routed = ['alone', 'among neighbours'] as const
+
+let placed: Placed
 let direct: Direct
+let router: Target
 beforeAll(async () => {
-  direct = await startDirect(null)
+  placed = await startOneShard()
+  direct = await openWorld(placed.directUrl)
+  router = targetOf(placed.routerUrl)
 })
 afterAll(async () => {
   await (direct as Direct | undefined)?.[Symbol.asyncDispose]()
+  await (placed as Placed | undefined)?.[Symbol.asyncDispose]()
 })
+
+async function answersOf(target: Target, wireCase: WireCase): Promise<Answered> {
+  await direct.reset()
+  return runCase(target, wireCase, direct)
+}
 
 for (const [chapter, cases] of Object.entries(wireCases)) {
   describe(`${chapter}, against Postgres`, () => {
     test.each(cases)('$name', async (wireCase) => {
-      await direct.reset()
-      const first = await runCase(direct.target, wireCase, direct)
+      const first = await answersOf(direct.target, wireCase)
       expect(surprises(first)).toEqual([])
-      await direct.reset()
-      const second = await runCase(direct.target, wireCase, direct)
       // What Postgres itself answers differently from time to time can't be asked of a router.
-      expect(differences(wireCase.name, first, second, allowed)).toEqual([])
+      const exact = { ...allowed, cases: {} }
+      const second = await answersOf(direct.target, wireCase)
+      expect(differences(wireCase.name, first, second, exact)).toEqual([])
     })
   })
 }
+
+describe.each(routed)('through a router, %s', (where) => {
+  let neighbours: AsyncDisposable | null = null
+  beforeAll(async () => {
+    if (where === 'among neighbours') neighbours = await startNeighbours(router)
+  })
+  afterAll(async () => {
+    await neighbours?.[Symbol.asyncDispose]()
+  })
+
+  for (const [chapter, cases] of Object.entries(wireCases)) {
+    test.each(cases)(`${chapter}: $name`, async (wireCase) => {
+      const want = await answersOf(direct.target, wireCase)
+      const got = await answersOf(router, wireCase)
+      expect(differences(wireCase.name, want, got, allowed)).toEqual([])
+      // Neighbours are never idle for long.
+      if (where === 'alone') expect(await direct.leftOver()).toEqual([])
+    })
+  }
+})
 
 test('names of cases are unique, and exceptions name cases that there are', () => {
   const names = Object.values(wireCases).flatMap((cases) => cases.map(({ name }) => name))

@@ -17,7 +17,7 @@ export function listedDriver(
     return known
   }
   const check = (caseName: CaseName) => async (place: Place) => {
-    const { out, err } = await printed({ ...place, tenant: name })
+    const { out, err } = await printed(place)
     const line = out.split('\n').find((each) => each.split('\t')[1] === caseName)
     assert.equal(line, `ok\t${caseName}`, line ?? `the program said nothing of this case: ${err}`)
   }

@@ -32,6 +32,7 @@ export interface State {
 /** Every listener on a port of its own. */
 export const freePorts: readonly string[] = [
   'router-http-port',
+  'router-wire-port',
   'router-metrics-port',
   'manager-http-port',
   'manager-metrics-port',
