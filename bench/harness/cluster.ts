@@ -22,7 +22,7 @@ export interface BenchCluster extends AsyncDisposable {
   readonly managerUrl: string
   readonly postgresVersion: string
   /** A router of its own, and where it listens. */
-  readonly router: Measured & { readonly port: number; readonly wirePort: number | null }
+  readonly router: Measured & { readonly port: number; readonly wirePort: number }
   /** Connection string of a node, with its password; the id is that of the API. */
   nodeUrl(nodeId: string): string
 }
@@ -58,7 +58,7 @@ export async function startBenchCluster(
     up = startUp()
     state = await until(() => readState(dataDir), up)
   }
-  const port = await freePort()
+  const [port, wirePort] = [await freePort(), await freePort()]
   const router = start(
     [
       'router',
@@ -66,6 +66,9 @@ export async function startBenchCluster(
       String(port),
       '--metrics-port',
       '0',
+      '--wire-port',
+      String(wirePort),
+      '--router-wire-auth=trust',
       '--catalog-url',
       state.catalog.url,
       '--router-map-cache-file',
@@ -80,7 +83,7 @@ export async function startBenchCluster(
   return {
     managerUrl: state.urls.manager,
     postgresVersion: state.postgresVersion,
-    router: { ...measure(router, {}), port, wirePort: null },
+    router: { ...measure(router, {}), port, wirePort },
     nodeUrl: (nodeId) => nodeUrl(dataDir, nodeId),
     async [Symbol.asyncDispose]() {
       await stop(router)
@@ -97,7 +100,14 @@ function upWords(
   bin: string | null,
 ): readonly string[] {
   const what = ['--data-dir', dataDir, '--shards', String(shards), '--replicas', '0']
-  return ['up', ...what, '--agent-port=0', ...ports, ...(bin === null ? [] : ['--pg-bin', bin])]
+  return [
+    'up',
+    ...what,
+    '--agent-port=0',
+    '--router-wire-port=0',
+    ...ports,
+    ...(bin === null ? [] : ['--pg-bin', bin]),
+  ]
 }
 
 /** Writes them where they outrank the agent's; the servers must be stopped. */

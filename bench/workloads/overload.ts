@@ -29,7 +29,6 @@ export async function overload(onRun: (run: Run) => void): Promise<Report> {
     ].flat(),
   })
   const port = cluster.router.wirePort
-  if (port === null) throw new Error('the router has no Postgres port')
   const { user, password } = pgTargetOf(cluster.nodeUrl('shard-1-a'))
   const url = `postgres://${user}:${encodeURIComponent(password)}@127.0.0.1:${String(port)}/default`
   const measure = async (

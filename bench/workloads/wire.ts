@@ -41,7 +41,7 @@ export async function wire(onRun: (run: Run) => void): Promise<Report> {
   const ways: Way[] = [
     { name: 'direct', target: server, process: null },
     ...(bouncer === null ? [] : [{ name: 'pgbouncer' as const, target: bouncer.target, process: bouncer }]),
-    ...routerWay(cluster, server),
+    routerWay(cluster, server),
   ]
   const measured = new Map<string, Rounds>()
   const measure = async (
@@ -74,10 +74,9 @@ export async function wire(onRun: (run: Run) => void): Promise<Report> {
   }
 }
 
-function routerWay({ router }: BenchCluster, server: PgTarget): Way[] {
-  if (router.wirePort === null) return []
+function routerWay({ router }: BenchCluster, server: PgTarget): Way {
   const target = { ...server, host: '127.0.0.1', port: router.wirePort, database: 'default' }
-  return [{ name: 'router', target, process: router }]
+  return { name: 'router', target, process: router }
 }
 
 /**
@@ -107,7 +106,7 @@ async function startKeyed(): Promise<AsyncDisposable & { readonly ways: readonly
   }
   const server = pgTargetOf(urls[0] ?? '')
   return {
-    ways: [{ name: 'direct', target: server, process: null }, ...routerWay(cluster, server)],
+    ways: [{ name: 'direct', target: server, process: null }, routerWay(cluster, server)],
     [Symbol.asyncDispose]: () => cluster[Symbol.asyncDispose](),
   }
 }

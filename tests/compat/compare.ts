@@ -19,6 +19,8 @@ const AllowedSchema = Type.Object(
         { additionalProperties: false },
       ),
     ),
+    /** Cases that the router does not answer as it should yet → what is wrong. They must fail. */
+    defects: Type.Record(Type.String(), Type.String()),
     /** Way → case of drivers → why these drivers can't do it there: it must be refused then. */
     drivers: Type.Record(
       Type.String(),

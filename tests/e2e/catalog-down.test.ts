@@ -53,7 +53,13 @@ async function startCatalog(): Promise<void> {
 
 /** A router as a process of its own, on the cluster's catalog. */
 function startRouter(mapFile: string): Running {
-  const words = ['--router-http-port=0', '--router-metrics-port=0', '--router-map-cache-file', mapFile]
+  const words = [
+    '--router-http-port=0',
+    '--router-wire-port=0',
+    '--router-metrics-port=0',
+    '--router-map-cache-file',
+    mapFile,
+  ]
   return startFleetshard(['router', '--catalog-url', cluster.state.catalog.url, ...words], {
     env: { FLEETSHARD_CATALOG_PASSWORD: cluster.catalogPassword },
   })

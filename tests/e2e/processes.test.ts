@@ -46,6 +46,7 @@ test('a router takes statements and ends when those under way are answered', asy
   await using router = start(
     'router',
     '--router-http-port=0',
+    '--router-wire-port=0',
     '--router-metrics-port=0',
     '--router-map-cache-file',
     `${cluster.folder}/router.map`,

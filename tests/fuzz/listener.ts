@@ -1,7 +1,7 @@
 // The fuzz of a listening router: connections that send mutated sessions, some from the first byte on, some after an
 // orderly login, and then go away in every manner. Meanwhile a healthy client must get its answers; afterwards the
 // router must hold no more sockets and memory than before.
-import { readFileSync, readdirSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { RawConnection, type Target } from '../wire/connection.ts'
 import { query } from '../wire/script.ts'
 import { loadCorpus, type Session } from './corpus.ts'
@@ -56,7 +56,7 @@ export async function fuzzListener(
   const failures: string[] = []
   await using healthy = await Healthy.open(prey.target)
   let warm: { rssMb: number } | null = null
-  const before = socketsOf(prey.pid)
+  const before = socketsOf(prey.target.port)
   const worker = async (): Promise<void> => {
     while (attack.messages < messages && failures.length === 0) {
       await attack.once()
@@ -68,7 +68,7 @@ export async function fuzzListener(
     }
   }
   await Promise.all(Array.from({ length: attackersMax }, worker))
-  const after = await settled(prey.pid, before)
+  const after = await settled(prey.target.port, before)
   if (after > before) failures.push(`${String(after - before)} sockets are left over`)
   const wrong = await healthy.check()
   if (wrong !== null) failures.push(`at the end: ${wrong}`)
@@ -178,18 +178,26 @@ async function answerOf(connection: RawConnection): Promise<string> {
   return received.map(({ letter }) => letter).join('')
 }
 
-/** Sockets that the process has open once it has let go of those that ended. */
-async function settled(pid: number, wanted: number): Promise<number> {
+/** Connections once the router has let go of those that ended. */
+async function settled(port: number, wanted: number): Promise<number> {
   const deadline = performance.now() + settleMsMax
-  while (socketsOf(pid) > wanted && performance.now() < deadline)
+  while (socketsOf(port) > wanted && performance.now() < deadline)
     await new Promise((resolve) => setTimeout(resolve, settlePollMs))
-  return socketsOf(pid)
+  return socketsOf(port)
 }
 
-/** Connections of clients and to servers alike. */
-function socketsOf(pid: number): number {
-  return readdirSync(`/proc/${String(pid)}/fd`).length
+/** Connections that the router has with clients, those that they have left among them. */
+function socketsOf(port: number): number {
+  const hexPort = port.toString(16).toUpperCase().padStart(4, '0')
+  const lines = ['/proc/net/tcp', '/proc/net/tcp6'].flatMap((path) => readFileSync(path, 'utf8').split('\n'))
+  return lines.filter((line) => {
+    const [, local = '', , state = ''] = line.trim().split(/\s+/)
+    return local.endsWith(`:${hexPort}`) && heldStates.has(state)
+  }).length
 }
+
+/** ESTABLISHED and CLOSE_WAIT: the process has not let go. */
+const heldStates = new Set(['01', '08'])
 
 function rssMb(pid: number): number {
   return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${String(pid)}/status`, 'utf8'))?.[1]) / 1024
@@ -225,7 +233,7 @@ function reportOf(parts: {
     lines: [
       `${attack.messages.toLocaleString('en')} mutated messages over ${attack.connections.toLocaleString('en')} connections, seed ${String(seed)}, ${String(seconds)} s`,
       `a healthy client got ${String(healthy.answers)} answers, two in ${String(tenths(healthy.slowestMs))} ms at most`,
-      `open files ${String(before)} before, ${String(after)} after; memory grew by ${String(growth)} MB`,
+      `connections of clients: ${String(before)} before, ${String(after)} after; memory grew by ${String(growth)} MB`,
       ...(failures.length === 0 ? ['no failure'] : failures.map((failure) => `FAILED: ${failure}`)),
     ],
   }

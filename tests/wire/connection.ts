@@ -52,7 +52,7 @@ export interface OpenOptions {
 /** The end of a connection among what was received. */
 export const connectionEnd = '!'
 /** No answer of a test takes longer. */
-const answerMsMax = 15_000
+const answerMsMax = 8_000
 
 /** `postgres://user:password@host:port/database` in parts. */
 export function targetOf(url: string): Target {

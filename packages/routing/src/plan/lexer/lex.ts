@@ -84,7 +84,7 @@ type Routine = 'no' | 'created' | 'routine' | 'body'
 class StatementReader {
   readonly #scanner: Scanner
   readonly #text: string
-  readonly #from: number
+  #from: number
   hint: RouteTarget
   /** A hint that must turn out to be the last thing of the statement. */
   #trailing: RouteTarget = noTarget
@@ -126,7 +126,11 @@ class StatementReader {
         this.#comment(scanner.start, scanner.end)
         continue
       }
-      const isSemicolon = kind === Kind.sign && this.#text.charCodeAt(scanner.start) === semicolon
+      if (this.#isEmpty && kind === Kind.sign && this.hint.kind === 'none' && this.#isSemicolon()) {
+        this.#from = scanner.end
+        continue
+      }
+      const isSemicolon = kind === Kind.sign && this.#isSemicolon()
       if (isSemicolon && this.#depth <= 0 && this.#routine !== 'body') return false
       if (this.#trailing.kind !== 'none') throw hintInside()
       if (this.#isEmpty) this.#begin(kind)
@@ -134,6 +138,10 @@ class StatementReader {
       this.#take(kind)
       this.#afterSemicolon = isSemicolon
     }
+  }
+
+  #isSemicolon(): boolean {
+    return this.#text.charCodeAt(this.#scanner.start) === semicolon
   }
 
   /** What was read; null when there is nothing but white space and comments. */

@@ -65,6 +65,10 @@ export class Scanner {
   readonly text: string
   /** Whether backslashes are plain characters in `'…'`. */
   readonly standardStrings: boolean
+  /** The operators in a row that were seen last: where they end, and where without the plus and minus at their end. */
+  #runEnd = 0
+  #runCut = 0
+  #runIsOdd = false
   /** Of the token that `next` has found. */
   start = 0
   end = 0
@@ -116,8 +120,7 @@ export class Scanner {
           return this.#string(at + 2, true)
         case 98:
         case 120:
-          this.#string(at + 2, false)
-          return Kind.otherString
+          return this.#bits(at + 2)
         default:
       }
     } else if (next === 38 && (code | 32) === 117) {
@@ -164,6 +167,16 @@ export class Scanner {
     }
   }
 
+  /** B'…' and X'…' know no doubled quotes. */
+  #bits(from: number): Kind {
+    const { text } = this
+    for (let at = from; at >= 0; at = continuation(text, this.end)) {
+      const close = text.indexOf("'", at)
+      this.end = close < 0 ? text.length : close + 1
+    }
+    return Kind.otherString
+  }
+
   #piece(from: number): Kind {
     const { text } = this
     let kind: Kind = Kind.plainString
@@ -205,8 +218,6 @@ export class Scanner {
     const first = classOf(text.charCodeAt(end))
     if ((first & isDigitBit) !== 0 && end < text.length) {
       while (end < text.length && (classOf(text.charCodeAt(end)) & isDigitBit) !== 0) end += 1
-      // `$1abc` is an error to Postgres.
-      while (end < text.length && (classOf(text.charCodeAt(end)) & isNameBit) !== 0) end += 1
       this.end = end
       return Kind.parameter
     }
@@ -266,13 +277,22 @@ export class Scanner {
     const next = text.charCodeAt(at + 1)
     if (code === 45 && next === 45) return this.#lineComment(at)
     if (code === 47 && next === 42) return this.#blockComment(at)
-    let end = at + 1
-    while (end < text.length && isOperatorAt(text, end)) end += 1
-    if (isSignAt(text, end - 1) && end > at + 1 && !holdsOdd(text, at, end)) {
-      while (end > at + 1 && isSignAt(text, end - 1)) end -= 1
-    }
+    // What is left of a run after `+` or `-` was cut off is not looked through again.
+    if (at >= this.#runEnd) this.#findRun(at)
+    const end = this.#runIsOdd ? this.#runEnd : Math.max(at + 1, this.#runCut)
     this.end = end
     return Kind.operator
+  }
+
+  #findRun(at: number): void {
+    const { text } = this
+    let end = at + 1
+    while (end < text.length && isOperatorAt(text, end)) end += 1
+    let cut = end
+    while (cut > at + 1 && isSignAt(text, cut - 1)) cut -= 1
+    this.#runEnd = end
+    this.#runCut = cut
+    this.#runIsOdd = cut < end && holdsOdd(text, at, end)
   }
 
   #lineComment(at: number): Kind {
@@ -285,18 +305,17 @@ export class Scanner {
     const { text } = this
     let depth = 1
     let at = from + 2
+    // Both are looked for again only once they lie behind: many nested comments take no more than their length.
     let open = text.indexOf('/*', at)
-    while (depth > 0) {
-      const close = text.indexOf('*/', at)
-      if (close < 0) {
-        at = text.length
-        break
-      }
-      if (open >= 0 && open < at) open = text.indexOf('/*', at)
+    let close = text.indexOf('*/', at)
+    while (depth > 0 && close >= 0) {
       const nested = open >= 0 && open < close
       depth += nested ? 1 : -1
       at = (nested ? open : close) + 2
+      if (open >= 0 && open < at) open = text.indexOf('/*', at)
+      if (close < at) close = text.indexOf('*/', at)
     }
+    if (depth > 0) at = text.length
     this.end = at
     return Kind.comment
   }

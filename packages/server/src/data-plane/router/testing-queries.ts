@@ -131,35 +131,36 @@ export class QueryMaker {
     const left = item.key === null ? `${item.alias}.x` : this.#column(item)
     if (item.key === null) return `${item.alias}.x = ${String(this.#below(3))}`
     const second = this.#pick(items)
-    switch (this.#below(16)) {
-      case 0:
-      case 1:
-      case 2:
-        return this.#chance(50) ? `${left} = ${this.#literal()}` : `${this.#literal()} = ${left}`
-      case 3:
-      case 4:
-      case 5:
-        return `${left} = ${second.alias}.${second.key ?? 'x'}`
-      case 6:
-        return `${left} in (${this.#literals()})`
-      case 7:
-        return `${left} = any(array[${this.#literals()}]::${FAMILIES[this.#family].cast}[])`
-      case 8:
-        return `(${left}, ${item.alias}.x) = (${this.#literal()}, ${String(this.#below(3))})`
-      case 9:
-        return `(${left} = ${this.#literal()} or ${left} = ${this.#literal()})`
-      case 10:
-        return this.#pick([
-          `(${left} = ${this.#literal()} or ${item.alias}.x = 1)`,
-          `not ${left} = ${this.#literal()}`,
-          `${left} between ${this.#literal()} and ${this.#literal()}`,
-          `${left} is not distinct from ${this.#literal()}`,
-          `coalesce(${left}, ${this.#literal()}) = ${this.#literal()}`,
-          `${left} <> ${this.#literal()}`,
-        ])
-      default:
-        return depth > 0 ? this.#subquery(items, left, depth) : `${item.alias}.x = ${String(this.#below(3))}`
-    }
+    const tied = `${left} = ${second.alias}.${second.key ?? 'x'}`
+    const { cast } = FAMILIES[this.#family]
+    const forms = [
+      () => (this.#chance(50) ? `${left} = ${this.#literal()}` : `${this.#literal()} = ${left}`),
+      () => (this.#chance(50) ? `${left} = ${this.#literal()}` : tied),
+      () => tied,
+      () => `${left} in (${this.#literals()})`,
+      () => `${left} = any(array[${this.#literals()}]::${cast}[])`,
+      () => `(${left}, ${item.alias}.x) = (${this.#literal()}, ${String(this.#below(3))})`,
+      () => `(${left} = ${this.#literal()} or ${left} = ${this.#literal()})`,
+      () => this.#loose(item, left),
+    ]
+    if (depth > 0)
+      forms.push(
+        () => this.#subquery(items, left, depth),
+        () => this.#subquery(items, left, depth),
+      )
+    return this.#pick(forms)()
+  }
+
+  /** Comparisons that say nothing certain of the key. */
+  #loose({ alias }: Item, left: string): string {
+    return this.#pick([
+      `(${left} = ${this.#literal()} or ${alias}.x = 1)`,
+      `not ${left} = ${this.#literal()}`,
+      `${left} between ${this.#literal()} and ${this.#literal()}`,
+      `${left} is not distinct from ${this.#literal()}`,
+      `coalesce(${left}, ${this.#literal()}) = ${this.#literal()}`,
+      `${left} <> ${this.#literal()}`,
+    ])
   }
 
   #subquery(items: readonly Item[], left: string, depth: number): string {

@@ -34,13 +34,15 @@ const knownOf = ({ statement }: ClientStatement): KnownStatement => {
  * @throws FleetError of a command of the router's own
  */
 export function extendedWork(state: SessionState, items: readonly GroupItem[]): ExtendedWork {
-  const isAlone = items.filter(({ kind }) => kind === 'execute').length === 1
+  const executions = items.flatMap((item) => (item.kind === 'execute' ? [item.use?.statement] : []))
   const results = new Map<ClientStatement['statement'], OwnResult | null>()
   const resultOf = (use: ClientStatement): OwnResult | null => {
     const { statement } = use
     let result = results.get(statement)
     if (result === undefined) {
-      result = ownResultOf(state, { known: knownOf(use), text: statement.text, isAlone })
+      const isFirst = executions[0] === undefined || executions[0] === statement
+      const place = executions.length <= 1 ? 'alone' : isFirst ? 'first' : 'later'
+      result = ownResultOf(state, { known: knownOf(use), text: statement.text, place })
       results.set(statement, result)
     }
     return result

@@ -1,6 +1,12 @@
 // The messages of the extended protocol up to the next Sync or Flush, with the client's names looked up as they come.
-import { FleetError } from '@fleetshard/core'
-import { decodeFrontend, frontendCode, protocolViolation } from '@fleetshard/routing/pgwire'
+import { isUtf8 } from 'node:buffer'
+import { FleetError, toFleetError } from '@fleetshard/core'
+import {
+  decodeFrontend,
+  frontendCode,
+  messageHeaderBytes,
+  protocolViolation,
+} from '@fleetshard/routing/pgwire'
 import { BindMessage } from './bind-message.ts'
 import type { ClientStatement, GroupItem } from './group-items.ts'
 import type { SessionState } from './session-state.ts'
@@ -8,6 +14,9 @@ import type { WireStatements } from './wire-statements.ts'
 
 /** Bytes of messages of one group above which what is there is run before the Sync comes. */
 const groupBytesMax = 4 * 1024 * 1024
+
+/** Statements, and portals, that one client may have at a time. */
+const namesMax = 10_000
 
 /** A group as it was sent. */
 export interface CollectedGroup {
@@ -51,6 +60,7 @@ export class GroupCollector {
 
   /** The group has failed: the client may define its statements again. */
   doubt(items: readonly GroupItem[]): void {
+    if (this.#doubtful.size > namesMax) this.#doubtful.clear()
     for (const item of items) if (item.kind === 'parse' && item.name !== '') this.#doubtful.add(item.name)
   }
 
@@ -67,6 +77,10 @@ export class GroupCollector {
       this.#failure ??= noStatement(bind.statement)
       return
     }
+    if (this.#state.portals.size >= namesMax) {
+      this.#failure ??= tooMany('portals')
+      return
+    }
     use.statement.uses += 1
     this.#state.portals.set(bind.portal, use)
     this.#items.push({ kind: 'bind', bind, use })
@@ -76,7 +90,7 @@ export class GroupCollector {
     const message = decodeFrontend(type, buf, start, end)
     switch (message.kind) {
       case 'parse':
-        this.#parse(message.name, this.#statements.get(message.text, message.paramTypes))
+        this.#parse(message, buf, start)
         return
       case 'describe': {
         const { name } = message
@@ -102,15 +116,25 @@ export class GroupCollector {
     }
   }
 
-  #parse(name: string, statement: ClientStatement['statement']): void {
+  #parse(
+    {
+      name,
+      text,
+      paramTypes,
+    }: { readonly name: string; readonly text: string; readonly paramTypes: readonly number[] },
+    buf: Buffer,
+    start: number,
+  ): void {
     const { statements } = this.#state
-    if (name !== '' && statements.has(name) && !this.#doubtful.has(name)) {
-      this.#failure ??= new FleetError('invalid_request', `prepared statement "${name}" already exists`, {
-        sqlstate: '42P05',
-      })
+    try {
+      if (name !== '' && statements.has(name) && !this.#doubtful.has(name)) throw twice(name)
+      if (statements.size >= namesMax) throw tooMany('prepared statements')
+      refuseBadText(text, buf, buf.indexOf(0, start + messageHeaderBytes) + 1)
+    } catch (error) {
+      this.#failure ??= toFleetError(error)
       return
     }
-    const use: ClientStatement = { statement, isNamed: name !== '' }
+    const use: ClientStatement = { statement: this.#statements.get(text, paramTypes), isNamed: name !== '' }
     statements.set(name, use)
     this.#items.push({ kind: 'parse', name, use })
   }
@@ -142,3 +166,28 @@ const noStatement = (name: string): FleetError =>
     name === '' ? 'unnamed prepared statement does not exist' : `prepared statement "${name}" does not exist`,
     { sqlstate: '26000' },
   )
+
+const twice = (name: string): FleetError =>
+  new FleetError('invalid_request', `prepared statement "${name}" already exists`, { sqlstate: '42P05' })
+
+const tooMany = (what: string): FleetError =>
+  new FleetError('overloaded', `the session has ${String(namesMax)} ${what}`, {
+    hint: 'close those that are not needed any more, or use another connection',
+  })
+
+/**
+ * A text that is not UTF-8 would reach the server with other characters in place of its bytes.
+ * @param bytes that the text, with a zero behind it, begins at `start` of
+ * @throws FleetError with the SQLSTATE that Postgres has for such a text
+ */
+export function refuseBadText(text: string, bytes: Buffer, start: number): void {
+  if (!text.includes('\ufffd') || isUtf8(bytes.subarray(start, bytes.indexOf(0, start)))) return
+  throw new FleetError(
+    'invalid_request',
+    'invalid byte sequence for encoding "UTF8" in the text of a statement',
+    {
+      sqlstate: '22021',
+      hint: 'send UTF-8',
+    },
+  )
+}

@@ -5,7 +5,7 @@ import type { KnownStatement } from '@fleetshard/routing/plan'
 import { ownCommandOf } from './effects.ts'
 import type { SessionState } from './session-state.ts'
 import { OpenTransaction } from './transaction-state.ts'
-import { noVariables, setVariable, showVariable, targetOfSession } from './variables.ts'
+import { setVariable, showVariable, targetOfSession } from './variables.ts'
 
 /** The answer to one command. */
 export interface OwnResult {
@@ -17,11 +17,11 @@ export interface OwnResult {
   readonly run: (out: WireWriter) => void
 }
 
-/** The statement, and whether nothing else is sent with it. */
+/** The statement, and where it stands among those that are sent with it. */
 export interface OwnStatement {
   readonly known: KnownStatement
   readonly text: string
-  readonly isAlone: boolean
+  readonly place: 'alone' | 'first' | 'later'
 }
 
 const nothing = (): void => undefined
@@ -32,16 +32,16 @@ export function ownResultOf(state: SessionState, statement: OwnStatement): OwnRe
 }
 
 /** BEGIN waits for a statement that has a shard, and what has begun nowhere is ended nowhere. */
-function transactionResult(state: SessionState, { known, text, isAlone }: OwnStatement): OwnResult | null {
+function transactionResult(state: SessionState, { known, text, place }: OwnStatement): OwnResult | null {
   const { command } = known.facts
   const { transaction } = state
-  if (!isAlone || state.isBound) return null
+  if (place === 'later' || state.isBound) return null
   if (command.kind === 'begin') {
     if (transaction === null) return isWaiting(state) ? tagOnly('BEGIN', begin(state, text)) : null
     if (transaction.pin !== 'none' || transaction.failure !== null) return null
     return tagOnly('BEGIN', warn('25001', 'there is already a transaction in progress'))
   }
-  if (command.kind !== 'commit' && command.kind !== 'rollback') return null
+  if (place !== 'alone' || (command.kind !== 'commit' && command.kind !== 'rollback')) return null
   if (transaction === null || (transaction.pin !== 'none' && transaction.failure === null)) return null
   const isCommitted = command.kind === 'commit' && transaction.failure === null
   return tagOnly(isCommitted ? 'COMMIT' : 'ROLLBACK', () => {
@@ -116,7 +116,3 @@ const warn =
   (out: WireWriter): void => {
     writeNoticeResponse(out, { severity: 'WARNING', code, message })
   }
-
-/** Variables of a session that begins. */
-export const variablesFor = (applicationName: string): typeof noVariables =>
-  setVariable(noVariables, 'application_name', applicationName)

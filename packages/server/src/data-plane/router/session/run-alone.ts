@@ -1,6 +1,6 @@
 // Work on a connection of its own: placed, sent, and its effects on the session taken over. Sent again only where
 // nothing of it can have happened, or it only reads.
-import { FleetError, isFleetError, type ShardMap } from '@fleetshard/core'
+import { FleetError, isFleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import { learnCost } from '@fleetshard/routing/execute'
 import { exec } from '@fleetshard/routing/wire'
 import { connectFor, shardFor } from './connect.ts'
@@ -34,7 +34,9 @@ export interface Ran {
 export async function runAlone(state: SessionState, runner: GroupRunner, work: Work): Promise<Ran> {
   for (let attempt = 1; ; attempt += 1) {
     const { map } = state
-    const isLast = attempt === attemptsMax || state.transaction !== null || state.isBound
+    const { transaction } = state
+    const isTied = state.isBound || (transaction !== null && transaction.pin !== 'none')
+    const isLast = attempt === attemptsMax || isTied
     try {
       const ran = await tryOnce(state, runner, { work, map, isLast })
       if (ran !== null) return ran
@@ -64,6 +66,7 @@ async function tryOnce(state: SessionState, runner: GroupRunner, attempt: Attemp
   const schema = await access.schemaFacts(state.cancellation)
   for (const one of placed) check(one, map, schema, session)
   const traits = work.executed.map(({ known }) => traitsOf(known, schema))
+  refuseReadOnly(shard, work, traits)
   const held = await connectFor(state, {
     shard: placed.some((one) => one.shard !== null) ? shard : null,
     map,
@@ -76,6 +79,28 @@ async function tryOnce(state: SessionState, runner: GroupRunner, attempt: Attemp
   })
   for (const trait of traits) note(state, held, trait)
   return send(state, runner, { ...attempt, held, traits })
+}
+
+/**
+ * A read that may write after all (by a function) does not run on a shard that takes no writes.
+ * @throws FleetError `shard_not_serving`
+ */
+function refuseReadOnly(shard: ShardRecord, work: Work, traits: readonly Traits[]): void {
+  if (shard.status !== 'readonly') return
+  for (const [index, { known }] of work.executed.entries()) {
+    const { command } = known.facts
+    const runs =
+      command.kind === 'rows' || command.kind === 'copy' || command.kind === 'do' || command.kind === 'call'
+    if (!runs || traits[index]?.writes !== true) continue
+    if (command.kind === 'copy' && command.direction === 'out') continue
+    throw new FleetError(
+      'shard_not_serving',
+      `shard ${shard.name} is readonly, and the statement may write`,
+      {
+        hint: 'fleetshard shard list shows the states',
+      },
+    )
+  }
 }
 
 function readsReplica(state: SessionState, map: ShardMap, traits: readonly Traits[]): boolean {
@@ -176,6 +201,8 @@ function afterLoss(
   if (isSafe && !isLast && state.cancellation.reason === null && answer.takeBack()) {
     state.held = null
     held.node.pool.giveBack(held.session)
+    // Another attempt was possible since it had begun nowhere before.
+    if (transaction !== null) transaction.pin = 'none'
     state.environment.metrics.retried('lost')
     return null
   }

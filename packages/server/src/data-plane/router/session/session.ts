@@ -20,7 +20,7 @@ import { CopyIn } from './copy-in.ts'
 import type { SessionEnvironment } from './environment.ts'
 import { SaidByServer, SessionLost } from './errors.ts'
 import { extendedWork } from './extended-work.ts'
-import { GroupCollector } from './group-collector.ts'
+import { GroupCollector, refuseBadText } from './group-collector.ts'
 import { built, type GroupItem } from './group-items.ts'
 import { greet } from './greeting.ts'
 import { ownResultOf } from './own-commands.ts'
@@ -164,7 +164,7 @@ export class WireSession implements WireClientSession {
     if (this.#isSkipping) return
     switch (type) {
       case frontendCode.query:
-        this.#query(queryText(buf, start, end))
+        this.#query(buf, start, end)
         return
       case frontendCode.flush:
         if (!this.#collector.isEmpty) this.#piece('flush')
@@ -237,16 +237,18 @@ export class WireSession implements WireClientSession {
     }
   }
 
-  #query(text: string): void {
+  #query(buf: Buffer, start: number, end: number): void {
+    const text = queryText(buf, start, end)
     if (!this.#collector.isEmpty) throw protocolViolation('a Query inside a group of messages')
     this.#enter(true)
-    this.#runQuery(text).catch((error: unknown) => {
+    this.#runQuery(text, buf, start).catch((error: unknown) => {
       this.#fail(error, 'sync')
     })
   }
 
-  async #runQuery(text: string): Promise<void> {
+  async #runQuery(text: string, buf: Buffer, start: number): Promise<void> {
     const { state } = this
+    refuseBadText(text, buf, start + messageHeaderBytes)
     const lexed = lexQuery(text)
     if (lexed.length === 0) {
       writeBare(state.output.writer, backendCode.emptyQueryResponse)
@@ -276,7 +278,7 @@ export class WireSession implements WireClientSession {
 
   #answerOwn({ lexed, known }: QueryStatement): boolean {
     const { state } = this
-    const result = ownResultOf(state, { known, text: lexed.text, isAlone: true })
+    const result = ownResultOf(state, { known, text: lexed.text, place: 'alone' })
     if (result === null) return false
     const { writer } = state.output
     result.run(writer)
@@ -335,26 +337,16 @@ export class WireSession implements WireClientSession {
       this.state.leave()
       return
     }
-    if (thrown instanceof SessionLost) {
-      this.#die(new FleetError('shard_unavailable', thrown.message, { sqlstate: '57P01' }))
-      return
-    }
-    if (isFleetError(thrown, 'login_refused')) {
-      // The keys of this session are of no use any more: a new login shows those that are.
-      this.#die(thrown)
+    const fatal = fatalOf(thrown)
+    if (fatal !== null) {
+      this.#die(fatal)
       return
     }
     this.#collector.doubt(items)
     if (isFleetError(thrown, 'internal')) {
       this.#parts.environment.log.error({ err: thrown.cause ?? thrown }, 'a session had a defect')
     }
-    const bytes =
-      thrown instanceof SaidByServer
-        ? thrown.bytes
-        : built((out) => {
-            writeThrown(out, thrown)
-          })
-    const sqlstate = thrown instanceof SaidByServer ? thrown.sqlstate : toFleetError(thrown).sqlstate
+    const { bytes, sqlstate } = refusalOf(thrown)
     const { state } = this
     const { held, transaction } = state
     if (transaction !== null && held?.session.connection.transactionStatus === 'transaction') {
@@ -456,6 +448,24 @@ export class WireSession implements WireClientSession {
     connection.end()
     this.gone()
   }
+}
+
+/** Errors after which the session cannot go on; null for others. */
+function fatalOf(thrown: unknown): FleetError | null {
+  if (thrown instanceof SessionLost) {
+    return new FleetError('shard_unavailable', thrown.message, { sqlstate: '57P01' })
+  }
+  // The keys of this session are of no use any more: a new login shows those that are.
+  return isFleetError(thrown, 'login_refused') ? thrown : null
+}
+
+/** The error as the client is told. */
+function refusalOf(thrown: unknown): { readonly bytes: Buffer; readonly sqlstate: string } {
+  if (thrown instanceof SaidByServer) return thrown
+  const bytes = built((out) => {
+    writeThrown(out, thrown)
+  })
+  return { bytes, sqlstate: toFleetError(thrown).sqlstate }
 }
 
 /** The text of a Query, which ends with the message. @throws FleetError `protocol_violation` */
