@@ -18,7 +18,8 @@ beforeAll(async () => {
   if (pgbench !== null) await makePgbenchTables(one.directUrl)
 })
 afterAll(async () => {
-  await Promise.all([one, two].map((each: Placed | undefined) => each?.[Symbol.asyncDispose]()))
+  await (one as Placed | undefined)?.[Symbol.asyncDispose]()
+  await (two as Placed | undefined)?.[Symbol.asyncDispose]()
 })
 
 function urlOf(way: Way): string {
