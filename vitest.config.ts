@@ -1,4 +1,5 @@
-// Test projects by suffix: `unit` needs nothing, `pg` starts real servers, `e2e` starts whole clusters.
+// Test projects by suffix: `unit` needs nothing, `pg` starts real servers, `e2e` starts whole clusters,
+// `compat` drives a cluster with the clients that people use.
 import { defineConfig } from 'vitest/config'
 
 const exclude = ['**/node_modules/**', '**/.build/**']
@@ -11,7 +12,12 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['packages/*/src/**/*.test.ts', 'tools/**/*.test.ts', 'bench/**/*.test.ts'],
+          include: [
+            'packages/*/src/**/*.test.ts',
+            'tools/**/*.test.ts',
+            'bench/**/*.test.ts',
+            'tests/fuzz/**/*.test.ts',
+          ],
           exclude: [...exclude, '**/*.pg.test.ts'],
           expect,
           isolate: false,
@@ -26,6 +32,16 @@ export default defineConfig({
           expect,
           testTimeout: 60_000,
           hookTimeout: 120_000,
+          maxWorkers: 2,
+        },
+      },
+      {
+        test: {
+          name: 'compat',
+          include: ['tests/compat/**/*.test.ts'],
+          exclude,
+          testTimeout: 60_000,
+          hookTimeout: 180_000,
           maxWorkers: 2,
         },
       },

@@ -5,8 +5,10 @@ import { client } from './workloads/client.ts'
 import { http } from './workloads/http.ts'
 import { lookup } from './workloads/lookup.ts'
 import { manager } from './workloads/manager.ts'
-import { routerMemory } from './workloads/router-memory.ts'
+import { overload } from './workloads/overload.ts'
 import { plan } from './workloads/plan.ts'
+import { routerMemory } from './workloads/router-memory.ts'
+import { wire } from './workloads/wire.ts'
 
 /** Workloads by name: one line each. */
 const WORKLOADS: Readonly<Record<string, (onRun: (run: Run) => void) => Promise<Report>>> = {
@@ -16,6 +18,8 @@ const WORKLOADS: Readonly<Record<string, (onRun: (run: Run) => void) => Promise<
   manager,
   'router-memory': routerMemory,
   plan,
+  wire,
+  overload,
 }
 
 const { values, positionals } = parseArgs({

@@ -1,6 +1,15 @@
 // A throw-away cluster for workloads: `fleetshard up` in a temporary folder, and a router in a process of its own, so
 // that its CPU time and memory can be told apart.
-import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import type { ChildProcess } from 'node:child_process'
+import {
+  appendFileSync,
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { measure, type Measured } from './process.ts'
 import { freePort, installedPostgres, isReady, startProgram, stopProgram, until } from './program.ts'
@@ -10,13 +19,24 @@ export interface BenchCluster extends AsyncDisposable {
   readonly managerUrl: string
   readonly postgresVersion: string
   /** A router of its own, and where it listens. */
-  readonly router: Measured & { readonly port: number }
+  readonly router: Measured & { readonly port: number; readonly wirePort: number }
   /** Connection string of a node, with its password; the id is that of the API. */
   nodeUrl(nodeId: string): string
 }
 
+/** What a workload may want beyond the defaults. */
+export interface BenchClusterOptions {
+  /** Settings of every Postgres server; the servers are started once more with them. */
+  readonly settings?: Readonly<Record<string, string>>
+  /** Further words for the measured router. */
+  readonly routerWords?: readonly string[]
+}
+
 /** Starts a cluster with that many shards without replicas, on an installed Postgres if there is one. */
-export async function startBenchCluster(shards: number): Promise<BenchCluster> {
+export async function startBenchCluster(
+  shards: number,
+  options: BenchClusterOptions = {},
+): Promise<BenchCluster> {
   // Postgres runs as another user when this is root: the folder must let it in.
   const dataDir = mkdtempSync('/var/tmp/fleetshard-bench-')
   chmodSync(dataDir, 0o755)
@@ -26,21 +46,16 @@ export async function startBenchCluster(shards: number): Promise<BenchCluster> {
     ),
   )
   const bin = installedPostgres()
-  const up = startProgram([
-    'up',
-    '--data-dir',
-    dataDir,
-    '--shards',
-    String(shards),
-    '--replicas',
-    '0',
-    '--agent-port=0',
-    '--router-wire-port=0',
-    ...ports,
-    ...(bin === null ? [] : ['--pg-bin', bin]),
-  ])
-  const state = await until(() => readState(dataDir), up)
-  const port = await freePort()
+  const startUp = (): ChildProcess => startProgram(upWords(dataDir, shards, ports, bin))
+  let up = startUp()
+  let state = await until(() => readState(dataDir), up)
+  if (options.settings !== undefined) {
+    await stopProgram(up)
+    changeSettings(dataDir, options.settings)
+    up = startUp()
+    state = await until(() => readState(dataDir), up)
+  }
+  const [port, wirePort] = [await freePort(), await freePort()]
   const router = startProgram(
     [
       'router',
@@ -48,11 +63,14 @@ export async function startBenchCluster(shards: number): Promise<BenchCluster> {
       String(port),
       '--metrics-port',
       '0',
-      '--wire-port=0',
+      '--wire-port',
+      String(wirePort),
+      '--router-wire-auth=trust',
       '--catalog-url',
       state.catalog.url,
       '--router-map-cache-file',
       join(dataDir, 'bench.map'),
+      ...(options.routerWords ?? []),
     ],
     {
       FLEETSHARD_CATALOG_PASSWORD: readFileSync(state.catalog.passwordFile, 'utf8').trim(),
@@ -62,7 +80,7 @@ export async function startBenchCluster(shards: number): Promise<BenchCluster> {
   return {
     managerUrl: state.urls.manager,
     postgresVersion: state.postgresVersion,
-    router: { ...measure(router, {}), port },
+    router: { ...measure(router, {}), port, wirePort },
     nodeUrl: (nodeId) => nodeUrl(dataDir, nodeId),
     async [Symbol.asyncDispose]() {
       await stopProgram(router)
@@ -70,6 +88,31 @@ export async function startBenchCluster(shards: number): Promise<BenchCluster> {
       rmSync(dataDir, { recursive: true, force: true })
     },
   }
+}
+
+function upWords(
+  dataDir: string,
+  shards: number,
+  ports: readonly string[],
+  bin: string | null,
+): readonly string[] {
+  const what = ['--data-dir', dataDir, '--shards', String(shards), '--replicas', '0']
+  return [
+    'up',
+    ...what,
+    '--agent-port=0',
+    '--router-wire-port=0',
+    ...ports,
+    ...(bin === null ? [] : ['--pg-bin', bin]),
+  ]
+}
+
+/** Writes them where they outrank the agent's; the servers must be stopped. */
+function changeSettings(dataDir: string, settings: Readonly<Record<string, string>>): void {
+  const lines = Object.entries(settings).map(([name, value]) => `${name} = '${value}'\n`)
+  const found = readdirSync(dataDir, { recursive: true, encoding: 'utf8' })
+  for (const path of found.filter((each) => each.endsWith('postgresql.auto.conf')))
+    appendFileSync(join(dataDir, path), lines.join(''))
 }
 
 interface State {
@@ -87,19 +130,18 @@ async function readState(dataDir: string): Promise<State | null> {
   return body.shards.length > 0 ? state : null
 }
 
+interface AgentServer {
+  readonly id: string
+  readonly group: string
+  readonly database: string
+  readonly port: number
+}
+
 /** The role of the cluster owns the databases; its password lies beside the group's others. */
 function nodeUrl(dataDir: string, nodeId: string): string {
-  const agent = JSON.parse(readFileSync(join(dataDir, 'agent.json'), 'utf8')) as {
-    servers: { id: string; port: number }[]
-  }
+  const agent = JSON.parse(readFileSync(join(dataDir, 'agent.json'), 'utf8')) as { servers: AgentServer[] }
   const server = agent.servers.find(({ id }) => id === nodeId)
   if (server === undefined) throw new Error(`the cluster has no server ${nodeId}`)
-  const group = nodeId.replace(/-[a-z]$/, '')
-  const file = readdirSync(join(dataDir, 'secrets')).find(
-    (name) => name.startsWith(`${group}.`) && !name.includes('.postgres.'),
-  )
-  if (file === undefined) throw new Error(`the cluster has no password of ${group}`)
-  const [, user = ''] = file.split('.')
-  const password = readFileSync(join(dataDir, 'secrets', file), 'utf8').trim()
-  return `postgres://${user}:${encodeURIComponent(password)}@127.0.0.1:${String(server.port)}/app`
+  const password = readFileSync(join(dataDir, 'secrets', `${server.group}.app.password`), 'utf8').trim()
+  return `postgres://app:${encodeURIComponent(password)}@127.0.0.1:${String(server.port)}/${server.database}`
 }

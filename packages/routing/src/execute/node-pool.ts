@@ -1,29 +1,11 @@
 // The connections to one node: lanes shared by autocommit reads and exclusive sessions lent one at a time, together
 // under one limit, with a bounded queue in front.
-import { FleetError, type Clock } from '@fleetshard/core'
-import type { RoutingLog } from '../log.ts'
-import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
-import { laneHeadMsMax, laneSetsMax, type ExecuteLimits } from './limits.ts'
+import { FleetError } from '@fleetshard/core'
+import type { Cancellation } from './cancellation.ts'
+import { laneHeadMsMax, laneSetsMax } from './limits.ts'
+import type { NodePoolParts } from './node-pool-parts.ts'
 import { noSettings, type SessionSettings } from './session-settings.ts'
 import type { LaneSharer, Session, SessionKind } from './session.ts'
-
-/** What a pool is made of. */
-export interface NodePoolParts {
-  readonly log: RoutingLog
-  readonly clock: Clock
-  readonly sweeper: DeadlineSweeper
-  readonly limits: ExecuteLimits
-  /** For messages. */
-  readonly name: string
-  /** This router's part of the connections to the node. */
-  readonly connectionsMax: () => number
-  /** Callers wait some time for a node that is gone; otherwise they are told at once, since there are others. */
-  readonly patient: boolean
-  /** Connects and checks. @throws FleetError `shard_unavailable`, `stale_map`, `wrong_database` */
-  readonly open: (kind: SessionKind, settings: SessionSettings) => Promise<Session>
-  /** Brings an idle session to these settings. @throws FleetError what the server says; the session stays usable */
-  readonly adapt: (session: Session, settings: SessionSettings) => Promise<void>
-}
 
 interface Waiter {
   /** Null, for lanes only: there is none to wait for. */

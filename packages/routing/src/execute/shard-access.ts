@@ -29,12 +29,14 @@ import {
 } from '../wire/mod.ts'
 import type { ScramKeys } from '../pgwire/mod.ts'
 import type { RoutingLog } from '../log.ts'
+import { claimedDatabase, notInTime, wrongDatabase } from './access-errors.ts'
 import { Cancellation, type DeadlineSweeper } from './cancellation.ts'
 import type { ExecuteLimits } from './limits.ts'
 import { NodePool } from './node-pool.ts'
 import { ReplicaProgress } from './replica-progress.ts'
 import { loadSchemaFacts, type SchemaFacts } from './schema-facts.ts'
 import type { Session, SessionKind } from './session.ts'
+import { laneSettings, sessionSettings } from './server-settings.ts'
 import { noSettings, type SessionSettings } from './session-settings.ts'
 
 /**
@@ -91,20 +93,6 @@ export interface NodeAccess {
 const schemaFactsMs = 30_000
 /** How long reading them may take. */
 const schemaFactsTimeoutMs = 15_000
-
-/** Settings of every session: results are read by their text form, so what shapes it is fixed. */
-const sessionSettings = {
-  client_encoding: 'UTF8',
-  DateStyle: 'ISO, MDY',
-  // The check of a new connection must see what was committed while it waited for the fence's lock.
-  default_transaction_isolation: 'read committed',
-  bytea_output: 'hex',
-  extra_float_digits: '1',
-  standard_conforming_strings: 'on',
-}
-
-/** A read in a lane that waits longer than this for a lock goes to a session of its own. */
-const laneLockTimeoutMs = 50
 
 /** The pools and names of one shard. */
 export class ShardAccess {
@@ -468,36 +456,3 @@ async function runCheck(
 
 const nodeIdentity = (node: NodeRecord): string =>
   JSON.stringify([node.id, node.host, node.port, node.database, node.user, node.secretRef, node.tls])
-
-const laneSettings = (limits: ExecuteLimits): Record<string, string> => ({
-  ...sessionSettings,
-  default_transaction_read_only: 'on',
-  lock_timeout: String(laneLockTimeoutMs),
-  statement_timeout: String(limits.statementTimeoutMs),
-})
-
-function notInTime({ id }: NodeRecord, withinMs: number): FleetError {
-  return new FleetError(
-    'shard_unavailable',
-    `node ${id} did not take a connection within ${String(withinMs)} ms`,
-    {
-      hint: 'fleetshard doctor shows the state of the servers',
-    },
-  )
-}
-
-function wrongDatabase(record: ShardRecord, what: string): FleetError {
-  return new FleetError('wrong_database', `the node of shard ${record.name} is not its own: ${what}`, {
-    hint: 'check the endpoint: fleetshard shard get',
-  })
-}
-
-function claimedDatabase(record: ShardRecord, what: string): FleetError {
-  return new FleetError(
-    'wrong_database',
-    `the node of ${record.name} is not for a static topology: ${what}`,
-    {
-      hint: 'use a router with the catalog of that keyspace, or another database in the topology file',
-    },
-  )
-}

@@ -1,0 +1,31 @@
+// Why a connection to a shard's server is not to be had, or not to be used.
+import { FleetError, type NodeRecord, type ShardRecord } from '@fleetshard/core'
+
+/** The node did not answer while it was waited for. */
+export function notInTime({ id }: NodeRecord, withinMs: number): FleetError {
+  return new FleetError(
+    'shard_unavailable',
+    `node ${id} did not take a connection within ${String(withinMs)} ms`,
+    {
+      hint: 'fleetshard doctor shows the state of the servers',
+    },
+  )
+}
+
+/** The database is not the shard's. */
+export function wrongDatabase(record: ShardRecord, what: string): FleetError {
+  return new FleetError('wrong_database', `the node of shard ${record.name} is not its own: ${what}`, {
+    hint: 'check the endpoint: fleetshard shard get',
+  })
+}
+
+/** The database of a static topology is somebody's. */
+export function claimedDatabase(record: ShardRecord, what: string): FleetError {
+  return new FleetError(
+    'wrong_database',
+    `the node of ${record.name} is not for a static topology: ${what}`,
+    {
+      hint: 'use a router with the catalog of that keyspace, or another database in the topology file',
+    },
+  )
+}

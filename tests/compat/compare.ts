@@ -1,0 +1,170 @@
+// Compares what a server and a router answered to the same script, message by message and byte by byte, but for the
+// differences that allowed-differences.json lists with their reasons.
+import { readFileSync } from 'node:fs'
+import { Type, type Static } from 'typebox'
+import { Value } from 'typebox/value'
+import { decodeServerError } from '@fleetshard/routing/pgwire'
+import type { Received } from '../wire/connection.ts'
+import { surprises, type Answered } from '../wire/run.ts'
+
+const AllowedSchema = Type.Object(
+  {
+    /** Name of a rule of this file → why. */
+    everywhere: Type.Record(Type.String(), Type.String()),
+    /** Name of a case → why, and the letters that the router answers with instead, by step. */
+    cases: Type.Record(
+      Type.String(),
+      Type.Object(
+        { reason: Type.String(), answers: Type.Record(Type.String(), Type.String()) },
+        { additionalProperties: false },
+      ),
+    ),
+    /** Cases that the router does not answer as it should yet → what is wrong. They must fail. */
+    defects: Type.Record(Type.String(), Type.String()),
+    /** Way → case of drivers → why these drivers can't do it there: it must be refused then. */
+    drivers: Type.Record(
+      Type.String(),
+      Type.Record(
+        Type.String(),
+        Type.Object(
+          { reason: Type.String(), drivers: Type.Array(Type.String()) },
+          { additionalProperties: false },
+        ),
+      ),
+    ),
+  },
+  { additionalProperties: false },
+)
+
+/** What may differ. */
+export type Allowed = Static<typeof AllowedSchema>
+
+/** Reads allowed-differences.json. @throws Error for a rule without code here */
+export function loadAllowed(): Allowed {
+  const file = new URL('allowed-differences.json', import.meta.url)
+  const allowed = Value.Parse(AllowedSchema, JSON.parse(readFileSync(file, 'utf8')))
+  for (const name of Object.keys(allowed.everywhere))
+    if (!(name in rules)) throw new Error(`allowed-differences.json names the unknown rule ${name}`)
+  return allowed
+}
+
+type Rule = (message: Received, other: Received | undefined) => Received | null
+
+/** What each rule makes of a message before it is compared; null leaves it out. `parameter-order` sorts instead. */
+const rules: Readonly<Record<string, Rule>> = {
+  login: (message) => (message.letter === 'R' ? null : message),
+  'backend-key': (message) => (message.letter === 'K' ? { ...message, bytes: Buffer.from('K') } : message),
+  'own-parameters': (message) =>
+    message.letter === 'S' && message.bytes.includes('fleetshard.', 5) ? null : message,
+  'parameter-order': (message) => message,
+  'notification-sender': (message) => {
+    if (message.letter !== 'A') return message
+    const bytes = Buffer.from(message.bytes)
+    bytes.fill(0, 5, 9)
+    return { ...message, bytes }
+  },
+  'error-origin': (message, other) =>
+    isError(message) && (!hasOrigin(message) || (other !== undefined && isError(other) && !hasOrigin(other)))
+      ? { ...message, bytes: withoutOrigin(message.bytes) }
+      : message,
+}
+
+/** What the router adds to an error of its own. */
+const ownDetail = /^Dfleetshard: /
+
+function isError({ letter }: Received): boolean {
+  return letter === 'E' || letter === 'N'
+}
+
+function hasOrigin({ bytes }: Received): boolean {
+  return decodeServerError(bytes, 0, bytes.length).routine !== undefined
+}
+
+function withoutOrigin(bytes: Buffer): Buffer {
+  const fields = bytes.toString('latin1', 5).split('\0')
+  return Buffer.from(
+    fields.filter((field) => !/^[FLR]/.test(field) && !ownDetail.test(field)).join('\0'),
+    'latin1',
+  )
+}
+
+/** Differences in words, empty where there are none. */
+export function differences(
+  name: string,
+  direct: Answered,
+  routed: Answered,
+  allowed: Allowed,
+): readonly string[] {
+  const exception = allowed.cases[name]
+  if (exception !== undefined) {
+    const answers = routed.answers.map((answer) => ({
+      ...answer,
+      want: exception.answers[String(answer.step)] ?? answer.want,
+    }))
+    return surprises({ ...routed, answers })
+  }
+  return [
+    ...compared('login', sorted(direct.greeting, allowed), sorted(routed.greeting, allowed), allowed),
+    ...direct.answers.flatMap(({ step, received }, index) =>
+      compared(`step ${String(step)}`, received, routed.answers[index]?.received ?? [], allowed),
+    ),
+  ]
+}
+
+function sorted(messages: readonly Received[], allowed: Allowed): readonly Received[] {
+  if (!('parameter-order' in allowed.everywhere)) return messages
+  const place = ({ letter, bytes }: Received): string => (letter === 'S' ? bytes.toString('latin1', 5) : '')
+  return messages.toSorted((a, b) =>
+    a.letter === 'S' && b.letter === 'S' ? (place(a) < place(b) ? -1 : 1) : 0,
+  )
+}
+
+function compared(
+  where: string,
+  direct: readonly Received[],
+  routed: readonly Received[],
+  allowed: Allowed,
+): string[] {
+  const names = Object.keys(allowed.everywhere)
+  const [want, got] = [leftOver(direct, routed, names), leftOver(routed, direct, names)]
+  const at = want.findIndex((message, index) => !same(message, got[index]))
+  if (at === -1 && want.length === got.length) return []
+  const first = at === -1 ? want.length : at
+  return [
+    `${where}: ${letters(want)} became ${letters(got)}`,
+    `  message ${String(first + 1)}, expected: ${describe(want[first])}`,
+    `  message ${String(first + 1)}, received: ${describe(got[first])}`,
+  ]
+}
+
+function leftOver(
+  messages: readonly Received[],
+  others: readonly Received[],
+  names: readonly string[],
+): readonly Received[] {
+  return messages.flatMap((message, index) => {
+    let kept: Received | null = message
+    for (const name of names) kept = kept === null ? null : (rules[name]?.(kept, others[index]) ?? null)
+    return kept === null ? [] : [kept]
+  })
+}
+
+function same(one: Received, other: Received | undefined): boolean {
+  return other !== undefined && one.letter === other.letter && one.bytes.equals(other.bytes)
+}
+
+/** Letters with repetitions counted: `TD×5CZ`. */
+function letters(messages: readonly Received[]): string {
+  const all = messages.map(({ letter }) => letter).join('')
+  return all === ''
+    ? 'nothing'
+    : all.replace(/(.)\1{3,}/g, (run, letter: string) => `${letter}×${String(run.length)}`)
+}
+
+const shownBytesMax = 300
+
+function describe(message: Received | undefined): string {
+  if (message === undefined) return 'nothing'
+  const body = message.bytes.toString('utf8', 5, shownBytesMax)
+  return `${message.letter} ${JSON.stringify(body)}${message.bytes.length > shownBytesMax ? ' …' : ''}`
+}

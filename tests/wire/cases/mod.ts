@@ -1,0 +1,20 @@
+// All wire cases, by chapter.
+import type { WireCase } from '../script.ts'
+import { copyCases } from './copy.ts'
+import { errorCases } from './errors.ts'
+import { extendedCases } from './extended.ts'
+import { formatCases } from './formats.ts'
+import { sessionCases } from './session.ts'
+import { simpleCases } from './simple.ts'
+import { transactionCases } from './transactions.ts'
+
+/** Chapter → cases. Each stands alone: it begins with the rows of world.ts and fresh sessions. */
+export const wireCases: Readonly<Record<string, readonly WireCase[]>> = {
+  simple: simpleCases,
+  extended: extendedCases,
+  errors: errorCases,
+  transactions: transactionCases,
+  session: sessionCases,
+  copy: copyCases,
+  formats: formatCases,
+}
