@@ -1,15 +1,15 @@
 // The behaviour of the client, the same in both modes: each mode runs every case against real servers and a real
-// router.
+// router. A client with a topology file runs all but those about the router it does not have.
 import type { ConnectOptions, FleetShard } from '@fleetshard/client'
 import { describe } from 'vitest'
 import type { TestRouter } from '../../packages/server/src/data-plane/router/testing.ts'
 import { allShardsCases } from './conformance/all-shards.ts'
-import { errorCases } from './conformance/errors.ts'
+import { errorCases, routerErrorCases } from './conformance/errors.ts'
 import { idempotencyCases } from './conformance/idempotency.ts'
 import { sessionCases } from './conformance/session.ts'
 import { statementCases } from './conformance/statements.ts'
 import { streamCases } from './conformance/streams.ts'
-import { topologyCases } from './conformance/topology.ts'
+import { liveTopologyCases, topologyCases } from './conformance/topology.ts'
 import { transactionCases } from './conformance/transactions.ts'
 import { valueCases } from './conformance/values.ts'
 
@@ -24,8 +24,14 @@ export interface ConformanceContext {
   readonly connect: (options?: Partial<ConnectOptions>) => Promise<FleetShard>
 }
 
-/** Declares every case. `context` is asked when a case runs. */
-export function clientConformance(context: () => ConformanceContext): void {
+/**
+ * Declares every case. `context` is asked when a case runs.
+ * @param map where the clients have their map from
+ */
+export function clientConformance(
+  context: () => ConformanceContext,
+  map: 'router' | 'file' = 'router',
+): void {
   describe('values', () => {
     valueCases(context)
   })
@@ -49,8 +55,10 @@ export function clientConformance(context: () => ConformanceContext): void {
   })
   describe('errors', () => {
     errorCases(context)
+    if (map === 'router') routerErrorCases(context)
   })
   describe('the shard map', () => {
     topologyCases(context)
+    if (map === 'router') liveTopologyCases(context)
   })
 }

@@ -1,5 +1,5 @@
 // From options to a connected client: the only place where the parts of a mode are put together.
-import { parseKeyspaceName, type Clock, type ErrorCode } from '@fleetshard/core'
+import { FleetError, parseKeyspaceName, type Clock, type ErrorCode } from '@fleetshard/core'
 import { systemClock } from './clock.ts'
 import { toFleetShardError, type FleetShardError } from './errors.ts'
 import { createFleetShard, type ClientParts, type FleetShard } from './fleet-shard.ts'
@@ -13,10 +13,11 @@ import { TopologyFollower } from './topology/follower.ts'
 const keyspaceDefault = 'default'
 
 /**
- * Connects to a keyspace. In both modes a router must answer first: it tells the shard map.
+ * Connects to a keyspace. A router must answer first, which tells the shard map; with a `topology` there is none, and
+ * the shards' servers are all that is needed.
  * @throws FleetShardError `server_unreachable` after `connectTimeoutMs` at the latest, `not_found` for a keyspace that
  * does not exist, `invalid_request` for options that make no sense, `direct_refused` and `shard_unavailable` in direct
- * mode with `fallback: false`
+ * mode with `fallback: false`; `invalid_config` with line and column for a topology
  */
 export async function connect(options: ConnectOptions): Promise<FleetShard> {
   try {
@@ -28,6 +29,7 @@ export async function connect(options: ConnectOptions): Promise<FleetShard> {
 
 async function connected(options: ConnectOptions): Promise<FleetShard> {
   const limits = limitsOf(options)
+  if (options.topology !== undefined) return connectedByFile(options, options.topology, limits)
   const keyspace = parseKeyspaceName(options.keyspace ?? keyspaceDefault)
   const session = new ClientSession()
   const routers = (): Routers =>
@@ -49,6 +51,44 @@ async function connected(options: ConnectOptions): Promise<FleetShard> {
   const mode = options.mode ?? 'http'
   const opened = mode === 'http' ? await openHttp(parts, null) : await openDirect(parts, options)
   return createFleetShard({ ...opened, keyspace, limits, session })
+}
+
+/** Straight to the shards of a topology file. */
+async function connectedByFile(
+  options: ConnectOptions,
+  topology: string,
+  limits: Limits,
+): Promise<FleetShard> {
+  refuseRouterOptions(options)
+  const session = new ClientSession()
+  const direct = await import('./direct/mod.ts')
+  const backend = await direct.openDirect({
+    source: {
+      kind: 'file',
+      topology,
+      keyspace: options.keyspace === undefined ? null : parseKeyspaceName(options.keyspace),
+      onRefused: (error) => {
+        options.onTopologyRefused?.(toFleetShardError(error))
+      },
+    },
+    clock: systemClock,
+    limits,
+    session,
+    consistency: options.consistency,
+    credentials: options.credentials,
+    pool: options.pool ?? {},
+  })
+  const keyspace = backend.map().snapshot.keyspace.name
+  return createFleetShard({ mode: 'direct', backend, fallback: null, keyspace, limits, session })
+}
+
+/** @throws FleetError `invalid_request` for options of those who go through routers */
+function refuseRouterOptions({ mode, url, urls }: ConnectOptions): void {
+  const given = mode === 'http' ? "mode 'http'" : (url ?? urls) === undefined ? null : 'the URL of a router'
+  if (given === null) return
+  throw new FleetError('invalid_request', `both a topology and ${given} are given`, {
+    hint: 'with a topology the client goes straight to the shards; without one it asks a router',
+  })
 }
 
 /** What both modes are made of. */
@@ -90,9 +130,11 @@ async function openDirect(parts: ModeParts, options: ConnectOptions): Promise<Op
   try {
     const direct = await import('./direct/mod.ts')
     const { credentials, pool = {} } = options
+    const { routers, topologyRouters, keyspace } = parts
+    const source = { kind: 'routers', routers, topologyRouters, keyspace } as const
     return {
       mode: 'direct',
-      backend: await direct.openDirect({ ...parts, credentials, pool }),
+      backend: await direct.openDirect({ ...parts, source, credentials, pool }),
       fallback: null,
     }
   } catch (error) {

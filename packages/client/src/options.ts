@@ -1,5 +1,6 @@
 // What a client is told when it connects, with the defaults.
 import { FleetError } from '@fleetshard/core'
+import type { FleetShardError } from './errors.ts'
 import type { Consistency } from './statement.ts'
 
 /** A server of a shard, as the function for credentials sees it. */
@@ -45,9 +46,19 @@ export interface ConnectOptions {
   readonly url?: string
   /** Of several routers, in the order of preference. */
   readonly urls?: readonly string[]
-  /** `default` by default. */
+  /**
+   * The topology file of a static fleet, in place of routers: its path, or its text (a JSON object). Node only; the
+   * mode is `direct`. A file that has a path is followed: what changes in it is taken as routers take it.
+   */
+  readonly topology?: string
+  /** Told why a new version of that file is not used; the one before it stays. Once for each reason. */
+  readonly onTopologyRefused?: (error: FleetShardError) => void
+  /** `default` by default; with a `topology` the keyspace of the file. */
   readonly keyspace?: string
-  /** `http`: through a router. `direct`: straight to the servers of the shards, Node only. `http` by default. */
+  /**
+   * `http`: through a router. `direct`: straight to the servers of the shards, Node only. `http` by default, and
+   * `direct` with a `topology`.
+   */
   readonly mode?: 'http' | 'direct'
   /**
    * False: `connect` fails where direct mode is not possible (no login, no way to the servers). By default the client
@@ -68,7 +79,7 @@ export interface ConnectOptions {
   readonly token?: string
   /** In place of the global fetch. */
   readonly fetch?: typeof fetch
-  /** Direct mode: how to log in to the servers; by default a router on this machine tells. */
+  /** Direct mode: how to log in to the servers; by default a router on this machine, or the topology, tells. */
   readonly credentials?: Credentials
   /** Direct mode: bounds for each server. */
   readonly pool?: PoolOptions

@@ -60,6 +60,25 @@ export function errorCases(context: () => ConformanceContext): void {
     expect((await failureOf(context().connect({ keyspace: 'No Name' }))).code).toBe('invalid_id')
   })
 
+  it('refuses results beyond its limit', async () => {
+    await using db = await context().connect({ rowsMax: 10 })
+    expect((await db.query('select * from generate_series(1, 10) n')).rowCount).toBe(10)
+    const error = await failureOf(db.query('select * from generate_series(1, 11) n'))
+    expect(error.code).toBe('result_too_large')
+    expect(await db.sql`select 1 as one`).toEqual([{ one: 1 }])
+  })
+
+  it('refuses calls after its end', async () => {
+    const db = await context().connect()
+    await db.close()
+    await db.close()
+    const error = await failureOf(db.query('select 1'))
+    expect(error).toMatchObject({ code: 'shutting_down', outcome: 'aborted', retryable: false })
+  })
+}
+
+/** Those of the way to a router. */
+export function routerErrorCases(context: () => ConformanceContext): void {
   it('says that no router can be reached', async () => {
     const url = `http://127.0.0.1:${String(await closedPort())}`
     const error = await failureOf(connect({ url, mode: context().mode }))
@@ -87,22 +106,6 @@ export function errorCases(context: () => ConformanceContext): void {
       urls: [router.url],
     })
     expect(await db.sql`select 1 as one`).toEqual([{ one: 1 }])
-  })
-
-  it('refuses results beyond its limit', async () => {
-    await using db = await context().connect({ rowsMax: 10 })
-    expect((await db.query('select * from generate_series(1, 10) n')).rowCount).toBe(10)
-    const error = await failureOf(db.query('select * from generate_series(1, 11) n'))
-    expect(error.code).toBe('result_too_large')
-    expect(await db.sql`select 1 as one`).toEqual([{ one: 1 }])
-  })
-
-  it('refuses calls after its end', async () => {
-    const db = await context().connect()
-    await db.close()
-    await db.close()
-    const error = await failureOf(db.query('select 1'))
-    expect(error).toMatchObject({ code: 'shutting_down', outcome: 'aborted', retryable: false })
   })
 }
 

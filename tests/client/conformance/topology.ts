@@ -16,7 +16,10 @@ export function topologyCases(context: () => ConformanceContext): void {
     expect(db.shardFor(42)).toEqual(db.shardFor('42'))
     expect(db.shardFor(42n)).toEqual(db.shardFor('42'))
   })
+}
 
+/** Those of a map that a router tells. */
+export function liveTopologyCases(context: () => ConformanceContext): void {
   it('learns of a new map at once, and takes no older one', async () => {
     const { db, router } = context()
     const before = router.snapshot()

@@ -32,7 +32,7 @@ import type {
   TransactionOptions,
 } from '../statement.ts'
 import type { ClientSession } from '../session.ts'
-import type { TopologyFollower } from '../topology/follower.ts'
+import type { MapSource } from '../topology/map-source.ts'
 import type { Gates } from './gates.ts'
 import { JsRows, type RowLimits } from './rows.ts'
 import { StreamedRows } from './streamed-rows.ts'
@@ -55,7 +55,7 @@ export interface DirectParts {
   readonly sweeper: DeadlineSweeper
   readonly statements: StatementCache
   readonly executor: Executor
-  readonly topology: TopologyFollower
+  readonly topology: MapSource
   readonly limits: Limits
   readonly session: ClientSession
   readonly consistency: Consistency | undefined

@@ -1,4 +1,4 @@
-// Opens direct mode: loads the grammar, registers with the routers, and wires the executor to the shards' servers.
+// Opens direct mode: loads the grammar, has the map and the logins, and wires the executor to the shards' servers.
 import { randomBytes } from 'node:crypto'
 import { FleetError, type Clock, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import {
@@ -10,23 +10,18 @@ import {
   type ExecuteLimits,
 } from '@fleetshard/routing/execute'
 import { StatementCache } from '@fleetshard/routing/plan'
-import type { Routers } from '../http/routers.ts'
 import { checkPositive, type Credentials, type Limits, type PoolOptions } from '../options.ts'
 import type { ClientSession } from '../session.ts'
 import type { Backend, Consistency } from '../statement.ts'
-import { TopologyFollower } from '../topology/follower.ts'
 import { DirectBackend } from './backend.ts'
 import { Gates } from './gates.ts'
 import { loadAnalyser } from './grammar.ts'
-import { DirectSession } from './session.ts'
+import { originOf, type FileSource, type Origin, type RoutersSource } from './origin.ts'
 
 /** What direct mode is opened with. */
 export interface DirectOptions {
   readonly clock: Clock
-  readonly routers: Routers
-  /** For the follower of the map. */
-  readonly topologyRouters: Routers
-  readonly keyspace: string
+  readonly source: RoutersSource | FileSource
   readonly limits: Limits
   readonly session: ClientSession
   readonly consistency: Consistency | undefined
@@ -43,7 +38,10 @@ const probedMax = 3
 const unreachable = (withinMs: number): FleetError =>
   new FleetError('shard_unavailable', `no server of a shard answered within ${String(withinMs)} ms`)
 
-/** @throws FleetError `direct_refused` when no router tells how to log in, `server_unreachable`, `not_found` */
+/**
+ * @throws FleetError `direct_refused` when no router tells how to log in, `server_unreachable`, `not_found`;
+ * `invalid_config` for a topology file
+ */
 export async function openDirect(options: DirectOptions): Promise<Backend> {
   const opened = new DirectMode(options)
   try {
@@ -61,45 +59,36 @@ class DirectMode implements AsyncDisposable {
   readonly #limits: ExecuteLimits
   readonly #sweeper: DeadlineSweeper
   readonly #shards = new Map<string, ShardAccess>()
-  readonly #topology: TopologyFollower
-  readonly #session: DirectSession
+  readonly #origin: Origin
   readonly #clientId = `client-${randomBytes(clientIdBytes).toString('hex')}`
 
   constructor(options: DirectOptions) {
-    const { clock, routers, keyspace, limits, credentials } = options
+    const { clock, source, limits, credentials } = options
     this.#options = options
     this.#limits = executeLimits(options.pool, limits)
     this.#sweeper = new DeadlineSweeper(clock)
-    this.#topology = new TopologyFollower({
-      routers: options.topologyRouters,
-      keyspace,
+    this.#origin = originOf({
+      source,
       clock,
+      credentials,
+      clientId: this.#clientId,
       timeoutMs: limits.connectTimeoutMs,
       onMap: (map, held) => {
         this.#tookMap(map, held)
       },
     })
-    this.#session = new DirectSession({
-      clock,
-      routers,
-      keyspace,
-      credentials,
-      clientId: this.#clientId,
-      timeoutMs: limits.connectTimeoutMs,
-      epoch: () => this.#topology.map().epoch,
-    })
   }
 
   async start(): Promise<void> {
-    await this.#topology.start()
-    await this.#session.start()
+    await this.#origin.topology.start()
+    await this.#origin.membership.start()
     await this.#reach()
   }
 
   /** Whether there is a way to the servers at all. @throws FleetError of the first of those that were tried */
   async #reach(): Promise<void> {
     const { clock, limits } = this.#options
-    const tried = this.#topology.map().owners.slice(0, probedMax)
+    const tried = this.#origin.topology.map().owners.slice(0, probedMax)
     if (tried.length === 0) return
     const late = Promise.withResolvers<never>()
     const stop = clock.after(limits.connectTimeoutMs, () => {
@@ -121,7 +110,7 @@ class DirectMode implements AsyncDisposable {
       clock,
       sweeper: this.#sweeper,
       access: (shard) => this.#access(shard),
-      newerMap: (map) => this.#topology.newerThan(map, limits.newerMapMs),
+      newerMap: (map) => this.#origin.topology.newerThan(map, limits.newerMapMs),
       metrics: { routed: () => undefined, retried: () => undefined },
     })
     return new DirectBackend({
@@ -129,7 +118,7 @@ class DirectMode implements AsyncDisposable {
       sweeper: this.#sweeper,
       statements: new StatementCache({ analyse: await loadAnalyser(), bytesMax: planBytesMax }),
       executor,
-      topology: this.#topology,
+      topology: this.#origin.topology,
       limits,
       session,
       consistency,
@@ -142,8 +131,8 @@ class DirectMode implements AsyncDisposable {
     const accesses = [...this.#shards.values()]
     this.#shards.clear()
     await Promise.all(accesses.map((access) => access.close()))
-    await this.#session[Symbol.asyncDispose]()
-    await this.#topology[Symbol.asyncDispose]()
+    await this.#origin.membership[Symbol.asyncDispose]()
+    await this.#origin.topology[Symbol.asyncDispose]()
   }
 
   #access(shard: ShardRecord): ShardAccess {
@@ -156,15 +145,16 @@ class DirectMode implements AsyncDisposable {
         sweeper: this.#sweeper,
         limits: this.#limits,
         routerId: this.#clientId,
+        identityCheck: this.#origin.identityCheck,
         routersAlive: () => 1,
-        cluster: () => this.#session.cluster,
-        login: (node) => this.#session.login(node, shard.id),
+        cluster: () => this.#origin.membership.cluster,
+        login: (node) => this.#origin.membership.login(node, shard.id),
         onLoginRefused: (node) => {
-          this.#session.refused(node.id)
+          this.#origin.membership.refused(node.id)
         },
-        epochOf: () => this.#topology.map().epoch,
+        epochOf: () => this.#origin.topology.map().epoch,
         onStale: () => {
-          this.#topology.refresh().catch(() => undefined)
+          this.#origin.topology.refresh().catch(() => undefined)
         },
       },
       shard,
@@ -187,7 +177,7 @@ class DirectMode implements AsyncDisposable {
       access.update(record)
       if (schemaChanged) access.schemaChanged()
     }
-    if (held !== null) this.#session.acknowledge()
+    if (held !== null) this.#origin.membership.acknowledge()
   }
 }
 

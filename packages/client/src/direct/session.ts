@@ -4,6 +4,7 @@ import { FleetError, type Clock, type NodeRecord } from '@fleetshard/core'
 import { arrayAt, numberAt, objectOf, textAt, textOrNullAt } from '../json-reader.ts'
 import type { Routers } from '../http/routers.ts'
 import type { Credentials, NodeLogin } from '../options.ts'
+import { loginByCredentials, type Membership } from './membership.ts'
 
 /** What a session is made of. */
 export interface SessionParts {
@@ -25,7 +26,7 @@ const retryMs = 1_000
 const path = '/v1/topology/sessions'
 
 /** Registered with the routers; `close` ends it. */
-export class DirectSession implements AsyncDisposable {
+export class DirectSession implements Membership {
   readonly #parts: SessionParts
   readonly #stop = new AbortController()
   #logins: ReadonlyMap<string, { readonly user: string; readonly password: string | null }> = new Map()
@@ -66,8 +67,7 @@ export class DirectSession implements AsyncDisposable {
   /** How to log in to a server. @throws FleetError `secret_unavailable` */
   async login(node: NodeRecord, shardId: string): Promise<NodeLogin> {
     const { credentials } = this.#parts
-    if (typeof credentials === 'function') return credentials({ ...addressOf(node), shardId })
-    if (credentials !== undefined) return credentials
+    if (credentials !== undefined) return loginByCredentials(credentials, node, shardId)
     if (!this.#logins.has(node.id)) await this.#open()
     const told = this.#logins.get(node.id)
     if (told !== undefined) return { user: told.user, password: told.password ?? '' }
@@ -148,8 +148,4 @@ export class DirectSession implements AsyncDisposable {
       this.#wake = finish
     })
   }
-}
-
-function addressOf({ id, role, host, port, database, user }: NodeRecord) {
-  return { id, role, host, port, database, user }
 }

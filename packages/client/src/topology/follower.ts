@@ -14,6 +14,7 @@ import {
 import { readEvents, type ServerEvent } from '../admin/events.ts'
 import type { Routers } from '../http/routers.ts'
 import { arrayAt, objectOf, parseJson, textAt, type JsonObject } from '../json-reader.ts'
+import type { MapSource } from './map-source.ts'
 import { headOf, shardOf, snapshotOf, tableOf } from './snapshot.ts'
 
 /** What a follower is made of. */
@@ -35,7 +36,7 @@ const pauseMsMin = 50
 const pauseMsMax = 2_000
 
 /** The map of one keyspace, live. */
-export class TopologyFollower implements AsyncDisposable {
+export class TopologyFollower implements MapSource {
   readonly #parts: FollowerParts
   readonly #stop = new AbortController()
   readonly #waiting = new Set<() => void>()

@@ -7,4 +7,4 @@ export {
   type TopologyMistake,
   type TopologyReading,
 } from './read.ts'
-export { ServedPlacement } from './served-placement.ts'
+export { TopologyVersions, type FileVersion } from './versions.ts'

@@ -35,6 +35,8 @@ export interface TestRouterOptions {
   /** Runs on every shard before the router starts. */
   readonly schema?: string
   readonly execute?: Partial<ExecuteLimits>
+  /** The keyspace, whose nodes are replaced by the test's own; a ring by default. */
+  readonly snapshot?: KeyspaceSnapshot
   /** `static`: nobody claims the databases. */
   readonly identityCheck?: IdentityCheck
   readonly query?: Partial<RouterOptions['query']>
@@ -68,7 +70,7 @@ export async function startTestRouter(server: TestPostgres, wanted: TestRouterOp
   const cluster = randomUUID()
   const prefix = `r${cluster.slice(0, 8)}`
   const database = (shard: ShardId): string => `${prefix}_${shard}`
-  const plain = testSnapshot(wanted.shards, wanted.tables ?? [])
+  const plain = wanted.snapshot ?? testSnapshot(wanted.shards, wanted.tables ?? [])
   const shards = plain.shards.map((shard) => ({ ...shard, nodes: [nodeOf(server, database(shard.id))] }))
   for (const shard of shards) {
     await runOn(server, 'postgres', `create database ${database(shard.id)}`)

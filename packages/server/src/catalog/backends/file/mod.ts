@@ -1,11 +1,10 @@
 // The file backend: a catalog that is a file, read and watched like any other and never written (static mode). What
-// the file means is the decoder's affair. Changes are found by looking: mounted volumes and network file systems tell
-// of none. An invalid new version is logged, and what was read before stays.
-import { FleetError, toFleetError, type Clock } from '@fleetshard/core'
+// the file means is the decoder's affair. An invalid new version is logged, and what was read before stays.
+import { FleetError, type Clock } from '@fleetshard/core'
+import { FollowedFile, type FileVersion } from '@fleetshard/core/topology-file/disk'
 import type { Logger } from '../../../runtime/mod.ts'
 import type { CatalogStore, StoreWrite } from '../../store.ts'
 import { createMemoryBackend } from '../memory/mod.ts'
-import { lookAt, readVersion, type FileVersion } from './look.ts'
 
 /** What a file says, as the catalog's values by key. @throws FleetError `invalid_config` for what is not valid */
 export type FileDecoder = (version: FileVersion) => ReadonlyMap<string, string>
@@ -34,8 +33,6 @@ export interface FileBackend {
   compact(): void
 }
 
-const pollEveryMsDefault = 500
-
 /** See {@link FileBackend}. Does no I/O. */
 export function createFileBackend(parts: FileBackendParts): FileBackend {
   return new PolledFile(parts)
@@ -44,18 +41,30 @@ export function createFileBackend(parts: FileBackendParts): FileBackend {
 class PolledFile implements FileBackend {
   readonly #parts: FileBackendParts
   readonly #memory: ReturnType<typeof createMemoryBackend>
+  readonly #file: FollowedFile
   #entries: ReadonlyMap<string, string> = new Map()
-  /** The text behind the entries. */
-  #text: string | null = null
-  /** The look of the file when it was last read, whatever came of it. */
-  #read: string | null = null
-  /** A look that was new last time: the file is read when it has stayed so. */
-  #changing: string | null = null
-  #problem: string | null = null
 
   constructor(parts: FileBackendParts) {
     this.#parts = parts
     this.#memory = createMemoryBackend({ clock: parts.clock })
+    const { path, clock, log, pollEveryMs } = parts
+    this.#file = new FollowedFile({
+      path,
+      clock,
+      pollEveryMs,
+      take: (version) => {
+        this.#take(version)
+      },
+      taken: () => {
+        log.info({ path }, 'the topology file was read anew')
+      },
+      refused: ({ message, hint, code, cause }) => {
+        log.error(
+          { path, code, reason: message, hint, ...(code === 'internal' ? { err: cause } : {}) },
+          'the new version of the topology file is not used; the one before it is still served',
+        )
+      },
+    })
   }
 
   open(): CatalogStore {
@@ -70,70 +79,27 @@ class PolledFile implements FileBackend {
     }
   }
 
-  async load(): Promise<void> {
-    const { path } = this.#parts
-    this.#read = await lookAt(path)
-    this.#take(await readVersion(path))
+  load(): Promise<void> {
+    return this.#file.load()
   }
 
-  async run(signal: AbortSignal): Promise<void> {
-    const { clock, pollEveryMs = pollEveryMsDefault } = this.#parts
-    while (!signal.aborted) {
-      await clock.sleep(pollEveryMs, signal).catch(() => undefined)
-      if (!signal.aborted) await this.#poll()
-    }
+  run(signal: AbortSignal): Promise<void> {
+    return this.#file.run(signal)
   }
 
   problem(): string | null {
-    return this.#problem
+    return this.#file.problem()
   }
 
   compact(): void {
     this.#memory.compact()
   }
 
-  async #poll(): Promise<void> {
-    const { path, log } = this.#parts
-    const look = await lookAt(path)
-    if (look === this.#read) return
-    if (look !== this.#changing) {
-      this.#changing = look
-      return
-    }
-    const version = await readVersion(path).catch((error: unknown) => {
-      this.#complain(error)
-      return null
-    })
-    if (version === null) return
-    // As it was before it was read: what is written meanwhile is a change to be found.
-    this.#read = look
-    try {
-      if (this.#take(version)) log.info({ path }, 'the topology file was read anew')
-      this.#problem = null
-    } catch (error) {
-      this.#complain(error)
-    }
-  }
-
-  /** @returns false when nothing has changed */
-  #take(version: FileVersion): boolean {
-    if (version.text === this.#text) return false
+  #take(version: FileVersion): void {
     const entries = this.#parts.decode(version)
     const writes = writesBetween(this.#entries, entries)
-    this.#text = version.text
     this.#entries = entries
     this.#memory.publish(writes)
-    return true
-  }
-
-  #complain(error: unknown): void {
-    const { message, hint, code } = toFleetError(error)
-    if (message === this.#problem) return
-    this.#problem = message
-    this.#parts.log.error(
-      { path: this.#parts.path, code, reason: message, hint, ...(code === 'internal' ? { err: error } : {}) },
-      'the new version of the topology file is not used; the one before it is still served',
-    )
   }
 }
 

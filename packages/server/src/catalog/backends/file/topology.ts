@@ -1,10 +1,8 @@
 // A topology file as the records of a catalog: one keyspace with its shards and tables, and the passwords that the
-// file holds. Versions under which rows would be looked for where they are not are refused.
-import { FleetError, parseEpoch, type Epoch } from '@fleetshard/core'
-import { parseTopologyFile, ServedPlacement, type Topology } from '@fleetshard/core/topology-file'
+// file holds.
+import { TopologyVersions, type Topology } from '@fleetshard/core/topology-file'
 import { keys } from '../../keys.ts'
 import { codecs } from '../../records.ts'
-import type { FileVersion } from './look.ts'
 import type { FileDecoder } from './mod.ts'
 
 /** Passwords of the file are found by secretRefs that begin so. */
@@ -12,25 +10,8 @@ const secretPrefix = 'catalog:'
 
 /** A decoder with a memory of what it has let through: one for a process. */
 export function createTopologyDecoder(): FileDecoder {
-  const served = new ServedPlacement()
-  let epoch: Epoch | null = null
-  return (version) => {
-    const next = epochOf(version, epoch)
-    const topology = parseTopologyFile(version.text, { name: version.path, epoch: next })
-    const refusal = served.refusal(topology.snapshot)
-    if (refusal !== null) throw refused(version.path, refusal)
-    served.serve(topology.snapshot)
-    epoch = next
-    return entriesOf(topology)
-  }
-}
-
-/**
- * The time of the file's last change, in seconds: routers that read copies of one file agree on which of two versions
- * is the newer, also across restarts. Never lower than, or equal to, the one before.
- */
-function epochOf({ changedAtMs }: FileVersion, before: Epoch | null): Epoch {
-  return parseEpoch(Math.max(1, Math.floor(changedAtMs / 1000), (before ?? 0) + 1))
+  const versions = new TopologyVersions()
+  return (version) => entriesOf(versions.take(version))
 }
 
 function entriesOf({ snapshot, passwords }: Topology): ReadonlyMap<string, string> {
@@ -48,16 +29,4 @@ function entriesOf({ snapshot, passwords }: Topology): ReadonlyMap<string, strin
     put(keys.secret(secretRef.slice(secretPrefix.length)), (key) => codecs.secret.encode(key, { value }))
   }
   return entries
-}
-
-function refused(path: string, why: string): FleetError {
-  return new FleetError(
-    'invalid_config',
-    `${path} changes where rows are looked for, and nothing has moved them: ${why}`,
-    {
-      hint:
-        'put the file back; to change placement, stop writes, move the rows, and restart all routers with the new ' +
-        'file, or give the keyspace a new name',
-    },
-  )
 }

@@ -1,17 +1,10 @@
 // Looking at a file without reading it, and reading it whole.
 import { readFile, stat } from 'node:fs/promises'
-import { FleetError } from '@fleetshard/core'
+import { FleetError } from '../../errors/fleet-error.ts'
+import type { FileVersion } from '../versions.ts'
 
 /** Largest file that is read, in bytes. */
 const fileBytesMax = 8 * 1024 * 1024
-
-/** A file as it was read. */
-export interface FileVersion {
-  readonly path: string
-  readonly text: string
-  /** When it was last changed, by its file system's clock. */
-  readonly changedAtMs: number
-}
 
 /** A text that differs whenever the file was replaced or written to. Never rejects. */
 export async function lookAt(path: string): Promise<string> {

@@ -1,0 +1,79 @@
+// Where direct mode has its map and its logins from: routers, or a topology file.
+import type { Clock, FleetError, ShardMap } from '@fleetshard/core'
+import type { IdentityCheck } from '@fleetshard/routing/execute'
+import type { Routers } from '../http/routers.ts'
+import type { Credentials } from '../options.ts'
+import { TopologyFollower } from '../topology/follower.ts'
+import type { MapSource } from '../topology/map-source.ts'
+import { FileLogins } from './file-logins.ts'
+import { FileMap } from './file-map.ts'
+import type { Membership } from './membership.ts'
+import { DirectSession } from './session.ts'
+
+/** A fleet, known by its routers. */
+export interface RoutersSource {
+  readonly kind: 'routers'
+  readonly routers: Routers
+  /** For the follower of the map. */
+  readonly topologyRouters: Routers
+  readonly keyspace: string
+}
+
+/** A fleet, known by a topology file. */
+export interface FileSource {
+  readonly kind: 'file'
+  /** A path, or the text of a file. */
+  readonly topology: string
+  /** The keyspace that the caller wants; null for whichever the file has. */
+  readonly keyspace: string | null
+  readonly onRefused: (error: FleetError) => void
+}
+
+/** What an origin is made of. */
+export interface OriginParts {
+  readonly source: RoutersSource | FileSource
+  readonly clock: Clock
+  readonly clientId: string
+  readonly timeoutMs: number
+  readonly credentials: Credentials | undefined
+  readonly onMap: (map: ShardMap, held: ShardMap | null) => void
+}
+
+/** Map and logins, and how databases are told apart from those of others. */
+export interface Origin {
+  readonly topology: MapSource
+  readonly membership: Membership
+  readonly identityCheck: IdentityCheck
+}
+
+/** Does no I/O. */
+export function originOf({ source, ...parts }: OriginParts): Origin {
+  return source.kind === 'routers' ? ofRouters(source, parts) : ofFile(source, parts)
+}
+
+function ofRouters(
+  { routers, topologyRouters, keyspace }: RoutersSource,
+  { clock, clientId, timeoutMs, credentials, onMap }: Omit<OriginParts, 'source'>,
+): Origin {
+  const topology = new TopologyFollower({ routers: topologyRouters, keyspace, clock, timeoutMs, onMap })
+  const epoch = (): number => topology.map().epoch
+  const membership = new DirectSession({
+    clock,
+    routers,
+    keyspace,
+    credentials,
+    clientId,
+    timeoutMs,
+    epoch,
+  })
+  return { topology, membership, identityCheck: 'claimed' }
+}
+
+function ofFile(
+  { topology: file, keyspace, onRefused }: FileSource,
+  { clock, credentials, onMap }: Omit<OriginParts, 'source'>,
+): Origin {
+  const topology = new FileMap({ topology: file, keyspace, clock, onMap, onRefused })
+  const password = (secretRef: string): string | undefined => topology.password(secretRef)
+  return { topology, membership: new FileLogins({ credentials, password }), identityCheck: 'static' }
+}
