@@ -1,4 +1,5 @@
 // Drizzle over the client, in both modes, by what the guide shows.
+import { readFileSync } from 'node:fs'
 import { eq } from 'drizzle-orm'
 import { bigserial, integer, pgTable, varchar } from 'drizzle-orm/pg-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -11,6 +12,12 @@ const users = pgTable('users', {
   userId: varchar('user_id', { length: 255 }).notNull(),
   name: varchar(),
   n: integer().notNull().default(0),
+})
+
+it('is what the guide shows', () => {
+  const text = (path: string): string => readFileSync(new URL(path, import.meta.url), 'utf8')
+  const [, code = ''] = /^[^\n]*\n(.*)$/s.exec(text('./drizzle-for.ts')) ?? []
+  expect(text('../../docs/guides/client.md')).toContain(code.trim())
 })
 
 describe.each(['http', 'direct'] as const)('drizzle in %s mode', (mode) => {

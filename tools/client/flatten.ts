@@ -255,7 +255,7 @@ function mentionsIn(node: Statement, own: string): readonly string[] {
 }
 
 /** The text of a doc comment, without stars. */
-function docOf(comment: string): string {
+export function docOf(comment: string): string {
   return comment
     .replace(/^\*/, '')
     .split('\n')
