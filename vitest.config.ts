@@ -48,7 +48,7 @@ export default defineConfig({
       {
         test: {
           name: 'e2e',
-          include: ['tests/e2e/**/*.test.ts'],
+          include: ['tests/e2e/**/*.test.ts', 'tests/package/**/*.test.ts'],
           exclude,
           expect,
           testTimeout: 120_000,

@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { cliPage } from './docs/cli.ts'
+import { clientPage } from './docs/client.ts'
 import { configurationPage } from './docs/configuration.ts'
 import { errorsPage } from './docs/errors.ts'
 
@@ -11,12 +12,14 @@ const pages: Readonly<Record<string, () => string>> = {
   'configuration.md': configurationPage,
   'errors.md': errorsPage,
   'cli.md': cliPage,
+  'client.md': () => clientPage(root),
 }
 
 const words = process.argv.slice(2)
 const checkOnly = words.includes('--check')
 const given = words.find((word) => !word.startsWith('--'))
-const folder = resolve(given ?? join(dirname(dirname(fileURLToPath(import.meta.url))), 'docs/reference'))
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const folder = resolve(given ?? join(root, 'docs/reference'))
 
 for (const [name, make] of Object.entries(pages)) {
   const path = join(folder, name)

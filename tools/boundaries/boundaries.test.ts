@@ -202,6 +202,13 @@ describe('packages', () => {
     const text = "import '@fleetshard/core'\nimport '../packages/server/src/cli/mod.ts'\nimport './x.ts'"
     expect(said('tools/a.ts', text)).toEqual([])
   })
+
+  test('examples may import what others install, and nothing else of ours', () => {
+    expect(said('examples/a/main.ts', "import '@fleetshard/client/admin'\nimport 'node:test'")).toEqual([])
+    const messages = said('examples/a/main.ts', "import '@fleetshard/core'")
+    expect(messages).toHaveLength(1)
+    expect(messages[0]).toContain('examples may not import @fleetshard/core')
+  })
 })
 
 test('a module is confined to its folders', () => {

@@ -24,7 +24,10 @@ const RulesSchema = Type.Object(
         { additionalProperties: false },
       ),
     ),
-    /** Folders outside packages/ → folders that they may import from by path. Packages never import these. */
+    /**
+     * Folders outside packages/ → folders that they may import from by path, and packages: one that names packages may
+     * import no others. Packages never import these.
+     */
     outside: Type.Record(Type.String(), Names),
     /** The folders of one package, each with a face, and what each may import. */
     rooms: Type.Object(
@@ -183,7 +186,17 @@ function judgeName({ rules, exports }: Workspace, file: string, specifier: strin
   if (exports.get(module)?.includes(subpath) !== true) {
     return `${specifier} is not exported — ${module} exports ${exports.get(module)?.join(', ') || 'nothing'}`
   }
-  return folder === null ? null : judgePackageArrow(rules, folder, file, module)
+  return folder === null
+    ? judgeNameOutside(rules, file, module)
+    : judgePackageArrow(rules, folder, file, module)
+}
+
+function judgeNameOutside(rules: Rules, file: string, module: string): string | null {
+  const packages = Object.values(rules.packages).map(({ name }) => name)
+  const folder = Object.keys(rules.outside).find((each) => file.startsWith(`${each}/`)) ?? ''
+  const named = rules.outside[folder]?.filter((each) => packages.includes(each)) ?? []
+  if (named.length === 0 || named.includes(module)) return null
+  return `${folder} may not import ${module} — its arrows: ${named.join(', ')}`
 }
 
 function judgePackageArrow(rules: Rules, folder: string, file: string, module: string): string | null {

@@ -7,6 +7,7 @@ import { ERRORS } from '@fleetshard/core'
 import { expect, test } from 'vitest'
 import { CONFIG_KEYS, envOf, flagOf, settingOf } from '../../packages/server/src/runtime/mod.ts'
 import { cliPage } from './cli.ts'
+import { clientPage } from './client.ts'
 import { configurationPage } from './configuration.ts'
 import { errorsPage } from './errors.ts'
 
@@ -35,6 +36,15 @@ test('the command page has the commands, those of the roles too', () => {
   for (const command of ['up', 'router', 'status', 'shard create', 'config show']) {
     expect(page).toContain(`### fleetshard ${command}\n`)
   }
+})
+
+test('the client page has every export with its comment, and no comment in its code', () => {
+  const page = clientPage(dirname(dirname(script)))
+  for (const name of ['connect', 'FleetShard', 'FleetShardError', 'SqlQuery', 'Consistency', 'kyselyFor'])
+    expect(page).toContain(`### ${name}\n`)
+  expect(page).toContain('Null and undefined are refused at once.')
+  expect(page).toContain('| `shardFor` | The shard that owns a key')
+  for (const [, block] of page.matchAll(/```ts\n(.*?)```/gs)) expect(block).not.toContain('/**')
 })
 
 test('--check fails on a page that is missing or different, and names the command to run', () => {
