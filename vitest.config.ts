@@ -9,7 +9,12 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['packages/*/src/**/*.test.ts', 'tools/**/*.test.ts', 'bench/**/*.test.ts'],
+          include: [
+            'packages/*/src/**/*.test.ts',
+            'tools/**/*.test.ts',
+            'bench/**/*.test.ts',
+            'tests/faults/**/*.test.ts',
+          ],
           exclude: [...exclude, '**/*.pg.test.ts'],
           isolate: false,
           testTimeout: 30_000,

@@ -4,16 +4,19 @@ import { FleetError, isFleetError, type Clock, type ShardMap, type ShardRecord }
 import { keyParametersOf, planOf, placeStatement, type KnownStatement } from '../plan/mod.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import {
+  isHeld,
   placeTogether,
   refuseAlone,
   refuseHidden,
   refuseInTransaction,
   refuseOldMap,
   refuseState,
+  refuseSuperseded,
 } from './checks.ts'
 import { laneMeanMsMax, laneResultBytesMax } from './limits.ts'
 import { checkParameterCount } from './parameters.ts'
 import { leftBy, mayShareLane, mayWrite, type SchemaFacts } from './schema-facts.ts'
+import { HoldBuffer } from './hold-buffer.ts'
 import {
   cleanSession,
   endOrThrow,
@@ -136,9 +139,11 @@ interface Ran {
 /** Runs statements and transactions. */
 export class Executor {
   readonly #parts: ExecutorParts
+  readonly #holds: HoldBuffer
 
   constructor(parts: ExecutorParts) {
     this.#parts = parts
+    this.#holds = new HoldBuffer(parts)
   }
 
   /**
@@ -151,8 +156,13 @@ export class Executor {
     const failedNodes = new Set<NodeAccess>()
     let noLane = false
     for (let attempt = 1; ; attempt += 1) {
-      const map = call.map()
-      const shard = placeStatement(call.known, map, call)
+      let map = call.map()
+      let shard = placeStatement(call.known, map, call)
+      while (isHeld(shard, call)) {
+        await this.#holds.wait(shard, map, call)
+        map = call.map()
+        shard = placeStatement(call.known, map, call)
+      }
       refuseState(shard, call.known.facts)
       const trial: Attempt = { call, shard, map, access: this.#parts.access(shard), failedNodes, noLane }
       const last = attempt === attemptsMax
@@ -173,8 +183,13 @@ export class Executor {
       checkParameterCount(params, known.facts.parameters)
     }
     for (let attempt = 1; ; attempt += 1) {
-      const map = call.map()
-      const shard = placeTogether(call, map)
+      let map = call.map()
+      let shard = placeTogether(call, map)
+      while (shard.hold !== undefined) {
+        await this.#holds.wait(shard, map, call)
+        map = call.map()
+        shard = placeTogether(call, map)
+      }
       for (const { known } of call.statements) refuseState(shard, known.facts)
       const access = this.#parts.access(shard)
       const done = await this.#transactionOn(access, call, { map, last: attempt === attemptsMax })
@@ -222,6 +237,7 @@ export class Executor {
       const lane = await pool.lane(cancellation)
       if (lane !== null) {
         refuseOldMap(lane, map)
+        refuseSuperseded(call, map)
         this.#parts.metrics.routed(role, 'lane')
         const onFree = (): void => {
           pool.laneAdvanced()
@@ -235,6 +251,7 @@ export class Executor {
     const session = await pool.borrow(cancellation)
     try {
       refuseOldMap(session, map)
+      refuseSuperseded(call, map)
       const readOnly = call.readOnly || (shard.status === 'readonly' && how.traits.writes)
       const ended = readOnly
         ? await this.#runReadOnly(session, work, cancellation)
@@ -290,6 +307,7 @@ export class Executor {
       this.#parts.metrics.routed('primary', 'alone')
       try {
         refuseOldMap(session, map)
+        refuseSuperseded(call, map)
         const works = call.statements.map((statement) => workOf(statement, map, facts))
         const readOnly = call.options.readOnly || access.record.status === 'readonly'
         const { end, ends } = await runTransaction(this.#parts, session, {

@@ -45,3 +45,7 @@ export const preparedTextMax = 64 * 1024
 export const cancelAgainMs = 250
 /** How long a cancelled statement may take to end before its connection is destroyed. */
 export const cancelGraceMs = 2_000
+/** Statements that wait while their shard is held for a cutover. */
+export const heldMax = 10_000
+/** How long one of them waits at most; a cutover that takes longer is released. */
+export const heldMsMax = 10_000

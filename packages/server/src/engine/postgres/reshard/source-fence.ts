@@ -1,0 +1,199 @@
+// The fence of a source: triggers that refuse every write of the moved tables, and the message that is the exact end
+// of what was allowed, in one transaction that waits for writers. Statement triggers: the whole shard is left, so no
+// row needs to be looked at, and a statement that changes nothing is refused as well.
+import { FleetError } from '@fleetshard/core'
+import type { EpochState, FencePlaced, MovedTable, SourceFence } from '../../reshard-engine.ts'
+import { hasSqlstate, quoteIdentifier } from '../errors.ts'
+import { lockShardState, raiseState, requireIdentity } from '../identity.ts'
+import { quoteTableName } from '../names.ts'
+import { inTransaction, type Session } from '../session.ts'
+import { markPrefix } from './source-reader.ts'
+import { targetTablesSql } from './target-writer.ts'
+import { routerApplicationPrefix } from '@fleetshard/routing/shard-state'
+
+/** How long an ended connection gets to be gone. */
+const terminateMsMax = 5_000
+/** How long dropping a fence waits for statements that were refused or read. */
+const dropLockTimeoutMs = 5_000
+
+/** Refuses by our own SQLSTATE, which routers answer with a newer map. */
+const refuseSql = `
+  create or replace function fleetshard.refuse_moved() returns trigger language plpgsql as $body$
+  begin
+    raise exception 'the rows of % have moved to other shards', tg_relid::regclass
+      using errcode = 'FS001', hint = 'refresh the shard map and send the statement to the shard that owns the key';
+  end
+  $body$`
+
+/** Makes what fences need. */
+export async function installFence(session: Session): Promise<void> {
+  for (const sql of targetTablesSql.split(';')) await session.query(sql)
+  await session.query(refuseSql)
+}
+
+/**
+ * Changes whenever one of the tables is altered, on the same server; one quick query. Storage parameters and sizes
+ * have no part in it.
+ */
+export async function fingerprintOf(session: Session, tables: readonly MovedTable[]): Promise<string> {
+  const [row] = await session.query<{ fingerprint: string }>(
+    `with t as (select to_regclass(name)::oid as oid from unnest($1::text[]) name)
+     select md5(concat(
+       (select string_agg(concat_ws(' ', t.oid, c.relname, c.relnamespace, c.relfilenode, c.relreplident, c.relpersistence), ',' order by t.oid)
+          from t left join pg_class c on c.oid = t.oid),
+       (select string_agg(concat_ws(' ', a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attisdropped, a.attgenerated), ',' order by a.attrelid, a.attnum)
+          from pg_attribute a join t on a.attrelid = t.oid where a.attnum > 0),
+       (select string_agg(i.indexrelid::text, ',' order by i.indexrelid) from pg_index i join t on i.indrelid = t.oid),
+       (select string_agg(k.oid::text, ',' order by k.oid) from pg_constraint k join t on k.conrelid = t.oid)
+     )) as fingerprint`,
+    [tables.map(({ name }) => quoteTableName(name))],
+  )
+  return row?.fingerprint ?? ''
+}
+
+/** See the port. */
+export async function placeFence(
+  session: Session,
+  fence: SourceFence,
+  fingerprint: string,
+): Promise<FencePlaced> {
+  await requireIdentity(session, fence.shard)
+  const tables = sorted(fence.tables)
+  const trigger = quoteIdentifier(`${fencePrefix(fence.job)}${String(fence.attempt)}`)
+  try {
+    return await inTransaction(session, async (): Promise<FencePlaced> => {
+      await session.query("select set_config('lock_timeout', $1, true)", [String(fence.lockTimeoutMs)])
+      await takeRun(session, fence)
+      // The lock that CREATE TRIGGER takes, for all tables before the first is changed.
+      if (tables.length > 0) {
+        const list = tables.map(({ name }) => quoteTableName(name)).join(', ')
+        await session.query(`lock table ${list} in share row exclusive mode`)
+      }
+      if ((await fingerprintOf(session, fence.tables)) !== fingerprint) throw new TablesChanged()
+      for (const { name } of tables) {
+        const table = quoteTableName(name)
+        await session.query(
+          `create or replace trigger ${trigger} before insert or update or delete or truncate on ${table}
+             for each statement execute function fleetshard.refuse_moved()`,
+        )
+        await session.query(`alter table ${table} enable always trigger ${trigger}`)
+      }
+      await session.query('select pg_logical_emit_message(true, $1, $2)', [markPrefix, fence.message])
+      return { kind: 'placed' }
+    })
+  } catch (error) {
+    if (error instanceof TablesChanged) return { kind: 'changed' }
+    if (hasSqlstate(error, '55P03')) return { kind: 'busy', reason: 'a writer holds a table' }
+    if (hasSqlstate(error, '40P01')) return { kind: 'busy', reason: 'a writer holds several tables' }
+    throw error
+  }
+}
+
+/** Rolls the transaction back. */
+class TablesChanged extends Error {
+  override readonly name = 'TablesChanged'
+}
+
+const sorted = (tables: readonly MovedTable[]): readonly MovedTable[] =>
+  tables.toSorted((a, b) => (a.name < b.name ? -1 : 1))
+
+/** Triggers fire in the order of their names: nothing of the user's comes before. */
+const fencePrefix = (job: string): string => `!fleetshard_fence_${job.slice(-24)}_`
+
+/** A run that was overtaken, asleep between two steps perhaps, must not fence a source that serves again. */
+async function takeRun(session: Session, { job, run }: Pick<SourceFence, 'job' | 'run'>): Promise<void> {
+  const taken = await session.query(
+    `insert into fleetshard.reshard_runs as r (job, run) values ($1, $2)
+     on conflict (job) do update set run = excluded.run where r.run <= excluded.run returning run`,
+    [job, run],
+  )
+  if (taken.length === 0) throw new FleetError('lease_lost', `another worker has taken over the job ${job}`)
+}
+
+/** See the port. */
+export async function dropFences(
+  session: Session,
+  { job, run, attempt }: { readonly job: string; readonly run: number; readonly attempt: number },
+): Promise<void> {
+  for (const sql of targetTablesSql.split(';')) await session.query(sql)
+  await takeRun(session, { job, run })
+  const prefix = fencePrefix(job)
+  const rows = await session.query<{ sql: string }>(
+    `select format('drop trigger %I on %s', tgname, tgrelid::regclass) as sql from pg_trigger
+      where not tgisinternal and starts_with(tgname, $1) and substr(tgname, length($1) + 1)::int <= $2
+      order by tgrelid::regclass::text`,
+    [prefix, attempt],
+  )
+  await session.query("select set_config('lock_timeout', $1, false)", [String(dropLockTimeoutMs)])
+  for (const { sql } of rows) await session.query(sql)
+}
+
+/** See the port. */
+export async function raiseEpoch(session: Session, state: EpochState): Promise<void> {
+  await inTransaction(session, async () => {
+    await lockShardState(session)
+    await requireIdentity(session, state.shard)
+    await raiseState(session, state.epochMin, 0)
+  })
+  const spared = state.spared.map((router) => `${routerApplicationPrefix} ${router}`)
+  const rows = await session.query<{ pid: number }>(
+    `with gone as materialized (
+       select pid, pg_terminate_backend(pid) as signalled from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid()
+          and application_name like $1 and not application_name = any ($2))
+     select pid from gone where signalled`,
+    [`${routerApplicationPrefix}%`, spared],
+  )
+  for (const { pid } of rows) {
+    const [ended] = await session.query<{ gone: boolean }>('select pg_terminate_backend($1, $2) as gone', [
+      pid,
+      terminateMsMax,
+    ])
+    if (ended?.gone === false) {
+      throw new FleetError(
+        'shard_unavailable',
+        `a connection of a router to shard ${state.shard} does not end`,
+      )
+    }
+  }
+}
+
+const autovacuumOff = 'autovacuum_enabled = false, toast.autovacuum_enabled = false'
+const autovacuumReset = 'autovacuum_enabled, toast.autovacuum_enabled'
+
+/** See the port. A table that has a setting of its own keeps it. */
+export async function calm(session: Session, tables: readonly MovedTable[]): Promise<void> {
+  for (const { name } of tables) {
+    const [row] = await session.query<{ own: boolean }>(
+      `select exists (select from unnest(reloptions) o where o like 'autovacuum_enabled=%') as own
+         from pg_class where oid = $1::regclass`,
+      [quoteTableName(name)],
+    )
+    if (row?.own === false) await session.query(`alter table ${quoteTableName(name)} set (${autovacuumOff})`)
+  }
+}
+
+/** True while a vacuum of one of the tables runs. */
+export async function isVacuumed(session: Session, tables: readonly MovedTable[]): Promise<boolean> {
+  const [row] = await session.query<{ found: boolean }>(
+    `select exists (select from pg_stat_progress_vacuum v join unnest($1::text[]) t on v.relid = t::regclass
+                     where v.datname = current_database())
+         or exists (select from pg_stat_progress_analyze v join unnest($1::text[]) t on v.relid = t::regclass
+                     where v.datname = current_database()) as found`,
+    [tables.map(({ name }) => quoteTableName(name))],
+  )
+  return row?.found === true
+}
+
+/** See the port. */
+export async function uncalm(session: Session, tables: readonly MovedTable[]): Promise<void> {
+  for (const { name } of tables) {
+    const [row] = await session.query<{ ours: boolean }>(
+      `select coalesce(reloptions @> array['autovacuum_enabled=false'], false) as ours
+         from pg_class where oid = to_regclass($1)`,
+      [quoteTableName(name)],
+    )
+    if (row?.ours === true)
+      await session.query(`alter table ${quoteTableName(name)} reset (${autovacuumReset})`)
+  }
+}
