@@ -3,9 +3,14 @@ import { parseArgs } from 'node:util'
 import { formatReport, round, type Report, type Run } from './harness/report.ts'
 import { http } from './workloads/http.ts'
 import { lookup } from './workloads/lookup.ts'
+import { reshard } from './workloads/reshard.ts'
 
 /** Workloads by name: one line each. */
-const WORKLOADS: Readonly<Record<string, (onRun: (run: Run) => void) => Promise<Report>>> = { lookup, http }
+const WORKLOADS: Readonly<Record<string, (onRun: (run: Run) => void) => Promise<Report>>> = {
+  lookup,
+  http,
+  reshard,
+}
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -59,8 +59,6 @@ const detail = Type.Object({
   rowsCopied: count,
   bytesTotal: count,
   bytesCopied: count,
-  /** Log written at the sources and not yet applied. */
-  lagBytes: count,
   verification: Type.Union([verification, Type.Null()]),
   /** How long statements were held by the flip. */
   holdMs: Type.Union([count, Type.Null()]),
@@ -92,7 +90,6 @@ export function newReshardJobDetail(
     rowsCopied: 0,
     bytesTotal: 0,
     bytesCopied: 0,
-    lagBytes: 0,
     verification: null,
     holdMs: null,
     waitsFor: null,

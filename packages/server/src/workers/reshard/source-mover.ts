@@ -143,6 +143,8 @@ export class SourceMover {
     this.#nextMark += 1
     const content = `${this.#parts.markPrefix}:${String(this.#nextMark)}`
     const seen = this.seen(content, signal)
+    // It may be rejected while the mark is still being made; it is met below.
+    seen.catch(() => undefined)
     await this.#parts.reader.mark(content)
     await seen
   }

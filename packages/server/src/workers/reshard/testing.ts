@@ -55,9 +55,9 @@ export interface TestFleet extends AsyncDisposable {
   submit(order: Partial<ReshardJobDetail> & Pick<ReshardJobDetail, 'kind'>): Promise<JobRecord>
   job(job: JobRecord): Promise<{ readonly record: JobRecord; readonly detail: ReshardJobDetail }>
   /** Runs the job under one claim after the other until it has ended. */
-  finish(job: JobRecord, checkpoint?: Checkpoint): Promise<JobRecord>
+  finish(job: JobRecord, checkpoint?: Checkpoint, faulty?: Partial<Catalog>): Promise<JobRecord>
   /** Runs the job under one claim. */
-  runOnce(job: JobRecord, checkpoint?: Checkpoint): Promise<JobProgress>
+  runOnce(job: JobRecord, checkpoint?: Checkpoint, faulty?: Partial<Catalog>): Promise<JobProgress>
   /** The shard that owns a key by the map as it is. */
   owner(key: string, type?: KeyType): Promise<string>
 }
@@ -223,16 +223,16 @@ class Fleet implements TestFleet {
     return { record: stored.record, detail: parseReshardJobDetail(stored.record.detail) }
   }
 
-  async finish(job: JobRecord, checkpoint?: Checkpoint): Promise<JobRecord> {
+  async finish(job: JobRecord, checkpoint?: Checkpoint, faulty: Partial<Catalog> = {}): Promise<JobRecord> {
     for (let run = 0; run < runsMax; run += 1) {
-      const progress = await this.runOnce(job, checkpoint)
+      const progress = await this.runOnce(job, checkpoint, faulty)
       if (progress.kind === 'ended') return (await this.job(job)).record
     }
     throw new Error(`the job does not end: ${JSON.stringify(await this.job(job))}`)
   }
 
-  runOnce(job: JobRecord, checkpoint?: Checkpoint): Promise<JobProgress> {
-    return runOnce(this.parts, job, checkpoint)
+  runOnce(job: JobRecord, checkpoint?: Checkpoint, faulty: Partial<Catalog> = {}): Promise<JobProgress> {
+    return runOnce({ ...this.parts, catalog: { ...this.catalog, ...faulty } }, job, checkpoint)
   }
 
   async owner(key: string, type: KeyType = 'text'): Promise<string> {
@@ -248,7 +248,7 @@ class Fleet implements TestFleet {
 
 const runsMax = 40
 /** So that small tables have several units. */
-const testUnitRowsMax = 700
+export const testUnitRowsMax = 700
 
 function shardRecord(name: string, target: NodeTarget, block: number): ShardRecord {
   const { host, port, database, user, tls } = target

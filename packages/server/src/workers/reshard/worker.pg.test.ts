@@ -1,7 +1,8 @@
 // Reshard jobs on real servers: what is moved and what is refused, what ends a job and what it leaves behind. The
 // numbers in brackets are the invariants of SPEC.md.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { JobRecord } from '@fleetshard/core'
+import { FleetError, type JobRecord } from '@fleetshard/core'
+import type { Catalog } from '../../catalog/mod.ts'
 import { startVersion, testVersions } from '../../engine/postgres/testing.ts'
 import { makeFleet, type TestFleet } from './testing.ts'
 
@@ -280,6 +281,34 @@ describe.each(testVersions)('a reshard job on $label', (version) => {
     testMsMax,
   )
 
+  it.each([
+    { what: 'before the flip is taken', isTaken: false, attempts: 2 },
+    { what: 'after the flip was taken, whose answer is lost', isTaken: true, attempts: 1 },
+  ])(
+    'finds out what became of a flip when the catalog goes away $what (8)',
+    async ({ isTaken, attempts }) => {
+      await using fleet = await usersFleet()
+      let isFlip = false
+      let isDone = false
+      const changeRouting: Catalog['changeRouting'] = async (...args) => {
+        if (!isFlip || isDone) return fleet.catalog.changeRouting(...args)
+        isDone = true
+        if (isTaken) await fleet.catalog.changeRouting(...args)
+        throw new FleetError('catalog_unavailable', 'the catalog does not answer')
+      }
+      const job = await fleet.submit({ kind: 'split' })
+      const ended = await fleet.finish(job, (name) => void (isFlip = name === 'before flip'), {
+        changeRouting,
+      })
+      expect(isDone).toBe(true)
+      expect(ended).toMatchObject({ status: 'completed', errorMessage: null })
+      expect((await fleet.job(job)).detail.attempt).toBe(attempts)
+      expect((await count(fleet, 'b')) + (await count(fleet, 'c'))).toBe(2000)
+      await expectClean(fleet)
+    },
+    testMsMax,
+  )
+
   it(
     'cannot begin to copy while a transaction is open that is older than its slot, and names it',
     async () => {
@@ -307,7 +336,7 @@ const shapeSql = `
   select 'index' as kind, indexdef as text from pg_indexes where schemaname = 'public'
   union all select 'constraint', conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid) from pg_constraint
    where connamespace = 'public'::regnamespace and contype <> 'n'
-  union all select 'trigger', pg_get_triggerdef(oid) || tgenabled from pg_trigger where not tgisinternal
+  union all select 'trigger', pg_get_triggerdef(oid) || tgenabled::text from pg_trigger where not tgisinternal
    order by 1, 2`
 
 const [embedded] = testVersions
@@ -372,6 +401,15 @@ describe('what preflight refuses, with the remedy', () => {
     expect(ended.errorMessage).toMatch(
       /shard c: its table public.users is not like the source's: column extra/,
     )
+  })
+
+  it('a source whose log is not logical', async () => {
+    if (embedded === undefined) throw new Error('there is always the embedded server')
+    await using plain = await startVersion(embedded, { wal_level: 'replica' })
+    await using fleet = await makeFleet(plain, { sources: ['a'], targets: ['b', 'c'], ddl: usersDdl })
+    await fleet.declare('public.users', key)
+    const ended = await fleet.finish(await fleet.submit({ kind: 'split' }))
+    expect(ended.errorMessage).toMatch(/wal_level is replica; set wal_level = logical and restart/)
   })
 
   it('a second job on the same shard', async () => {
