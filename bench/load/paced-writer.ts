@@ -1,5 +1,5 @@
-// Writers at a steady rate over kept HTTP connections, whatever the answers take: a write that has to wait holds no
-// other one up, as with real applications. Every latency is kept with the time it began.
+// Writers at a steady rate over kept HTTP connections, whatever the answers take (within a bound): a write that has to
+// wait holds no other one up, as with real applications. Every latency is kept with the time it began.
 import { Agent, request } from 'node:http'
 
 /** One write. */
@@ -22,16 +22,20 @@ export interface PacedOrder {
 /** Writes are begun in steps of that long. */
 const stepMs = 5
 const socketsMax = 256
+/** Writes without an answer; a server that is behind by so many is not given more. */
+const openMax = 512
 
 /** Writes until the signal aborts; resolves when the last answer is there. */
 export async function writePaced(order: PacedOrder): Promise<readonly PacedWrite[]> {
   const agent = new Agent({ keepAlive: true, maxSockets: socketsMax })
   const writes: PacedWrite[] = []
   const open = new Set<Promise<void>>()
-  const began = performance.now()
-  for (let count = 0; !order.signal.aborted;) {
-    const due = ((performance.now() - began) * order.perSecond) / 1000
-    for (; count < due; count += 1) {
+  let count = 0
+  for (let lastMs = performance.now(); !order.signal.aborted;) {
+    const nowMs = performance.now()
+    const due = count + Math.round(((nowMs - lastMs) * order.perSecond) / 1000)
+    lastMs = nowMs
+    for (; count < due && open.size < openMax; count += 1) {
       const one = post(agent, order, order.body(count)).then((write) => {
         writes.push(write)
         open.delete(one)

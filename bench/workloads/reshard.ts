@@ -29,7 +29,7 @@ const fillSql = `insert into item select i, 'owner-' || i, 'name of ' || i, now(
 /** The workload. */
 export async function reshard(onRun: (run: Run) => void): Promise<Report> {
   const copied = await copies(onRun)
-  const { holds, writes, refused } = await measureCutovers(onRun)
+  const { holds, writes, refused, rate } = await measureCutovers(onRun)
   const sorted = holds.toSorted((a, b) => a - b)
   const p99 = sorted[Math.ceil(sorted.length * 0.99) - 1] ?? Infinity
   const felt = writes.toSorted((a, b) => a - b)
@@ -55,6 +55,7 @@ export async function reshard(onRun: (run: Run) => void): Promise<Report> {
     notes: [
       `${rows.toLocaleString('en')} rows of about 120 bytes, read from one server and written to two databases of another`,
       `${String(cutovers)} moves to fresh servers under ${writesPerSecond.toLocaleString('en')} writes a second over HTTP`,
+      `writes that were answered: ${Math.round(rate).toLocaleString('en')} a second`,
       `longest write of each cutover, ms: ${felt.map((ms) => ms.toFixed(0)).join(' ')}`,
     ],
   }
@@ -177,6 +178,8 @@ interface Cutovers {
   /** The longest write of each cutover, milliseconds. */
   readonly writes: readonly number[]
   readonly refused: number
+  /** Writes answered a second. */
+  readonly rate: number
 }
 
 async function measureCutovers(onRun: (run: Run) => void): Promise<Cutovers> {
@@ -200,6 +203,7 @@ async function measureCutovers(onRun: (run: Run) => void): Promise<Cutovers> {
         params: [`k${String(count % keyCount)}`],
       }),
   })
+  const began = performance.now()
   const spans: { readonly from: number; readonly to: number; readonly holdMs: number }[] = []
   try {
     let source = await activeShard(cluster)
@@ -207,7 +211,7 @@ async function measureCutovers(onRun: (run: Run) => void): Promise<Cutovers> {
       const from = performance.now()
       const job = await moveTo(cluster, source, `moved-${String(number)}`)
       spans.push({ from, to: performance.now(), holdMs: job.hold_ms ?? Infinity })
-      onRun({ ...runOf(`cutover ${String(number)}`, Infinity), p50_ms: job.hold_ms })
+      onRun({ ...runOf(`cutover ${String(number)}, ms of hold`, Infinity), p50_ms: job.hold_ms })
       await send(cluster, 'DELETE', `/api/v1/shards/${source}`)
       source = await activeShard(cluster)
     }
@@ -215,6 +219,7 @@ async function measureCutovers(onRun: (run: Run) => void): Promise<Cutovers> {
     stop.abort()
   }
   const writes = await writing
+  const ended = performance.now()
   const longest = ({ from, to }: { readonly from: number; readonly to: number }): number =>
     writes.reduce((most, one: PacedWrite) => {
       const isWithin = one.beganMs >= from && one.beganMs <= to
@@ -224,6 +229,7 @@ async function measureCutovers(onRun: (run: Run) => void): Promise<Cutovers> {
     holds: spans.map(({ holdMs }) => holdMs),
     writes: spans.map(longest),
     refused: writes.filter(({ status }) => status !== 200).length,
+    rate: (writes.length * 1000) / (ended - began),
   }
 }
 

@@ -46,9 +46,9 @@ export async function cutOver(step: ReshardStep, job: ReshardJob, movement: Move
   await using ready = await getReady(step, movement)
   await Promise.all(movement.movers.map((mover) => mover.reach(movement.signal)))
   const began = step.parts.clock.monotonic()
-  const held = await step.effect('hold', () => hold(step, job, movement))
+  const stored = await step.effect('hold', () => hold(step, job, movement))
   // Awaited here: the connections are closed when the block is left.
-  return await flip(step, held, { movement, ready, began })
+  return await flip(step, job, { movement, ready, began, stored })
 }
 
 async function getReady(step: ReshardStep, { sources, targets, tables, signal }: Movement): Promise<Ready> {
@@ -80,7 +80,7 @@ function tablesChanged(what: string): FleetError {
 }
 
 /** Puts the hold into the map. @throws FleetError; then nothing is held, unless the outcome is unknown */
-async function hold(step: ReshardStep, job: ReshardJob, movement: Movement): Promise<ReshardJob> {
+async function hold(step: ReshardStep, job: ReshardJob, movement: Movement): Promise<StoredKeyspace> {
   const { parts, run } = step
   const attempt = job.detail.attempt + 1
   const sources = new Set(sourcesOf(job))
@@ -96,11 +96,10 @@ async function hold(step: ReshardStep, job: ReshardJob, movement: Movement): Pro
       ),
     }
   }
-  await parts.catalog.changeRouting(movement.snapshot.keyspace.name, plan, {
+  return parts.catalog.changeRouting(movement.snapshot.keyspace.name, plan, {
     conditions: [run.claim.condition],
     signal: run.signal,
   })
-  return reread(step, job)
 }
 
 interface Flip {
@@ -108,18 +107,19 @@ interface Flip {
   readonly ready: Ready
   /** When the hold was begun. */
   readonly began: number
+  /** The keyspace with the hold. */
+  readonly stored: StoredKeyspace
 }
 
 async function flip(
   step: ReshardStep,
-  job: ReshardJob,
-  { movement, ready, began }: Flip,
+  readyJob: ReshardJob,
+  { movement, ready, began, stored }: Flip,
 ): Promise<ReshardJob> {
   const { parts, run } = step
   const deadline = AbortSignal.any([movement.signal, timeout(step, holdMsMax)])
-  const stored = await readKeyspace(step, job)
   const { epoch } = stored.snapshot
-  const holding = await acknowledged(step, stored, deadline)
+  const [job, holding] = await Promise.all([reread(step, readyJob), acknowledged(step, stored, deadline)])
   await step.effect('fence', () => fenceAll(job, { movement, ready, deadline }))
   const epochMin = parseEpoch(epoch + 1)
   await step.effect('prepare flip', () =>
@@ -136,7 +136,7 @@ async function flip(
     parts.catalog.changeRouting(
       movement.snapshot.keyspace.name,
       flipPlan(step, job, () => parts.clock.monotonic() - began),
-      { expectedEpoch: epoch, conditions: [run.claim.condition], signal: run.signal },
+      { base: stored, expectedEpoch: epoch, conditions: [run.claim.condition], signal: run.signal },
     ),
   )
   return reread(step, job)

@@ -56,6 +56,8 @@ export interface TestFleet extends AsyncDisposable {
   job(job: JobRecord): Promise<{ readonly record: JobRecord; readonly detail: ReshardJobDetail }>
   /** Runs the job under one claim after the other until it has ended. */
   finish(job: JobRecord, checkpoint?: Checkpoint, faulty?: Partial<Catalog>): Promise<JobRecord>
+  /** The same by new connections. */
+  reopened(): TestFleet
   /** Runs the job under one claim. */
   runOnce(job: JobRecord, checkpoint?: Checkpoint, faulty?: Partial<Catalog>): Promise<JobProgress>
   /** The shard that owns a key by the map as it is. */
@@ -151,6 +153,10 @@ class Fleet implements TestFleet {
     this.parts = parts
     this.#options = options
     this.#targets = targets
+  }
+
+  reopened(): TestFleet {
+    return new Fleet(this.parts, this.#options, this.#targets)
   }
 
   get catalog(): Catalog {

@@ -282,6 +282,40 @@ describe.each(testVersions)('a reshard job on $label', (version) => {
   )
 
   it.each([
+    'before unit public.users 2',
+    'before persist copied',
+    'before calm',
+    'before fence',
+    'after fence',
+  ])(
+    'survives a crash of all its servers %s (1, 3, 4)',
+    async (when) => {
+      await using fleet = await usersFleet()
+      const { host, port } = server
+      let isDone = false
+      const ended = await fleet.finish(await fleet.submit({ kind: 'split' }), async (name) => {
+        if (name !== when || isDone) return
+        isDone = true
+        await fleet.sql('a', `update users set n = n + 1 where id % 3 = 0`).catch(() => undefined)
+        await server.stop('kill')
+        await server.start()
+      })
+      expect(isDone).toBe(true)
+      // It comes back where it was, as a supervised server does.
+      expect(server).toMatchObject({ host, port })
+      expect(ended).toMatchObject({ status: 'completed', errorMessage: null })
+      await using after = fleet.reopened()
+      const rows = await Promise.all(['b', 'c'].map((shard) => after.sql(shard, 'select id, n from users')))
+      const [source] = await after.sql('a', 'select count(*)::int as rows, sum(n)::int as n from users')
+      expect({
+        rows: rows.flat().length,
+        n: rows.flat().reduce((sum, { n }) => sum + Number(n), 0),
+      }).toEqual(source)
+    },
+    testMsMax,
+  )
+
+  it.each([
     { what: 'before the flip is taken', isTaken: false, attempts: 2 },
     { what: 'after the flip was taken, whose answer is lost', isTaken: true, attempts: 1 },
   ])(

@@ -4,12 +4,12 @@
 import { FleetError } from '@fleetshard/core'
 import type { EpochState, FencePlaced, MovedTable, SourceFence } from '../../reshard-engine.ts'
 import { hasSqlstate, quoteIdentifier } from '../errors.ts'
-import { lockShardState, raiseState, requireIdentity } from '../identity.ts'
 import { quoteTableName } from '../names.ts'
-import { inTransaction, type Session } from '../session.ts'
+import type { Session } from '../session.ts'
 import { markPrefix } from './source-reader.ts'
+import { quoteText } from './sql.ts'
 import { targetTablesSql } from './target-writer.ts'
-import { routerApplicationPrefix } from '@fleetshard/routing/shard-state'
+import { routerApplicationPrefix, shardStateLockKey } from '@fleetshard/routing/shard-state'
 
 /** How long an ended connection gets to be gone. */
 const terminateMsMax = 5_000
@@ -31,62 +31,89 @@ export async function installFence(session: Session): Promise<void> {
   await session.query(refuseSql)
 }
 
+/** $1: qualified names, quoted. Made of ids and attributes as they are on this server. */
+const fingerprintSql = `
+  select md5(concat(
+    (select string_agg(concat_ws(' ', t.oid, c.relname, c.relnamespace, c.relfilenode, c.relreplident, c.relpersistence), ',' order by t.oid)
+       from t left join pg_class c on c.oid = t.oid),
+    (select string_agg(concat_ws(' ', a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attisdropped, a.attgenerated), ',' order by a.attrelid, a.attnum)
+       from pg_attribute a join t on a.attrelid = t.oid where a.attnum > 0),
+    (select string_agg(i.indexrelid::text, ',' order by i.indexrelid) from pg_index i join t on i.indrelid = t.oid),
+    (select string_agg(k.oid::text, ',' order by k.oid) from pg_constraint k join t on k.conrelid = t.oid)
+  )) as fingerprint`
+const fingerprintTables = `t as (select to_regclass(name)::oid as oid from unnest($1::text[]) name)`
+
 /**
  * Changes whenever one of the tables is altered, on the same server; one quick query. Storage parameters and sizes
  * have no part in it.
  */
 export async function fingerprintOf(session: Session, tables: readonly MovedTable[]): Promise<string> {
-  const [row] = await session.query<{ fingerprint: string }>(
-    `with t as (select to_regclass(name)::oid as oid from unnest($1::text[]) name)
-     select md5(concat(
-       (select string_agg(concat_ws(' ', t.oid, c.relname, c.relnamespace, c.relfilenode, c.relreplident, c.relpersistence), ',' order by t.oid)
-          from t left join pg_class c on c.oid = t.oid),
-       (select string_agg(concat_ws(' ', a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attisdropped, a.attgenerated), ',' order by a.attrelid, a.attnum)
-          from pg_attribute a join t on a.attrelid = t.oid where a.attnum > 0),
-       (select string_agg(i.indexrelid::text, ',' order by i.indexrelid) from pg_index i join t on i.indrelid = t.oid),
-       (select string_agg(k.oid::text, ',' order by k.oid) from pg_constraint k join t on k.conrelid = t.oid)
-     )) as fingerprint`,
-    [tables.map(({ name }) => quoteTableName(name))],
-  )
+  const [row] = await session.query<{ fingerprint: string }>(`with ${fingerprintTables} ${fingerprintSql}`, [
+    tables.map(({ name }) => quoteTableName(name)),
+  ])
   return row?.fingerprint ?? ''
 }
 
-/** See the port. */
+interface FenceRow {
+  readonly runs: number
+  readonly shard: string | null
+  readonly fingerprint: string
+}
+
+/**
+ * See the port. Three statements to the server, since every one of them is time in which clients wait; the second
+ * looks at all that must hold.
+ */
 export async function placeFence(
   session: Session,
   fence: SourceFence,
   fingerprint: string,
 ): Promise<FencePlaced> {
-  await requireIdentity(session, fence.shard)
-  const tables = sorted(fence.tables)
-  const trigger = quoteIdentifier(`${fencePrefix(fence.job)}${String(fence.attempt)}`)
+  const tables = sorted(fence.tables).map(({ name }) => quoteTableName(name))
+  // The lock that CREATE TRIGGER takes, for all tables before the first is changed.
+  const lock = tables.length === 0 ? '' : `lock table ${tables.join(', ')} in share row exclusive mode`
   try {
-    return await inTransaction(session, async (): Promise<FencePlaced> => {
-      await session.query("select set_config('lock_timeout', $1, true)", [String(fence.lockTimeoutMs)])
-      await takeRun(session, fence)
-      // The lock that CREATE TRIGGER takes, for all tables before the first is changed.
-      if (tables.length > 0) {
-        const list = tables.map(({ name }) => quoteTableName(name)).join(', ')
-        await session.query(`lock table ${list} in share row exclusive mode`)
-      }
-      if ((await fingerprintOf(session, fence.tables)) !== fingerprint) throw new TablesChanged()
-      for (const { name } of tables) {
-        const table = quoteTableName(name)
-        await session.query(
-          `create or replace trigger ${trigger} before insert or update or delete or truncate on ${table}
-             for each statement execute function fleetshard.refuse_moved()`,
-        )
-        await session.query(`alter table ${table} enable always trigger ${trigger}`)
-      }
-      await session.query('select pg_logical_emit_message(true, $1, $2)', [markPrefix, fence.message])
-      return { kind: 'placed' }
-    })
+    await session.query(
+      `begin isolation level read committed read write; set local lock_timeout = ${String(fence.lockTimeoutMs)}; ${lock}`,
+    )
+    const [found] = await session.query<FenceRow>(
+      `with ${fingerprintTables},
+            run as (insert into fleetshard.reshard_runs as r (job, run) values ($2, $3)
+                    on conflict (job) do update set run = excluded.run where r.run <= excluded.run returning run)
+       select (select count(*)::int from run) as runs, (select shard from fleetshard.shard_state) as shard,
+              (${fingerprintSql}) as fingerprint`,
+      [fence.tables.map(({ name }) => quoteTableName(name)), fence.job, fence.run],
+    )
+    const refusal = refusalOf(fence, found, fingerprint)
+    if (refusal !== null) throw refusal
+    await session.query(`${fenceSql(fence, tables)}; commit`)
+    return { kind: 'placed' }
   } catch (error) {
+    await session.query('rollback').catch(() => undefined)
     if (error instanceof TablesChanged) return { kind: 'changed' }
     if (hasSqlstate(error, '55P03')) return { kind: 'busy', reason: 'a writer holds a table' }
     if (hasSqlstate(error, '40P01')) return { kind: 'busy', reason: 'a writer holds several tables' }
     throw error
   }
+}
+
+function refusalOf(fence: SourceFence, found: FenceRow | undefined, fingerprint: string): Error | null {
+  if (found?.shard !== fence.shard) {
+    return new FleetError('wrong_database', `the database is not that of shard ${fence.shard} any more`)
+  }
+  if (found.runs === 0) return overtaken(fence.job)
+  return found.fingerprint === fingerprint ? null : new TablesChanged()
+}
+
+function fenceSql({ job, attempt, message }: SourceFence, tables: readonly string[]): string {
+  const trigger = quoteIdentifier(`${fencePrefix(job)}${String(attempt)}`)
+  const triggers = tables.flatMap((table) => [
+    `create or replace trigger ${trigger} before insert or update or delete or truncate on ${table}
+       for each statement execute function fleetshard.refuse_moved()`,
+    `alter table ${table} enable always trigger ${trigger}`,
+  ])
+  const mark = `select pg_logical_emit_message(true, ${quoteText(markPrefix)}, ${quoteText(message)})`
+  return [...triggers, mark].join('; ')
 }
 
 /** Rolls the transaction back. */
@@ -107,7 +134,11 @@ async function takeRun(session: Session, { job, run }: Pick<SourceFence, 'job' |
      on conflict (job) do update set run = excluded.run where r.run <= excluded.run returning run`,
     [job, run],
   )
-  if (taken.length === 0) throw new FleetError('lease_lost', `another worker has taken over the job ${job}`)
+  if (taken.length === 0) throw overtaken(job)
+}
+
+function overtaken(job: string): FleetError {
+  return new FleetError('lease_lost', `another worker has taken over the job ${job}`)
 }
 
 /** See the port. */
@@ -120,7 +151,8 @@ export async function dropFences(
   const prefix = fencePrefix(job)
   const rows = await session.query<{ sql: string }>(
     `select format('drop trigger %I on %s', tgname, tgrelid::regclass) as sql from pg_trigger
-      where not tgisinternal and starts_with(tgname, $1) and substr(tgname, length($1) + 1)::int <= $2
+      where not tgisinternal and starts_with(tgname, $1)
+        and case when substr(tgname, length($1) + 1) ~ '^[0-9]+$' then substr(tgname, length($1) + 1)::int <= $2 end
       order by tgrelid::regclass::text`,
     [prefix, attempt],
   )
@@ -130,11 +162,17 @@ export async function dropFences(
 
 /** See the port. */
 export async function raiseEpoch(session: Session, state: EpochState): Promise<void> {
-  await inTransaction(session, async () => {
-    await lockShardState(session)
-    await requireIdentity(session, state.shard)
-    await raiseState(session, state.epochMin, 0)
-  })
+  // One statement: the lock is held to its end, and what follows it sees what was committed before it was had.
+  await session.query(
+    `do $body$
+     begin
+       perform pg_advisory_xact_lock(${shardStateLockKey});
+       update fleetshard.shard_state set epoch_min = greatest(epoch_min, ${String(state.epochMin)}), changed_at = now()
+        where shard = ${quoteText(state.shard)};
+       if not found then raise exception 'the database is not that of the shard any more' using errcode = 'FS002'; end if;
+     end
+     $body$`,
+  )
   const spared = state.spared.map((router) => `${routerApplicationPrefix} ${router}`)
   const rows = await session.query<{ pid: number }>(
     `with gone as materialized (

@@ -2,6 +2,7 @@
 // at different times until the stream has passed them all), foreign keys and user triggers (rows were checked and
 // triggers fired at the source). What restores each is kept on the target, written with the taking off.
 import type { MovedTable } from '../../reshard-engine.ts'
+import { hasSqlstate } from '../errors.ts'
 import { quoteTableName } from '../names.ts'
 import { inTransaction, type Session } from '../session.ts'
 import { targetTablesSql } from './target-writer.ts'
@@ -70,21 +71,30 @@ interface KeptRow {
   readonly restore: string
 }
 
+/** What was taken off last is given back first. Nothing where nothing was ever taken off. */
+async function keptOf(
+  session: Session,
+  job: string,
+  kinds: readonly Stripping['kind'][],
+): Promise<readonly KeptRow[]> {
+  try {
+    return await session.query<KeptRow>(
+      'select id::text, restore from fleetshard.reshard_stripped where job = $1 and kind = any ($2) order by id desc',
+      [job, kinds],
+    )
+  } catch (error) {
+    if (hasSqlstate(error, '42P01')) return []
+    throw error
+  }
+}
+
 /** Gives back what is of those kinds, each in a transaction with the removal of its record. */
 export async function restore(
   session: Session,
   job: string,
   kinds: readonly Stripping['kind'][],
 ): Promise<void> {
-  const [table] = await session.query<{ found: boolean }>(
-    "select to_regclass('fleetshard.reshard_stripped') is not null as found",
-  )
-  if (table?.found !== true) return
-  // What was taken off last is given back first.
-  const rows = await session.query<KeptRow>(
-    'select id::text, restore from fleetshard.reshard_stripped where job = $1 and kind = any ($2) order by id desc',
-    [job, kinds],
-  )
+  const rows = await keptOf(session, job, kinds)
   for (const row of rows) {
     await inTransaction(session, async () => {
       await session.query(row.restore)
