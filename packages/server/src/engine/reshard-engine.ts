@@ -175,8 +175,8 @@ export interface CutoverSession extends AsyncDisposable {
   placeFence(fence: SourceFence): Promise<FencePlaced>
   /** On a source: see `ReshardEngine.raiseEpoch`. */
   raiseEpoch(state: EpochState): Promise<void>
-  /** On a target: foreign keys (not validated) and triggers again. */
-  restoreKeys(job: string): Promise<void>
+  /** On a target: foreign keys (not validated) and triggers again, unless a later run has taken over. */
+  restoreKeys(job: string, run: number): Promise<void>
 }
 
 /** What a shard stores against old maps. */
@@ -248,17 +248,15 @@ export interface ReshardEngine {
     signal: AbortSignal,
   ): Promise<void>
   /** Switches autovacuum of the tables off, and waits a while for running workers. */
-  calm(target: NodeTarget, tables: readonly MovedTable[], signal: AbortSignal): Promise<void>
-  /** The opposite. */
-  uncalm(target: NodeTarget, tables: readonly MovedTable[], signal: AbortSignal): Promise<void>
+  calm(target: NodeTarget, job: string, tables: readonly MovedTable[], signal: AbortSignal): Promise<void>
+  /** Switches on again what `calm` switched off, and removes what the job has kept on a source. */
+  leaveSource(target: NodeTarget, job: string, signal: AbortSignal): Promise<void>
   /** Drops the job's fences of that attempt and of earlier ones, and refuses those of earlier runs from now on. */
   dropFences(
     target: NodeTarget,
     fences: { readonly job: string; readonly run: number; readonly attempt: number },
     signal: AbortSignal,
   ): Promise<void>
-  /** Removes what `placeFence` and `dropFences` keep on a source. */
-  leaveSource(target: NodeTarget, job: string, signal: AbortSignal): Promise<void>
   /**
    * Stores the epoch below which nobody may work with the shard, and ends connections of routers that are not spared;
    * they are gone when it returns.

@@ -13,7 +13,6 @@ export async function cleanUp(step: ReshardStep, job: ReshardJob): Promise<Resha
   const targets = await placesOf(step, snapshot, targetsOf(job))
   for (const source of await placesOf(step, snapshot, sourcesOf(job))) {
     const { shard, target } = source
-    const { tables } = await engine.inspectSource(target, movedRecords(snapshot), run.signal)
     // Every connection was planned with an older map, or may be; only then may the fence go.
     await step.effect(`close ${shard.id}`, () =>
       engine.raiseEpoch(
@@ -26,7 +25,6 @@ export async function cleanUp(step: ReshardStep, job: ReshardJob): Promise<Resha
       engine.dropSlot(target, namesOf(job, shard.id), run.signal),
     )
     await step.effect(`drop fences ${shard.id}`, () => engine.dropFences(target, fencesOf(job), run.signal))
-    await engine.uncalm(target, tables, run.signal)
     await engine.leaveSource(target, id, run.signal)
   }
   for (const { shard, target } of targets) {
@@ -47,8 +45,6 @@ export async function undo(step: ReshardStep, job: ReshardJob): Promise<ReshardJ
       engine.dropSlot(target, namesOf(job, shard.id), run.signal),
     )
     await engine.dropFences(target, fencesOf(job), run.signal)
-    const { tables } = await engine.inspectSource(target, movedRecords(snapshot), run.signal)
-    await engine.uncalm(target, tables, run.signal)
     await engine.leaveSource(target, id, run.signal)
   }
   // Before the slots were asked for, nothing of the targets was touched.

@@ -124,7 +124,7 @@ async function flip(
   const epochMin = parseEpoch(epoch + 1)
   await step.effect('prepare flip', () =>
     allOf([
-      ...ready.targets.map((session) => session.restoreKeys(job.stored.record.id)),
+      ...ready.targets.map((session) => session.restoreKeys(job.stored.record.id, job.detail.run)),
       // Whoever has not said that it holds might read here what the targets will have changed.
       ...ready.sources.map(({ shard, session }) =>
         session.raiseEpoch({ shard: shard.id, epochMin, spared: holding }),

@@ -188,7 +188,7 @@ describe('units', () => {
       ],
     )
     expect(units.get(table.name)?.done.map(({ number }) => number)).toEqual([1])
-    expect(broken.map(({ number }) => number).sort()).toEqual([2, 2, 3])
+    expect(broken.map(({ number }) => number).toSorted((a, b) => a - b)).toEqual([2, 2, 3])
   })
 })
 

@@ -207,6 +207,10 @@ export class SourceMover {
       const onAbort = (): void => {
         reject(signal.reason as Error)
       }
+      if (signal.aborted) {
+        onAbort()
+        return
+      }
       signal.addEventListener('abort', onAbort, { once: true })
       this.#interludes.push({
         work: async () => {

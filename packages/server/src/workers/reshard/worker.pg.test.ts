@@ -315,6 +315,18 @@ describe.each(testVersions)('a reshard job on $label', (version) => {
     testMsMax,
   )
 
+  it(
+    'leaves autovacuum as the user had set it',
+    async () => {
+      await using fleet = await usersFleet()
+      await fleet.sql('a', 'alter table users set (autovacuum_enabled = false)')
+      expect(await fleet.finish(await fleet.submit({ kind: 'split' }))).toMatchObject({ status: 'completed' })
+      const [row] = await fleet.sql('a', `select reloptions from pg_class where relname = 'users'`)
+      expect(row).toEqual({ reloptions: ['autovacuum_enabled=false'] })
+    },
+    testMsMax,
+  )
+
   it.each([
     { what: 'before the flip is taken', isTaken: false, attempts: 2 },
     { what: 'after the flip was taken, whose answer is lost', isTaken: true, attempts: 1 },

@@ -249,7 +249,9 @@ async function verifying(step: RunningStep, job: ReshardJob): Promise<ReshardJob
 async function ready(step: RunningStep, job: ReshardJob): Promise<ReshardJob> {
   const movement = await step.movement(job)
   for (const { target } of movement.sources) {
-    await step.effect('calm', () => step.engine.calm(target, movement.tables, movement.signal))
+    await step.effect('calm', () =>
+      step.engine.calm(target, job.stored.record.id, movement.tables, movement.signal),
+    )
   }
   return cutOver(step, job, movement)
 }

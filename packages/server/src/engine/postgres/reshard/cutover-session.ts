@@ -42,7 +42,7 @@ export async function openCutover(parts: {
       return told(placeFence(session, fence, fingerprint))
     },
     raiseEpoch: (state) => told(raiseEpoch(session, state)),
-    restoreKeys: (job) => told(restore(session, job, ['trigger', 'foreign key'])),
+    restoreKeys: (job, run) => told(restore(session, job, ['trigger', 'foreign key'], run)),
     [Symbol.asyncDispose]: () => session[Symbol.asyncDispose](),
   }
 }

@@ -10,9 +10,9 @@ import { JobConnection } from './connection.ts'
 import { inspectSource, inspectTarget } from './inspect-source.ts'
 import { dropSlot, endReader, makeSlot, slotState } from './slots.ts'
 import { openCutover } from './cutover-session.ts'
-import { calm, dropFences, isVacuumed, raiseEpoch, uncalm } from './source-fence.ts'
+import { dropFences, isVacuumed, raiseEpoch } from './source-fence.ts'
 import { PostgresSourceReader } from './source-reader.ts'
-import { endRuns, forget, restore, strip, validateKeys } from './stripped.ts'
+import { calm, endRuns, forget, restore, strip, validateKeys } from './stripped.ts'
 import { eachKey, sumRange, sumRows } from './sums.ts'
 import { PostgresTargetWriter } from './target-writer.ts'
 
@@ -73,11 +73,14 @@ export function createPostgresReshardEngine({ clock }: EngineParts): ReshardEngi
       ),
     emptyTarget: (target, job, tables, signal) =>
       on(target, signal, (session) => emptyTarget(session, job, tables), longStepMsMax),
-    calm: (target, tables, signal) =>
-      on(target, signal, (session) => calmed(session, clock, tables), stepMsMax * 2),
-    uncalm: (target, tables, signal) => on(target, signal, (session) => uncalm(session, tables)),
+    calm: (target, job, tables, signal) =>
+      on(target, signal, (session) => calmed(session, clock, { job, tables }), stepMsMax * 2),
     dropFences: (target, fences, signal) => on(target, signal, (session) => dropFences(session, fences)),
-    leaveSource: (target, job, signal) => on(target, signal, (session) => forget(session, job)),
+    leaveSource: (target, job, signal) =>
+      on(target, signal, async (session) => {
+        await restore(session, job, ['autovacuum'])
+        await forget(session, job)
+      }),
     raiseEpoch: (target, state, signal) => on(target, signal, (session) => raiseEpoch(session, state)),
     openCutover: (target, signal) => openCutover({ clock, target, signal }),
     sumRange: (target, table, range, signal) =>
@@ -89,8 +92,12 @@ export function createPostgresReshardEngine({ clock }: EngineParts): ReshardEngi
   }
 }
 
-async function calmed(session: Session, clock: Clock, tables: readonly MovedTable[]): Promise<void> {
-  await calm(session, tables)
+async function calmed(
+  session: Session,
+  clock: Clock,
+  { job, tables }: { readonly job: string; readonly tables: readonly MovedTable[] },
+): Promise<void> {
+  await calm(session, job, tables)
   const deadline = clock.monotonic() + vacuumWaitMsMax
   while (clock.monotonic() < deadline && (await isVacuumed(session, tables))) await clock.sleep(vacuumPauseMs)
 }

@@ -196,21 +196,6 @@ export async function raiseEpoch(session: Session, state: EpochState): Promise<v
   }
 }
 
-const autovacuumOff = 'autovacuum_enabled = false, toast.autovacuum_enabled = false'
-const autovacuumReset = 'autovacuum_enabled, toast.autovacuum_enabled'
-
-/** See the port. A table that has a setting of its own keeps it. */
-export async function calm(session: Session, tables: readonly MovedTable[]): Promise<void> {
-  for (const { name } of tables) {
-    const [row] = await session.query<{ own: boolean }>(
-      `select exists (select from unnest(reloptions) o where o like 'autovacuum_enabled=%') as own
-         from pg_class where oid = $1::regclass`,
-      [quoteTableName(name)],
-    )
-    if (row?.own === false) await session.query(`alter table ${quoteTableName(name)} set (${autovacuumOff})`)
-  }
-}
-
 /** True while a vacuum of one of the tables runs. */
 export async function isVacuumed(session: Session, tables: readonly MovedTable[]): Promise<boolean> {
   const [row] = await session.query<{ found: boolean }>(
@@ -221,17 +206,4 @@ export async function isVacuumed(session: Session, tables: readonly MovedTable[]
     [tables.map(({ name }) => quoteTableName(name))],
   )
   return row?.found === true
-}
-
-/** See the port. */
-export async function uncalm(session: Session, tables: readonly MovedTable[]): Promise<void> {
-  for (const { name } of tables) {
-    const [row] = await session.query<{ ours: boolean }>(
-      `select coalesce(reloptions @> array['autovacuum_enabled=false'], false) as ours
-         from pg_class where oid = to_regclass($1)`,
-      [quoteTableName(name)],
-    )
-    if (row?.ours === true)
-      await session.query(`alter table ${quoteTableName(name)} reset (${autovacuumReset})`)
-  }
 }

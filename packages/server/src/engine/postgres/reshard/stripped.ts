@@ -1,6 +1,7 @@
 // What is taken off a target's tables for the copy, and given back: secondary indexes and unique constraints (units are
 // at different times until the stream has passed them all), foreign keys and user triggers (rows were checked and
 // triggers fired at the source). What restores each is kept on the target, written with the taking off.
+import { FleetError } from '@fleetshard/core'
 import type { MovedTable } from '../../reshard-engine.ts'
 import { hasSqlstate } from '../errors.ts'
 import { quoteTableName } from '../names.ts'
@@ -8,7 +9,7 @@ import { inTransaction, type Session } from '../session.ts'
 import { targetTablesSql } from './target-writer.ts'
 
 interface Stripping {
-  readonly kind: 'index' | 'foreign key' | 'trigger'
+  readonly kind: 'index' | 'foreign key' | 'trigger' | 'autovacuum'
   readonly take: string
   readonly restore: string
 }
@@ -71,6 +72,39 @@ interface KeptRow {
   readonly restore: string
 }
 
+/** @throws FleetError `lease_lost` when a later run has taken over */
+async function requireRun(session: Session, job: string, run: number): Promise<void> {
+  const held = await session.query(
+    'select from fleetshard.reshard_runs where job = $1 and run = $2 for share',
+    [job, run],
+  )
+  if (held.length === 0) throw new FleetError('lease_lost', `another worker has taken over the job ${job}`)
+}
+
+const autovacuumOff = 'autovacuum_enabled = false, toast.autovacuum_enabled = false'
+const autovacuumReset = 'autovacuum_enabled, toast.autovacuum_enabled'
+
+/** Switches autovacuum of the tables off; a table that has a setting of its own keeps it. */
+export async function calm(session: Session, job: string, tables: readonly MovedTable[]): Promise<void> {
+  for (const sql of targetTablesSql.split(';')) await session.query(sql)
+  for (const { name } of tables) {
+    const table = quoteTableName(name)
+    await inTransaction(session, async () => {
+      const [row] = await session.query<{ own: boolean }>(
+        `select exists (select from unnest(reloptions) o where o like 'autovacuum_enabled=%') as own
+           from pg_class where oid = $1::regclass`,
+        [table],
+      )
+      if (row?.own !== false) return
+      await session.query(
+        'insert into fleetshard.reshard_stripped (job, kind, "table", restore) values ($1, $2, $3, $4)',
+        [job, 'autovacuum', name, `alter table ${table} reset (${autovacuumReset})`],
+      )
+      await session.query(`alter table ${table} set (${autovacuumOff})`)
+    })
+  }
+}
+
 /** What was taken off last is given back first. Nothing where nothing was ever taken off. */
 async function keptOf(
   session: Session,
@@ -93,10 +127,12 @@ export async function restore(
   session: Session,
   job: string,
   kinds: readonly Stripping['kind'][],
+  run: number | null = null,
 ): Promise<void> {
   const rows = await keptOf(session, job, kinds)
   for (const row of rows) {
     await inTransaction(session, async () => {
+      if (run !== null) await requireRun(session, job, run)
       await session.query(row.restore)
       await session.query('delete from fleetshard.reshard_stripped where id = $1', [row.id])
     })
