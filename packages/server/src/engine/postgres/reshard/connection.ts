@@ -45,6 +45,8 @@ export class JobConnection implements AsyncDisposable {
           TimeZone: 'UTC',
           statement_timeout: '0',
           default_transaction_isolation: 'read committed',
+          // What a target has acknowledged need not come again: it must be durable there, whatever its default.
+          synchronous_commit: 'on',
         },
         connectTimeoutMs,
         messageBytesMax,
