@@ -17,6 +17,7 @@ export default defineConfig({
             'tools/**/*.test.ts',
             'bench/**/*.test.ts',
             'tests/fuzz/**/*.test.ts',
+            'tests/faults/**/*.test.ts',
           ],
           exclude: [...exclude, '**/*.pg.test.ts'],
           expect,

@@ -7,6 +7,7 @@ import { lookup } from './workloads/lookup.ts'
 import { manager } from './workloads/manager.ts'
 import { overload } from './workloads/overload.ts'
 import { plan } from './workloads/plan.ts'
+import { reshard } from './workloads/reshard.ts'
 import { routerMemory } from './workloads/router-memory.ts'
 import { wire } from './workloads/wire.ts'
 
@@ -20,6 +21,7 @@ const WORKLOADS: Readonly<Record<string, (onRun: (run: Run) => void) => Promise<
   plan,
   wire,
   overload,
+  reshard,
 }
 
 const { values, positionals } = parseArgs({

@@ -27,6 +27,16 @@ export interface NodeRecord {
 /** What a shard may serve: `active` all, `readonly` reads, `migrating` all (a job works on it), `inactive` none. */
 export type ShardStatus = 'active' | 'migrating' | 'readonly' | 'inactive'
 
+/**
+ * Statements for the shard wait until the next epoch: its ranges are about to change hands, and writes are refused by
+ * the database itself. Reads that may be older go on.
+ */
+export interface ShardHold {
+  readonly job: JobId
+  /** The job's attempt at a cutover. */
+  readonly attempt: number
+}
+
 /** One shard: its ranges, its servers, its leadership. One catalog record each. */
 export interface ShardRecord {
   readonly id: ShardId
@@ -46,6 +56,8 @@ export interface ShardRecord {
   readonly nodes: readonly NodeRecord[]
   /** Sequences of this shard count in [block * 2^40 + 1, (block + 1) * 2^40). Never given twice in a keyspace. */
   readonly sequenceBlock: number
+  /** Absent but for the moment of a cutover. */
+  readonly hold?: ShardHold
   /** ISO 8601. */
   readonly createdAt: string
 }

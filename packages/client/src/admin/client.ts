@@ -15,13 +15,18 @@ import type {
   Keyspace,
   KeyspaceList,
   ManagerReady,
+  MergeShards,
+  MoveShard,
   FleetNode,
   NodeList,
   NodeListQuery,
   PatchShard,
+  ReshardJob,
+  ReshardPlan,
   Shard,
   ShardList,
   ShardListQuery,
+  SplitShard,
   Table,
   TableCreation,
   TableList,
@@ -94,6 +99,22 @@ export interface JobCalls {
   watch(id: string, signal?: AbortSignal): AsyncGenerator<Job, void, void>
 }
 
+/** Splits, merges and moves. With `dry_run` a call tells what would be done. */
+export interface ReshardCalls {
+  split(body: SplitShard, options?: CallOptions): Promise<ReshardJob>
+  merge(body: MergeShards, options?: CallOptions): Promise<ReshardJob>
+  move(body: MoveShard, options?: CallOptions): Promise<ReshardJob>
+  planSplit(body: SplitShard, options?: CallOptions): Promise<ReshardPlan>
+  planMerge(body: MergeShards, options?: CallOptions): Promise<ReshardPlan>
+  planMove(body: MoveShard, options?: CallOptions): Promise<ReshardPlan>
+  get(id: string, options?: CallOptions): Promise<ReshardJob>
+  /** The job now and at every change; ends after it is completed, failed or cancelled. */
+  watch(id: string, signal?: AbortSignal): AsyncGenerator<ReshardJob, void, void>
+  pause(id: string, options?: ChangeOptions): Promise<ReshardJob>
+  resume(id: string, options?: ChangeOptions): Promise<ReshardJob>
+  cancel(id: string, options?: ChangeOptions): Promise<ReshardJob>
+}
+
 /** The manager's API. Every call fails as a FleetError of the catalogue. */
 export interface AdminClient {
   readonly keyspaces: KeyspaceCalls
@@ -101,6 +122,7 @@ export interface AdminClient {
   readonly shards: ShardCalls
   readonly nodes: NodeCalls
   readonly jobs: JobCalls
+  readonly reshard: ReshardCalls
   topology(query?: TopologyQuery, options?: CallOptions): Promise<Topology>
   /** A snapshot, then every change; the caller opens it again when it ends or fails. */
   watchTopology(query?: TopologyQuery, signal?: AbortSignal): AsyncGenerator<TopologyEvent, void, void>
@@ -118,6 +140,7 @@ export function createAdminClient(options: AdminOptions): AdminClient {
     shards: shardCalls(transport),
     nodes: nodeCalls(transport),
     jobs: jobCalls(transport),
+    reshard: reshardCalls(transport),
     topology: (query, call) => get<Topology>(transport, '/api/v1/topology', query, call),
     watchTopology: (query, signal) =>
       stream<TopologyEvent>(
@@ -181,6 +204,36 @@ function jobCalls(transport: Transport): JobCalls {
     list: (query, call) => get(transport, '/api/v1/jobs', query, call),
     get: (id, call) => get(transport, path(id), undefined, call),
     watch: (id, signal) => stream<Job>(transport, { method: 'GET', path: path(id) }, signal),
+  }
+}
+
+function reshardCalls(transport: Transport): ReshardCalls {
+  const root = '/api/v1/reshard'
+  const path = (id: string): string => `${root}/jobs/${encodeURIComponent(id)}`
+  const begin =
+    <Body extends object, Answer>(word: string, isDry: boolean) =>
+    (body: Body, call?: CallOptions): Promise<Answer> =>
+      send(
+        transport,
+        { method: 'POST', path: `${root}/${word}`, body: isDry ? { ...body, dry_run: true } : body },
+        call,
+      )
+  const order =
+    (word: string) =>
+    (id: string, call?: ChangeOptions): Promise<ReshardJob> =>
+      send(transport, { method: 'POST', path: `${path(id)}/${word}` }, call)
+  return {
+    split: begin('split', false),
+    merge: begin('merge', false),
+    move: begin('move', false),
+    planSplit: begin('split', true),
+    planMerge: begin('merge', true),
+    planMove: begin('move', true),
+    get: (id, call) => get(transport, path(id), undefined, call),
+    watch: (id, signal) => stream<ReshardJob>(transport, { method: 'GET', path: path(id) }, signal),
+    pause: order('pause'),
+    resume: order('resume'),
+    cancel: order('cancel'),
   }
 }
 

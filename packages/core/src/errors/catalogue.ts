@@ -312,6 +312,14 @@ export const ERRORS = {
     cause: 'A shard refused the statement; no shard was changed.',
     remedy: 'Correct the statement; the message names the shard and has its error.',
   },
+  reshard_refused: {
+    status: 409,
+    sqlstate: '55000',
+    retryable: false,
+    title: 'The rows cannot be moved',
+    cause: 'A shard, a table or a server does not allow the move, or changed while it was under way.',
+    remedy: 'Do what the message names, then start the move again; nothing was changed for the applications.',
+  },
   secret_unavailable: {
     status: 503,
     sqlstate: '28000',

@@ -21,6 +21,21 @@ export function refuseOldMap(session: Session, map: ShardMap): void {
   throw new FleetError('stale_map', 'the shard map changed while the statement waited')
 }
 
+/**
+ * After a wait: a router that has told the catalog of a newer map sends nothing that was placed by an older one.
+ * @throws FleetError `stale_map`
+ */
+export function refuseSuperseded({ map: now }: Pick<StatementCall, 'map'>, map: ShardMap): void {
+  if (now().epoch === map.epoch) return
+  throw new FleetError('stale_map', 'the shard map changed while the statement waited')
+}
+
+/** True for what waits while the shard is held: all but reads that may be older. */
+export function isHeld(shard: ShardRecord, call: Pick<StatementCall, 'known' | 'consistency'>): boolean {
+  if (shard.hold === undefined) return false
+  return call.consistency !== 'eventual' || call.known.facts.kind !== 'read'
+}
+
 /** @throws FleetError `statement_refused`, `read_only` */
 export function refuseAlone(facts: StatementFacts, readOnly: boolean): void {
   if (facts.refusal !== null) {

@@ -22,12 +22,14 @@ import {
 } from '../plan/mod.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import {
+  isHeld,
   placeTogether,
   refuseAlone,
   refuseHidden,
   refuseInTransaction,
   refuseOldMap,
   refuseState,
+  refuseSuperseded,
   refuseWholeFunctions,
 } from './checks.ts'
 import { learnCost, suitsLane } from './cost.ts'
@@ -35,6 +37,7 @@ import { checkParameterCount } from './parameters.ts'
 import { beginLost, beginOn } from './begin.ts'
 import { giveBack } from './give-back.ts'
 import type { HeldTransaction } from './held-transaction.ts'
+import { HoldBuffer } from './hold-buffer.ts'
 import type { SchemaFacts } from './schema-facts.ts'
 import { endOrThrow, runAlone, runInLane, type StatementWork, type WorkEnd } from './session-work.ts'
 import type { Session } from './session.ts'
@@ -160,9 +163,11 @@ interface Ran {
 /** Runs statements and transactions. */
 export class Executor {
   readonly #parts: ExecutorParts
+  readonly #holds: HoldBuffer
 
   constructor(parts: ExecutorParts) {
     this.#parts = parts
+    this.#holds = new HoldBuffer(parts)
   }
 
   /**
@@ -175,9 +180,14 @@ export class Executor {
     const failedNodes = new Set<NodeAccess>()
     let noLane = false
     for (let attempt = 1; ; attempt += 1) {
-      const map = call.map()
+      let map = call.map()
       if (call.allShards) refuseUnlessConcatenated(call.known, map)
-      const shard = placeStatement(call.known, map, call)
+      let shard = placeStatement(call.known, map, call)
+      while (isHeld(shard, call)) {
+        await this.#holds.wait(shard, map, call)
+        map = call.map()
+        shard = placeStatement(call.known, map, call)
+      }
       refuseState(shard, call.known.facts)
       const trial: Attempt = { call, shard, map, access: this.#parts.access(shard), failedNodes, noLane }
       const last = attempt === attemptsMax
@@ -199,11 +209,12 @@ export class Executor {
     }
     const { idempotency } = call
     // What Postgres holds to reading leaves nothing that could be done twice, and no record.
-    if (idempotency !== null && !call.options.readOnly)
+    if (idempotency !== null && !call.options.readOnly) {
+      await this.#unheld(call, (map) => placeTogether(call, map))
       return runKeyedTransaction(this.#parts, { ...call, idempotency })
+    }
     for (let attempt = 1; ; attempt += 1) {
-      const map = call.map()
-      const shard = placeTogether(call, map)
+      const { map, shard } = await this.#unheld(call, (now) => placeTogether(call, now))
       for (const { known } of call.statements) refuseState(shard, known.facts)
       const access = this.#parts.access(shard)
       const done = await this.#transactionOn(access, call, { map, last: attempt === attemptsMax })
@@ -218,8 +229,7 @@ export class Executor {
    */
   async begin(call: BeginCall): Promise<HeldTransaction> {
     for (let attempt = 1; ; attempt += 1) {
-      const map = call.map()
-      const shard = placeCall(call, map)
+      const { map, shard } = await this.#unheld(call, (now) => placeCall(call, now))
       refuseState(shard, reading)
       const access = this.#parts.access(shard)
       const last = attempt === attemptsMax
@@ -237,6 +247,21 @@ export class Executor {
         await call.cancellation.until(this.#newer(map, call.map))
       }
     }
+  }
+
+  /** The place of a call by the map as it is once nothing holds its shard. */
+  async #unheld(
+    call: Pick<StatementCall, 'map' | 'cancellation'>,
+    place: (map: ShardMap) => ShardRecord,
+  ): Promise<{ map: ShardMap; shard: ShardRecord }> {
+    let map = call.map()
+    let shard = place(map)
+    while (shard.hold !== undefined) {
+      await this.#holds.wait(shard, map, call)
+      map = call.map()
+      shard = place(map)
+    }
+    return { map, shard }
   }
 
   /** One attempt; null when another is worth it. */
@@ -304,6 +329,7 @@ export class Executor {
       const lane = found instanceof Promise ? await found : found
       if (lane !== null) {
         refuseOldMap(lane, map)
+        refuseSuperseded(call, map)
         this.#parts.metrics.routed(role, 'lane')
         const onFree = (): void => {
           pool.laneAdvanced()
@@ -317,6 +343,7 @@ export class Executor {
     const session = await pool.borrow(cancellation)
     try {
       refuseOldMap(session, map)
+      refuseSuperseded(call, map)
       const readOnly = call.readOnly || (shard.status === 'readonly' && how.traits.writes)
       if (readOnly) {
         const ended = await this.#runReadOnly(session, work, cancellation)
@@ -360,6 +387,7 @@ export class Executor {
       this.#parts.metrics.routed('primary', 'alone')
       try {
         refuseOldMap(session, map)
+        refuseSuperseded(call, map)
         const works = call.statements.map((statement) => workOf(statement, map, facts))
         const readOnly = call.options.readOnly || access.record.status === 'readonly'
         const position = new PositionBehind(session)

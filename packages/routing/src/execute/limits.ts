@@ -53,3 +53,7 @@ export const cancelAgainMs = 250
 export const cancelGraceMs = 2_000
 /** Sets of lanes to one node, one for each kind of session settings; the sessions of others take exclusive connections. */
 export const laneSetsMax = 8
+/** Statements that wait while their shard is held for a cutover. */
+export const heldMax = 10_000
+/** How long one of them waits at most; a cutover that takes longer is released. */
+export const heldMsMax = 10_000

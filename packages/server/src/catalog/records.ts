@@ -87,6 +87,7 @@ const shard = Type.Object({
   vnodes: Type.String({ pattern: base64 }),
   nodes: Type.Array(node),
   sequenceBlock: Type.Integer(counter),
+  hold: Type.Optional(Type.Object({ job: jobId, attempt: Type.Integer(counter) })),
   createdAt: text,
 })
 

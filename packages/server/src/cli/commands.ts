@@ -12,6 +12,11 @@ import { keyspaceList } from './commands/keyspace-list.ts'
 import { nodeCreate } from './commands/node-create.ts'
 import { nodeDelete } from './commands/node-delete.ts'
 import { nodeList } from './commands/node-list.ts'
+import { reshardMerge } from './commands/reshard-merge.ts'
+import { reshardMove } from './commands/reshard-move.ts'
+import { reshardCancel, reshardPause, reshardResume } from './commands/reshard-order.ts'
+import { reshardSplit } from './commands/reshard-split.ts'
+import { reshardWatch } from './commands/reshard-watch.ts'
 import { route } from './commands/route.ts'
 import { shardCreate } from './commands/shard-create.ts'
 import { shardDelete } from './commands/shard-delete.ts'
@@ -55,6 +60,13 @@ export function commandTable(runners: RoleRunners): readonly CommandSpec[] {
     shardGet,
     shardUpdate,
     shardDelete,
+    reshardSplit,
+    reshardMerge,
+    reshardMove,
+    reshardWatch,
+    reshardPause,
+    reshardResume,
+    reshardCancel,
     nodeList,
     nodeCreate,
     nodeDelete,

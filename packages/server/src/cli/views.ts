@@ -1,5 +1,13 @@
 // How shards, keyspaces, tables, nodes and jobs look in a table and one by one.
-import type { FleetNode, Job, Keyspace, Shard, Table, TableSuggestion } from '@fleetshard/core/contract'
+import type {
+  FleetNode,
+  Job,
+  Keyspace,
+  ReshardJob,
+  Shard,
+  Table,
+  TableSuggestion,
+} from '@fleetshard/core/contract'
 import type { Paint, Style, View } from './output/mod.ts'
 
 const RING = 2n ** 64n
@@ -133,4 +141,40 @@ export const jobView: View<Job> = {
     { header: 'COMPLETED', cell: (job) => job.completed_at, wide: true },
     { header: 'ERROR', cell: (job) => job.error_message, paint: (_job, style) => style.red },
   ],
+}
+
+/** A split, merge or move. */
+export const reshardJobView: View<ReshardJob> = {
+  name: (job) => job.id,
+  columns: [
+    { header: 'ID', cell: (job) => job.id, whole: true },
+    { header: 'TYPE', cell: (job) => job.type },
+    { header: 'STATUS', cell: (job) => job.status, paint: (job, style) => paintStatus(job.status, style) },
+    { header: 'PHASE', cell: (job) => job.phase },
+    { header: 'PROGRESS', cell: (job) => `${(job.progress * 100).toFixed(0)}%`, align: 'right' },
+    { header: 'ROWS', cell: (job) => job.keys_migrated, align: 'right' },
+    { header: 'FROM', cell: (job) => job.source_shards.join(',') },
+    { header: 'TO', cell: (job) => job.target_shards.join(',') },
+  ],
+  details: (job) => [
+    ['id', job.id],
+    ['type', job.type],
+    ['keyspace', job.keyspace],
+    ['from', job.source_shards.join(', ')],
+    ['to', job.target_shards.join(', ')],
+    ['status', `${job.status} (${job.phase}, ${(job.progress * 100).toFixed(0)}%)`],
+    ['rows', `${String(job.keys_migrated)} of ${String(job.total_keys)}`],
+    ['verified', verifiedText(job)],
+    ['held', job.hold_ms === null ? 'not yet' : `${String(job.hold_ms)} ms`],
+    ...(job.waits_for === null ? [] : [['waits for', job.waits_for] as [string, string]]),
+    ...(job.error_message === null ? [] : [['error', job.error_message] as [string, string]]),
+    ['created', job.created_at],
+    ['completed', job.completed_at ?? 'not yet'],
+  ],
+}
+
+function verifiedText({ verify }: ReshardJob): string {
+  if (verify === null) return 'not yet'
+  if (verify.differences.length > 0) return `${String(verify.differences.length)} differences`
+  return `${String(verify.rows)} rows alike at ${verify.at}`
 }

@@ -1,5 +1,7 @@
 // The table of engines: adding one is a folder and a line here.
 import { createPostgresEngine } from './postgres/engine.ts'
+import { createPostgresReshardEngine } from './postgres/reshard/engine.ts'
+import type { ReshardEngine } from './reshard-engine.ts'
 import type { EngineName, EngineParts, ShardEngine } from './shard-engine.ts'
 
 const ENGINES = {
@@ -9,4 +11,13 @@ const ENGINES = {
 /** The engine of a keyspace. Cheap, without I/O. */
 export function createEngine(name: EngineName, parts: EngineParts): ShardEngine {
   return ENGINES[name](parts)
+}
+
+const RESHARD_ENGINES = {
+  postgres: createPostgresReshardEngine,
+} as const satisfies Record<EngineName, (parts: EngineParts) => ReshardEngine>
+
+/** What moves rows between the shards of a keyspace. Cheap, without I/O. */
+export function createReshardEngine(name: EngineName, parts: EngineParts): ReshardEngine {
+  return RESHARD_ENGINES[name](parts)
 }

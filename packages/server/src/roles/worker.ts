@@ -1,16 +1,20 @@
-// `fleetshard worker`: carries jobs on, as a process. A new kind of work is a line in WORKERS.
+// `fleetshard worker`: carries jobs on, as a process. A new kind of work is a line in workersOf.
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { CommandContext, ExitCode } from '../cli/mod.ts'
-import type { NodeRecord } from '@fleetshard/core'
-import { createEngine, type NodeTarget } from '../engine/mod.ts'
+import type { Clock, NodeRecord } from '@fleetshard/core'
+import { createEngine, createReshardEngine, type NodeTarget } from '../engine/mod.ts'
 import type { SecretResolver } from '../security/mod.ts'
 import { WorkerRunner, type WorkerDefinition } from '../workers/mod.ts'
+import { createReshardWorker } from '../workers/reshard/mod.ts'
 import { createSchemaWorker } from '../workers/schema/mod.ts'
 import { openCatalog, viewOf, type OpenCatalog } from './catalog.ts'
 import { runRole, type Role, type RoleParts } from './process.ts'
 
-const WORKERS: readonly WorkerDefinition[] = [createSchemaWorker()]
+/** All workers. */
+function workersOf(clock: Clock): readonly WorkerDefinition[] {
+  return [createSchemaWorker(), createReshardWorker({ engine: createReshardEngine('postgres', { clock }) })]
+}
 
 /** Runs a worker until a signal. */
 export function runWorker(context: CommandContext): Promise<ExitCode> {
@@ -33,7 +37,7 @@ export function buildWorker({ config, clock, log, metrics }: RoleParts, open: Op
     view,
     engineOf: (name) => createEngine(name, { clock }),
     targetOf: (node, signal) => targetOf(secrets, node, signal),
-    definitions: WORKERS,
+    definitions: workersOf(clock),
     options: { jobsMax: config.get('worker.jobs-max'), leaseTtlMs: config.get('catalog.lease-ttl-ms') },
   })
   metrics.observedGauge({ name: 'worker_jobs_running', help: 'Jobs that this worker carries on now' }, () => [

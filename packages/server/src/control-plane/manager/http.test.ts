@@ -161,6 +161,7 @@ describe('what a manager tells about itself', () => {
       'GET /api/v1/keyspaces/{keyspace}/tables/{table}',
       'GET /api/v1/nodes',
       'GET /api/v1/nodes/{id}',
+      'GET /api/v1/reshard/jobs/{id}',
       'GET /api/v1/shards',
       'GET /api/v1/shards/{id}',
       'GET /api/v1/topology',
@@ -172,6 +173,12 @@ describe('what a manager tells about itself', () => {
       'POST /api/v1/keyspaces/{keyspace}/adopt',
       'POST /api/v1/keyspaces/{keyspace}/tables',
       'POST /api/v1/nodes',
+      'POST /api/v1/reshard/jobs/{id}/cancel',
+      'POST /api/v1/reshard/jobs/{id}/pause',
+      'POST /api/v1/reshard/jobs/{id}/resume',
+      'POST /api/v1/reshard/merge',
+      'POST /api/v1/reshard/move',
+      'POST /api/v1/reshard/split',
       'POST /api/v1/shards',
     ])
     expect(body.paths['/api/v1/shards']).toMatchObject({

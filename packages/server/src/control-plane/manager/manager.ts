@@ -11,6 +11,7 @@ import { healthRoutes } from './api/health.ts'
 import { jobRoutes } from './api/jobs.ts'
 import { keyspaceRoutes } from './api/keyspaces.ts'
 import { nodeRoutes } from './api/nodes.ts'
+import { reshardRoutes } from './api/reshard.ts'
 import { shardRoutes } from './api/shards.ts'
 import { tableRoutes } from './api/tables.ts'
 import { topologyRoutes } from './api/topology.ts'
@@ -208,6 +209,7 @@ async function createServer(deps: ManagerDeps, api: Api, metrics: ManagerMetrics
       ...shardRoutes(api),
       ...nodeRoutes(api),
       ...jobRoutes(api),
+      ...reshardRoutes(api),
       ...topologyRoutes(api),
     ],
   })

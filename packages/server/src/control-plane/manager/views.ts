@@ -12,11 +12,16 @@ import {
   topologyShardView,
   type FleetNode,
   type Job,
+  type ReshardJob,
   type Shard,
   type TableSuggestion,
   type TopologyRouter,
 } from '@fleetshard/core/contract'
-import type { TableFacts, TableSuggestion as EngineSuggestion } from '../../engine/mod.ts'
+import {
+  parseReshardJobDetail,
+  type TableFacts,
+  type TableSuggestion as EngineSuggestion,
+} from '../../engine/mod.ts'
 import type { ServerView } from '../../agent-api/mod.ts'
 
 /** What of the ring is told of a shard. */
@@ -95,6 +100,52 @@ export function jobView(job: JobRecord): Job {
     progress: job.progress,
     error_code: job.errorCode,
     error_message: job.errorMessage,
+    version: job.version,
+    created_at: job.createdAt,
+    started_at: job.startedAt,
+    completed_at: job.completedAt,
+  }
+}
+
+/** The words of the reference for what a job does; the finer state stands beside them. */
+const reshardStatuses: Readonly<Record<string, ReshardJob['status']>> = {
+  planned: 'pending',
+  preflight: 'pending',
+  copying: 'precopy',
+  catching_up: 'deltasync',
+  verifying: 'deltasync',
+  ready: 'deltasync',
+  cutover: 'cutover',
+  cleaning: 'cutover',
+  paused: 'paused',
+  completed: 'completed',
+  failed: 'failed',
+  cancelled: 'cancelled',
+}
+
+/** One split, merge or move. */
+export function reshardJobView(job: JobRecord): ReshardJob {
+  const detail = parseReshardJobDetail(job.detail)
+  const undone = detail.failure === null ? 'cancelled' : 'failed'
+  return {
+    id: job.id,
+    type: detail.kind,
+    keyspace: job.keyspace,
+    source_shards: detail.sources,
+    target_shards: detail.targets.map(({ shard }) => shard),
+    status: reshardStatuses[job.state] ?? undone,
+    phase: job.state,
+    progress: job.progress,
+    keys_migrated: detail.rowsCopied,
+    total_keys: detail.rowsTotal,
+    bytes_migrated: detail.bytesCopied,
+    total_bytes: detail.bytesTotal,
+    order: detail.order,
+    verify: detail.verification,
+    hold_ms: detail.holdMs,
+    waits_for: detail.waitsFor,
+    error_code: job.errorCode ?? detail.failure?.code ?? null,
+    error_message: job.errorMessage ?? detail.failure?.message ?? null,
     version: job.version,
     created_at: job.createdAt,
     started_at: job.startedAt,

@@ -171,6 +171,11 @@ export function created(body: object, location: string): Answer {
   return { kind: 'json', status: 201, body, headers: { ...etagOf(body), location } }
 }
 
+/** 202 with what was begun, and where to follow it. */
+export function accepted(body: object, location: string): Answer {
+  return { kind: 'json', status: 202, body, headers: { ...etagOf(body), location } }
+}
+
 /** 204. */
 export const gone: Answer = { kind: 'json', status: 204 }
 

@@ -12,6 +12,7 @@ import {
 import { created, gone, ok, route, type Answer, type Route } from '../../../runtime/http/mod.ts'
 import { suggest } from '../keyspaces.ts'
 import type { Work } from '../parts.ts'
+import { refuseTablesDuringReshard } from '../reshard/guard.ts'
 import { refuseDuringSchemaJob } from '../shards/create.ts'
 import { askedTables, declareExisting, submitSchema, type AskedTable } from '../tables/declare.ts'
 import { jobView } from '../views.ts'
@@ -173,6 +174,7 @@ const remove = (api: Api): Route =>
         work.change.before(table)
         await parts.mutex.run(keyspace, work.signal, async () => {
           refuseDuringSchemaJob(work, keyspace)
+          refuseTablesDuringReshard(work, keyspace)
           await parts.catalog.tables.delete(keyspace, table.name, {
             conditions: [work.change.condition],
             signal: work.signal,

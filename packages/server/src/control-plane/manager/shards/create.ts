@@ -52,6 +52,17 @@ function invalid(message: string, hint: string): FleetError {
   return new FleetError('invalid_request', message, { hint })
 }
 
+/** A shard that must not get a part of the ring now, even where it could; the reason is shown with it. */
+export interface Parked {
+  readonly because?: string
+}
+
+function notReady(name: string, why: string): FleetError {
+  return new FleetError('reshard_refused', `the target ${name} cannot take rows: ${why}`, {
+    hint: 'give an empty database, with the tables as they are on the source where they were adopted',
+  })
+}
+
 /** What was done so far, to be undone after a failure. */
 interface Undo {
   claimed: NodeCandidate | null
@@ -65,6 +76,7 @@ export async function createShard(
   work: Work,
   keyspace: KeyspaceSnapshot,
   order: ShardOrder,
+  parked: Parked = {},
 ): Promise<Placed> {
   const reservation = work.parts.reservations.reserve(keyspace.keyspace, order.name)
   const undo: Undo = { claimed: null, servers: [], committing: false }
@@ -75,7 +87,7 @@ export async function createShard(
       return provisioned
     })
     return await work.parts.mutex.run(keyspace.keyspace.name, work.signal, async () => {
-      return commit(work, keyspace, { reservation, order, candidates }, undo)
+      return commit(work, keyspace, { reservation, order, candidates, parked }, undo)
     })
   } catch (error) {
     await undoAll(work, reservation, undo, error)
@@ -124,6 +136,7 @@ async function commit(
     readonly reservation: Reservation
     readonly order: ShardOrder
     readonly candidates: readonly NodeCandidate[]
+    readonly parked: Parked
   },
   undo: Undo,
 ): Promise<Placed> {
@@ -133,7 +146,9 @@ async function commit(
   const target = made.candidates[0]?.target
   if (target === undefined) throw new FleetError('internal', 'a shard without a primary')
   const { snapshot } = await parts.routing.base(keyspace.name, work.signal)
-  const obstacle = await prepareTables(work, snapshot, { shard: id, sequenceBlock, target })
+  const missing = await prepareTables(work, snapshot, { shard: id, sequenceBlock, target })
+  if (missing !== null && made.parked.because !== undefined) throw notReady(made.order.name, missing)
+  const obstacle = missing ?? made.parked.because ?? null
   undo.committing = true
   const record: ShardRecord = {
     id,

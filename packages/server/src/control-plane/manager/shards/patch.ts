@@ -4,6 +4,7 @@ import type { PatchShard } from '@fleetshard/core/contract'
 import type { StoreWrite } from '../../../catalog/mod.ts'
 import type { Work } from '../parts.ts'
 import { checkNodes, inspect, awaitIdentity } from './check.ts'
+import { refuseShardDuringReshard } from '../reshard/guard.ts'
 import { refuseDuringSchemaJob } from './create.ts'
 import { primaryOf } from './fence.ts'
 import { candidateOf, targetOf, type NodeCandidate } from './node-group.ts'
@@ -47,6 +48,7 @@ export async function patchShard(
     checkVersion(shard, ifMatch)
     // What was checked above was checked for the record that was read above.
     if (replicas !== null) checkVersion(shard, found.shard.version)
+    if (body.status !== undefined) refuseShardDuringReshard(work, shard)
     work.change.before(auditView(shard))
     return apply(work, shard, body, replicas)
   })

@@ -9,6 +9,7 @@ import {
 } from '@fleetshard/core'
 import type { PlanRouting, StoredKeyspace } from '../../../catalog/mod.ts'
 import type { Work } from '../parts.ts'
+import { refuseShardDuringReshard } from '../reshard/guard.ts'
 import { refuseDuringSchemaJob } from './create.ts'
 import { changeFenced, primaryOf } from './fence.ts'
 import { targetOf } from './node-group.ts'
@@ -24,6 +25,7 @@ export async function removeShard(work: Work, id: string, ifMatch: number | null
   checkVersion(found.shard, ifMatch)
   const { shard, stored } = await parts.mutex.run(found.shard.keyspace, work.signal, async () => {
     refuseDuringSchemaJob(work, found.shard.keyspace)
+    refuseShardDuringReshard(work, found.shard)
     const { snapshot } = await parts.routing.base(found.shard.keyspace, work.signal)
     const now = snapshot.shards.find((one) => one.id === found.shard.id)
     if (now === undefined) throw new FleetError('not_found', `there is no shard ${id}`)

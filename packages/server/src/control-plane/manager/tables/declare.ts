@@ -22,6 +22,7 @@ import {
 } from '../../../engine/mod.ts'
 import { findTable } from '../fleet.ts'
 import type { Work } from '../parts.ts'
+import { refuseTablesDuringReshard } from '../reshard/guard.ts'
 import { primaryOf, refuseIfBusy } from '../shards/fence.ts'
 import { refuseDuringSchemaJob } from '../shards/create.ts'
 import { targetOf } from '../shards/node-group.ts'
@@ -82,6 +83,7 @@ export async function declareExisting(
   const { parts, signal } = work
   return parts.mutex.run(keyspace, signal, async () => {
     refuseDuringSchemaJob(work, keyspace)
+    refuseTablesDuringReshard(work, keyspace)
     const { snapshot } = await parts.routing.base(keyspace, signal)
     const owners = ownersOf(snapshot)
     refuseDeclared(
@@ -288,6 +290,7 @@ export async function submitSchema(
   const declarations = declarationsOf(script, asked)
   return parts.mutex.run(keyspace, signal, async () => {
     refuseDuringSchemaJob(work, keyspace)
+    refuseTablesDuringReshard(work, keyspace)
     const { snapshot } = await parts.routing.base(keyspace, signal)
     ownersOf(snapshot)
     refuseDeclared(

@@ -1,0 +1,38 @@
+// `reshard pause`, `reshard resume`, `reshard cancel`: what an operator wants of a job, obeyed at its next step.
+import type { ReshardJob } from '@fleetshard/core/contract'
+import type { CommandContext } from '../context.ts'
+import { printOne } from '../print.ts'
+import { outputFlag, reasonFlag, type CommandSpec } from '../spec.ts'
+import { reshardJobView } from '../views.ts'
+
+function order(
+  word: string,
+  summary: string,
+  send: (context: CommandContext, id: string) => Promise<ReshardJob>,
+): CommandSpec {
+  return {
+    path: `reshard ${word}`,
+    summary,
+    user: 'cli',
+    args: [{ name: 'job', doc: 'id of the job' }],
+    flags: [outputFlag, reasonFlag],
+    run: async (context) => printOne(context, await send(context, context.options.arg(0)), reshardJobView),
+  }
+}
+
+/** `fleetshard reshard pause`. */
+export const reshardPause = order(
+  'pause',
+  'let a job rest; the sources go on holding log for it',
+  ({ admin, change }, id) => admin.reshard.pause(id, change),
+)
+/** `fleetshard reshard resume`. */
+export const reshardResume = order('resume', 'let a paused job go on', ({ admin, change }, id) =>
+  admin.reshard.resume(id, change),
+)
+/** `fleetshard reshard cancel`. */
+export const reshardCancel = order(
+  'cancel',
+  'give a job up before its cutover; the targets are emptied',
+  ({ admin, change }, id) => admin.reshard.cancel(id, change),
+)

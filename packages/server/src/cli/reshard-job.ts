@@ -1,0 +1,124 @@
+// What the commands of `reshard` share: targets as they are written on the command line, and following a job.
+import { FleetError } from '@fleetshard/core'
+import type { ReshardJob, ReshardPlan, ReshardTarget } from '@fleetshard/core/contract'
+import type { CommandContext } from './context.ts'
+import { endpointOf } from './endpoint.ts'
+import { EXIT, type ExitCode } from './exit-codes.ts'
+import { usage } from './options.ts'
+import { printOne, printPlan, say, type Plan } from './print.ts'
+import { runSteps } from './progress.ts'
+import { dryRunFlag, outputFlag, reasonFlag, type FlagSpec } from './spec.ts'
+import { reshardJobView } from './views.ts'
+
+/** Between two looks at a job. */
+const pollMs = 250
+
+/** Flags of the commands that begin a job. */
+export const targetFlags: readonly FlagSpec[] = [
+  {
+    flags: '--to <target>',
+    doc: 'a target: NAME, or NAME=postgres://… for a new shard on that server; may be given several times',
+    many: true,
+    required: true,
+  },
+  { flags: '--embedded', doc: 'start fresh servers for targets without an endpoint, by an agent' },
+  { flags: '--replicas <count>', doc: 'replicas of the fresh servers; 0 if left out' },
+  { flags: '--vnodes <count>', doc: 'virtual nodes of each target; 256 if left out' },
+  { flags: '--detach', doc: 'do not wait for the end' },
+  outputFlag,
+  dryRunFlag,
+  reasonFlag,
+]
+
+/** The targets of a call. @throws FleetError `invalid_usage` */
+export function targetsOf({ options, env }: CommandContext): readonly ReshardTarget[] {
+  const isEmbedded = options.isSet('embedded')
+  const replicaCount = options.int('replicas', 0, 5)
+  if (!isEmbedded && replicaCount !== undefined) throw usage('--replicas goes with --embedded')
+  const vnodes = options.int('vnodes', 1, 4096)
+  return options.list('to').map((text) => {
+    const [, name = '', endpoint] = /^([^=]+)(?:=(.+))?$/.exec(text) ?? []
+    if (name === '') throw usage(`${JSON.stringify(text)} is no target`, 'write NAME, or NAME=postgres://…')
+    return {
+      name,
+      ...(vnodes === undefined ? {} : { vnode_count: vnodes }),
+      ...(endpoint === undefined ? {} : { primary_endpoint: endpointOf(endpoint, env) }),
+      ...(endpoint === undefined && isEmbedded ? { nodes: 'embedded' as const } : {}),
+      ...(endpoint === undefined && replicaCount !== undefined ? { replica_count: replicaCount } : {}),
+    }
+  })
+}
+
+/** The one target of a merge or move. @throws FleetError `invalid_usage` */
+export function targetOf(context: CommandContext): ReshardTarget {
+  const [target, ...others] = targetsOf(context)
+  if (target !== undefined && others.length === 0) return target
+  throw usage('give --to once: all rows go to one shard')
+}
+
+/** What would be done, printed. */
+export function printReshardPlan(
+  context: CommandContext,
+  call: Pick<Plan, 'path' | 'body'>,
+  plan: ReshardPlan,
+): ExitCode {
+  const share = (index: number): string => `${((plan.target_shares[index] ?? 0) * 100).toFixed(1)}%`
+  return printPlan(context, {
+    method: 'POST',
+    ...call,
+    effects: [
+      `${String(plan.ranges)} ranges of ${plan.source_shards.join(', ')} would change hands, with all their rows`,
+      ...plan.target_shards.map((name, index) => `shard ${name} would get ${share(index)} of the ring`),
+      'statements for them would be held for some tens of milliseconds at the end',
+      'the sources would own nothing then, and keep their rows until they are deleted',
+    ],
+  })
+}
+
+/** Follows a job that was begun, or says how to. */
+export async function followBegun(context: CommandContext, job: ReshardJob): Promise<ExitCode> {
+  if (!context.options.isSet('detach')) return followReshard(context, job.id)
+  const code = printOne(context, job, reshardJobView)
+  say(context, `fleetshard reshard watch ${job.id} follows it`)
+  return code
+}
+
+/** Shows the job until it has ended; Ctrl-C leaves it alone. */
+export async function followReshard(context: CommandContext, id: string): Promise<ExitCode> {
+  const { admin, clock, stop, terminal } = context
+  let last: ReshardJob | undefined
+  const step = {
+    title: `job ${id}`,
+    async run(sayProgress: (text: string) => void) {
+      let said = ''
+      for (;;) {
+        last = await admin.reshard.get(id, { signal: stop })
+        const text = progressText(last)
+        if (text !== said) sayProgress(text)
+        said = text
+        if (isOver(last)) return
+        await clock.sleep(pollMs, stop)
+      }
+    },
+  }
+  try {
+    await runSteps(terminal, [step])
+  } catch (error) {
+    if (stop.aborted) say(context, `the job goes on; fleetshard reshard watch ${id} follows it`)
+    throw error
+  }
+  if (last === undefined) throw new FleetError('internal', 'a job that was never seen')
+  printOne(context, last, reshardJobView)
+  if (last.status === 'completed') return EXIT.ok
+  say(context, `job ${id} ${last.status}${last.error_message === null ? '' : `: ${last.error_message}`}`)
+  return EXIT.failed
+}
+
+const isOver = ({ status }: ReshardJob): boolean =>
+  status === 'completed' || status === 'failed' || status === 'cancelled'
+
+function progressText(job: ReshardJob): string {
+  const rows = job.total_keys === 0 ? '' : `, ${String(job.keys_migrated)} of ${String(job.total_keys)} rows`
+  const waits = job.waits_for === null ? '' : `, waits: ${job.waits_for}`
+  return `${job.phase} ${(job.progress * 100).toFixed(0)}%${rows}${waits}`
+}

@@ -1,0 +1,48 @@
+// What an operator wants of a job that moves rows: written beside the state, which is the worker's, and obeyed at the
+// worker's next step.
+import { FleetError, type JobRecord } from '@fleetshard/core'
+import { parseReshardJobDetail, reshardJobType, type ReshardJobDetail } from '../../../engine/mod.ts'
+import type { Work } from '../parts.ts'
+
+/** States from which there is no way back: the hold is there, or the ranges have changed hands. */
+const decided = new Set(['cutover', 'cleaning'])
+
+/** @throws FleetError `not_found`, `conflict` when it is too late */
+export async function orderReshard(
+  work: Work,
+  id: string,
+  order: ReshardJobDetail['order'],
+): Promise<JobRecord> {
+  const { parts, change, signal } = work
+  const found = requireReshardJob(parts.fleet.job(id))
+  const { record } = await parts.catalog.jobs.update(
+    found.id,
+    (job) => {
+      if (job.status !== 'pending' && job.status !== 'running') {
+        throw new FleetError('conflict', `the job ${id} has ended: it is ${job.status}`, { retryable: false })
+      }
+      if (order !== 'run' && decided.has(job.state)) {
+        throw new FleetError('conflict', `the job ${id} is in ${job.state}: it is too late for that`, {
+          hint: 'it ends within moments; move the rows back by another job',
+          retryable: false,
+        })
+      }
+      const detail = parseReshardJobDetail(job.detail)
+      if (order === 'run' && detail.order === 'cancel') {
+        throw new FleetError('conflict', `the job ${id} is being cancelled`, { retryable: false })
+      }
+      return { ...job, detail: { ...detail, order } }
+    },
+    { conditions: [change.condition], signal },
+  )
+  await parts.fleet.shown(({ jobs }) => (jobs.get(record.id)?.record.version ?? 0) >= record.version)
+  return record
+}
+
+/** @throws FleetError `not_found` for a job of another kind */
+export function requireReshardJob(job: JobRecord): JobRecord {
+  if (job.type === reshardJobType) return job
+  throw new FleetError('not_found', `the job ${job.id} is no split, merge or move`, {
+    hint: 'see it with fleetshard job get',
+  })
+}

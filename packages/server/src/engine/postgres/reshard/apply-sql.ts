@@ -1,0 +1,70 @@
+// The statements that bring a batch of changes to a target's table: first every touched row goes, then the rows come
+// as they are at the end of the batch. So no order of theirs can clash with a unique constraint that held at the
+// source, and one statement handles thousands of rows.
+import type { MovedTable, TableChanges } from '../../reshard-engine.ts'
+import { quoteIdentifier } from '../errors.ts'
+import { quoteTableName } from '../names.ts'
+import { arrayLiteral, columnAt, columnList } from './sql.ts'
+
+/** A statement with its values as texts. */
+interface Statement {
+  readonly text: string
+  readonly params: readonly string[]
+}
+
+/** Statements of one table, to be run in order. */
+export function applySql({ table, remove, insert }: TableChanges): readonly Statement[] {
+  return [
+    ...(remove.length === 0 ? [] : [removeSql(table, remove)]),
+    ...(insert.length === 0 ? [] : [insertSql(table, insert)]),
+  ]
+}
+
+function removeSql(table: MovedTable, keys: readonly (readonly string[])[]): Statement {
+  const columns = table.primaryKey.map((position) => columnAt(table, position))
+  const params = columns.map((_, index) => arrayLiteral(keys.map((key) => key[index] ?? null)))
+  const [only, ...others] = columns
+  if (only !== undefined && others.length === 0) {
+    const text = `delete from ${quoteTableName(table.name)} where ${quoteIdentifier(only.name)} = any ($1::${only.type}[])`
+    return { text, params }
+  }
+  const conditions = columns.map(
+    ({ name, type }, index) => `t.${quoteIdentifier(name)} = k.c${String(index)}::${type}`,
+  )
+  const text = `delete from ${quoteTableName(table.name)} t using ${unnested(columns.length)} as k(${names(columns.length)})
+    where ${conditions.join(' and ')}`
+  return { text, params }
+}
+
+function insertSql(table: MovedTable, rows: readonly (readonly (string | null)[])[]): Statement {
+  const { columns } = table
+  const params = columns.map((_, index) => arrayLiteral(rows.map((row) => row[index] ?? null)))
+  const values = columns.map(({ type }, index) => `r.c${String(index)}::${type}`)
+  const text = `insert into ${quoteTableName(table.name)} (${columnList(table)}) overriding system value
+    select ${values.join(', ')} from ${unnested(columns.length)} as r(${names(columns.length)})`
+  return { text, params }
+}
+
+const unnested = (count: number): string =>
+  `unnest(${Array.from({ length: count }, (_, index) => `$${String(index + 1)}::text[]`).join(', ')})`
+
+const names = (count: number): string =>
+  Array.from({ length: count }, (_, index) => `c${String(index)}`).join(', ')
+
+/** Reads rows by their primary keys: the position of the key, from 1 on, then the columns. */
+export function readSql(
+  table: MovedTable,
+  keys: readonly (readonly string[])[],
+  columns: readonly number[],
+): Statement {
+  const primary = table.primaryKey.map((position) => columnAt(table, position))
+  const params = primary.map((_, index) => arrayLiteral(keys.map((key) => key[index] ?? null)))
+  const list = columns.map((position) => `t.${quoteIdentifier(columnAt(table, position).name)}::text`)
+  const conditions = primary.map(
+    ({ name, type }, index) => `t.${quoteIdentifier(name)} = k.c${String(index)}::${type}`,
+  )
+  const text = `select k.position::text, ${list.join(', ')}
+    from ${unnested(primary.length)} with ordinality as k(${names(primary.length)}, position)
+    join ${quoteTableName(table.name)} t on ${conditions.join(' and ')}`
+  return { text, params }
+}

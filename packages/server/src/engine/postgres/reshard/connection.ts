@@ -1,0 +1,91 @@
+// Long-lived connections of a reshard job: pipelined, without a deadline of their own, closed by the job's signal.
+import { FleetError, type Clock } from '@fleetshard/core'
+import { connectServer, exec, query, type ServerConnection } from '@fleetshard/routing/wire'
+import type { NodeTarget } from '../../shard-engine.ts'
+import { controlApplicationName } from '../session.ts'
+
+const connectTimeoutMs = 10_000
+/** A row may be as large as Postgres lets it be. */
+const messageBytesMax = 0x3fffffff
+
+/** A connection for statements of the job. */
+export class JobConnection implements AsyncDisposable {
+  readonly wire: ServerConnection
+  readonly #unfollow: () => void
+
+  private constructor(wire: ServerConnection, signal: AbortSignal) {
+    this.wire = wire
+    const onAbort = (): void => {
+      wire.destroy(new FleetError('canceled', 'the job was let go', { cause: signal.reason }))
+    }
+    signal.addEventListener('abort', onAbort, { once: true })
+    this.#unfollow = () => {
+      signal.removeEventListener('abort', onAbort)
+    }
+  }
+
+  /** @throws FleetError `shard_unavailable`, the signal's reason */
+  static async open(target: NodeTarget, clock: Clock, signal: AbortSignal): Promise<JobConnection> {
+    const { host, port, database, user, password, tls } = target
+    const wire = await connectServer(
+      {
+        host,
+        port,
+        database,
+        user,
+        password,
+        tls,
+        applicationName: controlApplicationName,
+        startupSettings: {
+          search_path: 'pg_catalog',
+          DateStyle: 'ISO, MDY',
+          IntervalStyle: 'postgres',
+          extra_float_digits: '3',
+          bytea_output: 'hex',
+          TimeZone: 'UTC',
+          statement_timeout: '0',
+          default_transaction_isolation: 'read committed',
+          // What a target has acknowledged need not come again: it must be durable there, whatever its default.
+          synchronous_commit: 'on',
+        },
+        connectTimeoutMs,
+        messageBytesMax,
+      },
+      clock,
+      signal,
+    )
+    return new JobConnection(wire, signal)
+  }
+
+  /** One statement; values as text. @throws FleetError `sql_error`, `shard_unavailable` */
+  async rows(
+    text: string,
+    params: readonly (string | null)[] = [],
+    rowsMax?: number,
+  ): Promise<readonly (readonly (string | null)[])[]> {
+    const limits = rowsMax === undefined ? {} : { rowsMax, bytesMax: Infinity }
+    return (await query(this.wire, text, params, limits)).rows
+  }
+
+  /** One value, or null. */
+  async value(text: string, params: readonly (string | null)[] = []): Promise<string | null> {
+    return (await this.rows(text, params))[0]?.[0] ?? null
+  }
+
+  /** Commands by the simple protocol. */
+  run(text: string): Promise<void> {
+    return exec(this.wire, text)
+  }
+
+  /** @throws FleetError when the transaction had failed, which COMMIT alone would answer without an error */
+  async commit(): Promise<void> {
+    const { tag } = await query(this.wire, 'commit')
+    if (tag !== 'COMMIT') throw new FleetError('shard_unavailable', 'a transaction was rolled back')
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#unfollow()
+    this.wire.destroy(new FleetError('canceled', 'the connection is not needed any more'))
+    await this.wire.closed
+  }
+}

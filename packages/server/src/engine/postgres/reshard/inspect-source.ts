@@ -1,0 +1,249 @@
+// Preflight: what is to be moved from a source, and everything that stands against it, with its remedy.
+import { createHash } from 'node:crypto'
+import type { TableRecord } from '@fleetshard/core'
+import type { MovedTable, Obstacle } from '../../reshard-engine.ts'
+import type { TableFacts } from '../../schema-facts.ts'
+import { shapeDifference } from '../../table-shape.ts'
+import { describeTables } from '../describe.ts'
+import { findRows } from '../fence.ts'
+import { rememberedRemedy } from './source-fence.ts'
+import type { Session } from '../session.ts'
+import { quoteTableName } from '../names.ts'
+
+const versionMin = 140_000
+
+interface SourceRow {
+  readonly version: number
+  readonly wal_level: string
+  readonly may_replicate: boolean
+  readonly slots_free: number
+  readonly senders_free: number
+  readonly prepared: number
+  readonly large_objects: boolean
+  readonly in_recovery: boolean
+}
+
+const sourceSql = `
+  select current_setting('server_version_num')::int as version, current_setting('wal_level') as wal_level,
+         (select rolreplication or rolsuper from pg_roles where rolname = current_user) as may_replicate,
+         current_setting('max_replication_slots')::int
+           - (select count(*)::int from pg_replication_slots) as slots_free,
+         current_setting('max_wal_senders')::int
+           - (select count(*)::int from pg_stat_replication) as senders_free,
+         (select count(*)::int from pg_prepared_xacts where database = current_database()) as prepared,
+         exists (select from pg_largeobject_metadata) as large_objects,
+         pg_is_in_recovery() as in_recovery`
+
+/** See the port. */
+export async function inspectSource(
+  session: Session,
+  records: readonly TableRecord[],
+): Promise<{ readonly tables: readonly MovedTable[]; readonly obstacles: readonly Obstacle[] }> {
+  const obstacles = serverObstacles((await session.query<SourceRow>(sourceSql))[0])
+  const facts = await describeTables(session)
+  const identities = await identitiesOf(session)
+  const tables: MovedTable[] = []
+  for (const record of records) {
+    const found = facts.find(({ name }) => name === record.name)
+    const obstacle = found === undefined ? missing(record) : tableObstacle(record, found, identities)
+    if (obstacle !== null) obstacles.push(obstacle)
+    else if (found !== undefined) tables.push(movedTable(record, found))
+  }
+  const declared = new Set(records.map(({ name }) => name))
+  const others = facts
+    .filter(({ name, kind }) => !declared.has(name) && kind !== 'foreign')
+    .map(({ name }) => name)
+  if (await remembersKeys(session)) {
+    obstacles.push({
+      message: 'the shard remembers writes by their idempotency keys',
+      remedy: rememberedRemedy,
+    })
+  }
+  const filled = await findRows(session, others)
+  if (filled !== null) {
+    obstacles.push({
+      message: `the table ${filled} holds rows and is not declared`,
+      remedy: 'declare it (fleetshard table declare), or drop it',
+    })
+  }
+  return { tables, obstacles }
+}
+
+/** True with records of idempotency keys that have not expired. The table is missing in shards of older versions. */
+async function remembersKeys(session: Session): Promise<boolean> {
+  const [table] = await session.query<{ there: boolean }>(
+    `select to_regclass('fleetshard.idempotency') is not null as there`,
+  )
+  if (table?.there !== true) return false
+  const [row] = await session.query<{ keys: boolean }>(
+    'select exists (select from fleetshard.idempotency where expires_at > now()) as keys',
+  )
+  return row?.keys === true
+}
+
+function serverObstacles(row: SourceRow | undefined): Obstacle[] {
+  if (row === undefined) return []
+  const checks: readonly (readonly [boolean, string, string])[] = [
+    [row.version < versionMin, 'the server is older than PostgreSQL 14', 'upgrade it'],
+    [row.in_recovery, 'the server is a replica', 'promote it, or correct the role of the node'],
+    [
+      row.wal_level !== 'logical',
+      `wal_level is ${row.wal_level}`,
+      'set wal_level = logical and restart the server',
+    ],
+    [!row.may_replicate, 'the login may not replicate', 'ALTER ROLE … REPLICATION'],
+    [row.slots_free < 1, 'no replication slot is free', 'raise max_replication_slots, or drop a slot'],
+    [row.senders_free < 1, 'no WAL sender is free', 'raise max_wal_senders'],
+    [row.prepared > 0, 'a prepared transaction is open', 'end it: see pg_prepared_xacts'],
+    [row.large_objects, 'the database has large objects', 'move them into a bytea column, or unlink them'],
+  ]
+  return checks.filter(([holds]) => holds).map(([, message, remedy]) => ({ message, remedy }))
+}
+
+interface IdentityRow {
+  readonly name: string
+  readonly identity: string
+  readonly inherited: boolean
+  readonly row_security: boolean
+}
+
+async function identitiesOf(session: Session): Promise<ReadonlyMap<string, IdentityRow>> {
+  const rows = await session.query<IdentityRow>(
+    `select format('%I.%I', n.nspname, c.relname) as name, c.relreplident::text as identity,
+            c.relhassubclass as inherited, c.relforcerowsecurity as row_security
+       from pg_class c join pg_namespace n on n.oid = c.relnamespace
+      where c.relkind in ('r', 'p') and n.nspname not in ('pg_catalog', 'information_schema')`,
+  )
+  return new Map(rows.map((row) => [row.name, row]))
+}
+
+function missing({ name }: TableRecord): Obstacle {
+  return {
+    message: `the table ${name} is declared and not there`,
+    remedy: 'create it, or drop its declaration',
+  }
+}
+
+function tableObstacle(
+  record: TableRecord,
+  facts: TableFacts,
+  identities: ReadonlyMap<string, IdentityRow>,
+): Obstacle | null {
+  const { name } = record
+  const identity = identities.get(name)
+  const primary = facts.uniques.find(({ kind }) => kind === 'primary')
+  const checks: readonly (readonly [boolean, string, string])[] = [
+    [record.kind === 'global', `${name} is a global table`, 'declare it as a reference table'],
+    [
+      facts.kind !== 'table' || facts.parent !== null || identity?.inherited === true,
+      `${name} is partitioned or inherited`,
+      'move its rows into a plain table',
+    ],
+    [facts.unlogged, `${name} is unlogged`, `ALTER TABLE ${name} SET LOGGED`],
+    [facts.hasRules, `${name} has rules`, 'replace them by triggers'],
+    [primary === undefined, `${name} has no primary key`, `ALTER TABLE ${name} ADD PRIMARY KEY (…)`],
+    [
+      identity?.identity !== 'd' && identity?.identity !== 'f',
+      `the replica identity of ${name} is neither its primary key nor all columns`,
+      `ALTER TABLE ${name} REPLICA IDENTITY DEFAULT`,
+    ],
+    [
+      // Since PostgreSQL 18 every update of such a table fails while it is published.
+      identity?.identity === 'f' && facts.columns.some(({ generated }) => generated),
+      `the replica identity of ${name} is all columns, and some are generated`,
+      `ALTER TABLE ${name} REPLICA IDENTITY DEFAULT`,
+    ],
+    [
+      identity?.row_security === true,
+      `row level security of ${name} is forced on its owner`,
+      `ALTER TABLE ${name} NO FORCE ROW LEVEL SECURITY`,
+    ],
+  ]
+  const found = checks.find(([holds]) => holds)
+  return found === undefined ? null : { message: found[1], remedy: found[2] }
+}
+
+function movedTable(record: TableRecord, facts: TableFacts): MovedTable {
+  const columns = facts.columns.filter(({ generated }) => !generated)
+  const at = (name: string | null): number => columns.findIndex((column) => column.name === name)
+  const primary = facts.uniques.find(({ kind }) => kind === 'primary')
+  const primaryKey = (primary?.columns ?? []).map(at)
+  const first = columns[primaryKey[0] ?? -1]
+  const { keyColumn, keyType } = record
+  return {
+    name: record.name,
+    kind: record.kind === 'sharded' ? 'sharded' : 'reference',
+    columns: columns.map(({ name, type }) => ({ name, type })),
+    primaryKey,
+    shardKey: keyColumn === null || keyType === null ? null : { column: at(keyColumn), type: keyType },
+    unitsBy: unitsBy(first?.baseType),
+    signature: signatureOf(facts),
+    rowsEstimate: Math.max(0, Math.round(facts.rowsEstimate ?? 0)),
+    bytes: facts.bytes,
+  }
+}
+
+function unitsBy(type: string | undefined): MovedTable['unitsBy'] {
+  if (type === 'int2' || type === 'int4' || type === 'int8') return 'integer'
+  return type === 'uuid' ? 'uuid' : 'whole'
+}
+
+/** Of what the job relies on; sequences count on, and sizes grow. */
+function signatureOf({ kind, unlogged, columns, uniques, foreignKeys }: TableFacts): string {
+  const shape = {
+    kind,
+    unlogged,
+    columns: columns.map((column) => ({ ...column, sequence: column.sequence?.name ?? null })),
+    uniques,
+    foreignKeys,
+  }
+  return createHash('sha256').update(JSON.stringify(shape)).digest('hex').slice(0, 32)
+}
+
+/** The first of the tables that is not what it was; null when all are. */
+export async function changedTable(session: Session, tables: readonly MovedTable[]): Promise<string | null> {
+  const facts = await describeTables(
+    session,
+    tables.map(({ name }) => name),
+  )
+  const same = (table: MovedTable): boolean => {
+    const found = facts.find(({ name }) => name === table.name)
+    return found !== undefined && signatureOf(found) === table.signature
+  }
+  return tables.find((table) => !same(table))?.name ?? null
+}
+
+/** See the port. */
+export async function inspectTarget(
+  session: Session,
+  source: readonly TableFacts[],
+  tables: readonly MovedTable[],
+): Promise<readonly Obstacle[]> {
+  const facts = await describeTables(session)
+  const obstacles: Obstacle[] = []
+  for (const { name } of tables) {
+    const [here, there] = [facts, source].map((list) => list.find((table) => table.name === name))
+    if (here === undefined || there === undefined) {
+      obstacles.push({ message: `it has no table ${name}`, remedy: 'create it there as it is on the source' })
+      continue
+    }
+    const difference = shapeDifference(there, here, ['the source', 'the target'])
+    if (difference !== null) {
+      obstacles.push({
+        message: `its table ${name} is not like the source's: ${difference}`,
+        remedy: 'make them alike',
+      })
+    }
+  }
+  const filled = await findRows(
+    session,
+    tables.map(({ name }) => name),
+  )
+  if (filled !== null) {
+    obstacles.push({
+      message: `its table ${filled} holds rows`,
+      remedy: `empty it: TRUNCATE ${quoteTableName(filled)}`,
+    })
+  }
+  return obstacles
+}

@@ -1,0 +1,2 @@
+// Face of the reshard worker.
+export { createReshardWorker } from './worker.ts'

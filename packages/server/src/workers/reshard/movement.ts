@@ -1,0 +1,219 @@
+// One run of a worker over one job, from the moment that rows may move: connections, progress read back, one mover
+// for each source, all followed in the background and given up together.
+import { FleetError, parseLsn, toFleetError, type KeyspaceSnapshot, type TableRecord } from '@fleetshard/core'
+import type { MovedTable, ReplicationStream, SourceReader, TargetWriter } from '../../engine/mod.ts'
+import type { ReshardJob } from './job-store.ts'
+import { createPlace, planMoves, type Place as PlaceKey } from './move-plan.ts'
+import { SourceMover, type StaleUnit } from './source-mover.ts'
+import {
+  namesOf,
+  placesOf,
+  readKeyspace,
+  sourcesOf,
+  targetsOf,
+  type Place,
+  type ReshardStep,
+} from './step.ts'
+import { joinUnits } from './units.ts'
+
+/** Rows on their way. */
+export interface Movement extends AsyncDisposable {
+  readonly snapshot: KeyspaceSnapshot
+  readonly tables: readonly MovedTable[]
+  readonly sources: readonly Place[]
+  readonly targets: readonly Place[]
+  readonly movers: readonly SourceMover[]
+  readonly place: PlaceKey
+  /** Aborts when a mover fails, when the claim is lost, and at the end. */
+  readonly signal: AbortSignal
+}
+
+/** @throws FleetError `reshard_refused` when map, terms, tables or slots are not what they were */
+export async function openMovement(step: ReshardStep, job: ReshardJob): Promise<Movement> {
+  const { snapshot } = await readKeyspace(step, job)
+  const stop = new AbortController()
+  const signal = AbortSignal.any([step.run.signal, stop.signal])
+  const sources = await placesOf(step, snapshot, sourcesOf(job))
+  const targets = await placesOf(step, snapshot, targetsOf(job))
+  const tables = await currentTables(step, job, { snapshot, sources })
+  const place = createPlace(snapshot, checkedMoves(job, snapshot), targetsOf(job))
+  await requireSlots(step, job, sources)
+  const stack = new AsyncDisposableStack()
+  const movers: SourceMover[] = []
+  const following: Promise<unknown>[] = []
+  try {
+    for (const source of sources) {
+      const mover = await openMover({ step, job, source, targets, tables, place, signal }, stack)
+      movers.push(mover)
+      following.push(
+        mover.follow(signal).catch((error: unknown) => {
+          // As it is: a unit to be copied anew is no fault.
+          stop.abort(error)
+        }),
+      )
+    }
+  } catch (error) {
+    stop.abort(toFleetError(error))
+    await Promise.allSettled(following)
+    await stack.disposeAsync()
+    throw error
+  }
+  return {
+    snapshot,
+    tables,
+    sources,
+    targets,
+    movers,
+    place,
+    signal,
+    async [Symbol.asyncDispose]() {
+      stop.abort(new FleetError('canceled', 'the step is over'))
+      await Promise.allSettled(following)
+      await stack.disposeAsync()
+    },
+  }
+}
+
+/** The ranges, which must be those that preflight saw. */
+export function checkedMoves(job: ReshardJob, snapshot: KeyspaceSnapshot) {
+  const { change, digest } = planMoves(snapshot, job.detail)
+  if (digest !== job.detail.ranges) throw changed('the ranges of a source')
+  for (const [id, term] of Object.entries(job.detail.terms)) {
+    const shard = snapshot.shards.find((one) => one.id === id)
+    if (shard === undefined) throw changed(`shard ${id}, which is gone,`)
+    // Slots do not survive a promotion, and an asynchronous one may have lost what was applied.
+    if (shard.term !== term) throw changed(`the primary of shard ${id}`)
+  }
+  const names = job.detail.tables?.map(({ name }) => name) ?? []
+  const declared = movedRecords(snapshot).map(({ name }) => name)
+  if (names.length !== declared.length || names.some((name) => !declared.includes(name))) {
+    throw changed('the list of declared tables')
+  }
+  return change.moves
+}
+
+/** Declared tables, all of which a job has to know how to move. */
+export function movedRecords(snapshot: KeyspaceSnapshot): readonly TableRecord[] {
+  return snapshot.tables
+}
+
+function changed(what: string): FleetError {
+  return new FleetError('reshard_refused', `${what} changed while rows were being moved`, {
+    hint: 'start the move again',
+  })
+}
+
+async function currentTables(
+  step: ReshardStep,
+  job: ReshardJob,
+  { snapshot, sources }: Pick<Movement, 'snapshot' | 'sources'>,
+): Promise<readonly MovedTable[]> {
+  const [first] = sources
+  if (first === undefined) throw changed('a source, which is gone,')
+  const { tables } = await step.engine.inspectSource(first.target, movedRecords(snapshot), step.run.signal)
+  const known = new Map(job.detail.tables?.map(({ name, signature }) => [name, signature]))
+  for (const [name, signature] of known) {
+    if (tables.find((table) => table.name === name)?.signature !== signature)
+      throw changed(`the table ${name}`)
+  }
+  return tables
+}
+
+async function requireSlots(step: ReshardStep, job: ReshardJob, sources: readonly Place[]): Promise<void> {
+  for (const { shard, target } of sources) {
+    const { slot } = namesOf(job, shard.id)
+    const state = await step.engine.slotState(target, slot, step.run.signal)
+    if (state === 'usable') continue
+    throw new FleetError(
+      'reshard_refused',
+      `the replication slot of shard ${shard.id} is ${state === null ? 'gone' : 'invalidated'}`,
+      {
+        hint: 'raise max_slot_wal_keep_size of the source, or leave its slots alone, and start the move again',
+      },
+    )
+  }
+}
+
+interface OpenMover {
+  readonly step: ReshardStep
+  readonly job: ReshardJob
+  readonly source: Place
+  readonly targets: readonly Place[]
+  readonly tables: readonly MovedTable[]
+  readonly place: PlaceKey
+  readonly signal: AbortSignal
+}
+
+async function openMover(open: OpenMover, stack: AsyncDisposableStack): Promise<SourceMover> {
+  const { step, job, source, targets, tables, place, signal } = open
+  const { engine } = step
+  const { id } = job.stored.record
+  const own = tablesFrom(job, source, tables)
+  const writers: TargetWriter[] = []
+  for (const { target } of targets) {
+    writers.push(stack.use(await engine.openTarget(target, id, job.detail.run, signal)))
+  }
+  const progress = await Promise.all(writers.map((writer) => writer.progress()))
+  const { units, broken } = joinUnits(
+    own,
+    progress.map((one) => one.units.filter((unit) => unit.source === source.shard.id)),
+  )
+  for (const unit of broken) {
+    const table = own.find(({ name }) => name === unit.table)
+    if (table === undefined) continue
+    await step.effect(`remove unit ${unit.table} ${String(unit.number)}`, async () => {
+      for (const writer of writers) await writer.removeUnit(unit, table)
+    })
+  }
+  const reader: SourceReader = stack.use(await engine.openSource(source.target, signal))
+  const stream: ReplicationStream = stack.use(
+    await engine.openChanges(source.target, namesOf(job, source.shard.id), signal),
+  )
+  // After the stream of an earlier run was ended: all that it has passed had begun by now.
+  const { xmax } = await reader.snapshot()
+  return new SourceMover({
+    source: source.shard.id,
+    tables: own,
+    units,
+    reader,
+    stream,
+    targets: writers,
+    applied: progress.map(({ applied }) => applied.get(source.shard.id) ?? parseLsn('0/0')),
+    place,
+    markPrefix: `${id}:${String(job.detail.run)}:${source.shard.id}`,
+    xidMin: xmax,
+  })
+}
+
+/** Removes a unit and all that come after it from every target. */
+export async function forgetUnits(
+  step: ReshardStep,
+  job: ReshardJob,
+  { source, table, number }: StaleUnit,
+): Promise<void> {
+  const { snapshot } = await readKeyspace(step, job)
+  for (const { target } of await placesOf(step, snapshot, targetsOf(job))) {
+    await using writer = await step.engine.openTarget(
+      target,
+      job.stored.record.id,
+      job.detail.run,
+      step.run.signal,
+    )
+    const { units } = await writer.progress()
+    const stale = units.filter(
+      (unit) => unit.source === source && unit.table === table.name && unit.number >= number,
+    )
+    // The last first: what a crash leaves has no gap.
+    for (const unit of stale.toReversed()) await writer.removeUnit(unit, table)
+  }
+}
+
+/** Reference tables hold the same rows on every source: they come from the first. */
+export function tablesFrom(
+  job: ReshardJob,
+  source: Place,
+  tables: readonly MovedTable[],
+): readonly MovedTable[] {
+  const isFirst = job.detail.sources[0] === source.shard.id
+  return tables.filter(({ kind }) => kind === 'sharded' || isFirst)
+}

@@ -1,0 +1,143 @@
+// The step of `preflight`: everything that stands against the move is found before anything is made, and told at once.
+import { FleetError, type KeyspaceSnapshot } from '@fleetshard/core'
+import { parseReshardJobDetail, reshardJobType, type MovedTable, type Obstacle } from '../../engine/mod.ts'
+import type { JobProgress } from '../worker.ts'
+import { move, type ReshardJob } from './job-store.ts'
+import { movedRecords, tablesFrom } from './movement.ts'
+import { planMoves } from './move-plan.ts'
+import { placesOf, readKeyspace, sourcesOf, targetsOf, type Place, type ReshardStep } from './step.ts'
+
+/** The step. @throws FleetError `reshard_refused` with all obstacles */
+export async function preflight(step: ReshardStep, job: ReshardJob): Promise<ReshardJob | JobProgress> {
+  const { snapshot } = await readKeyspace(step, job)
+  await refuseOverlap(step, job)
+  const sources = await placesOf(step, snapshot, sourcesOf(job))
+  const targets = await placesOf(step, snapshot, targetsOf(job))
+  refuseShards(job, snapshot)
+  const { digest } = planMoves(snapshot, job.detail)
+  const { tables, obstacles } = await inspectAll(step, job, { snapshot, sources, targets })
+  if (obstacles.length > 0) throw refused(obstacles)
+  const rowsTotal = tables.reduce((sum, { rowsEstimate }) => sum + rowsEstimate, 0)
+  const bytesTotal = tables.reduce((sum, { bytes }) => sum + bytes, 0)
+  const terms = Object.fromEntries([...sources, ...targets].map(({ shard }) => [shard.id, shard.term]))
+  const detail = {
+    ranges: digest,
+    tables: tables.map(({ name, signature }) => ({ name, signature })),
+    terms,
+    rowsTotal,
+    bytesTotal,
+  }
+  return step.effect('persist checked', () => move(step.parts, step.run, job, { event: 'checked', detail }))
+}
+
+/** @throws FleetError `reshard_refused` */
+async function refuseOverlap(step: ReshardStep, job: ReshardJob): Promise<void> {
+  const mine = new Set<string>([...sourcesOf(job), ...targetsOf(job)])
+  const open = await step.parts.catalog.jobs.list(
+    { type: reshardJobType, status: ['pending', 'running'] },
+    step.run.signal,
+  )
+  const other = open.find(({ record }) => {
+    if (record.id === job.stored.record.id || record.keyspace !== job.stored.record.keyspace) return false
+    const { sources, targets } = parseReshardJobDetail(record.detail)
+    const isOlder = record.createdAt < job.stored.record.createdAt
+    return isOlder && [...sources, ...targets.map(({ shard }) => shard)].some((id) => mine.has(id))
+  })
+  if (other === undefined) return
+  throw new FleetError('reshard_refused', `the job ${other.record.id} works on one of these shards`, {
+    hint: 'wait until it has ended, or cancel it',
+  })
+}
+
+/** @throws FleetError `reshard_refused` */
+function refuseShards(job: ReshardJob, { shards, keyspace }: KeyspaceSnapshot): void {
+  const obstacles: Obstacle[] = []
+  for (const id of [...sourcesOf(job), ...targetsOf(job)]) {
+    if (!shards.some((shard) => shard.id === id)) {
+      obstacles.push({
+        message: `there is no shard ${id} in ${keyspace.name}`,
+        remedy: 'see fleetshard shard list',
+      })
+    }
+  }
+  for (const shard of shards) {
+    if (sourcesOf(job).includes(shard.id) && shard.status !== 'active') {
+      obstacles.push({ message: `shard ${shard.id} is ${shard.status}`, remedy: 'set it to active first' })
+    }
+    if (targetsOf(job).includes(shard.id) && shard.vnodes !== '') {
+      obstacles.push({
+        message: `the target ${shard.id} owns ranges`,
+        remedy: 'move to a shard that owns none: a new one, or one whose ranges were moved away',
+      })
+    }
+  }
+  if (obstacles.length > 0) throw refused(obstacles)
+}
+
+interface Looked {
+  readonly snapshot: KeyspaceSnapshot
+  readonly sources: readonly Place[]
+  readonly targets: readonly Place[]
+}
+
+async function inspectAll(
+  step: ReshardStep,
+  job: ReshardJob,
+  { snapshot, sources, targets }: Looked,
+): Promise<{ readonly tables: readonly MovedTable[]; readonly obstacles: readonly Obstacle[] }> {
+  const { engine, run } = step
+  const records = movedRecords(snapshot)
+  const obstacles: Obstacle[] = []
+  const found: MovedTable[][] = []
+  for (const source of sources) {
+    const inspected = await engine.inspectSource(source.target, records, run.signal)
+    found.push([...inspected.tables])
+    obstacles.push(...inspected.obstacles.map(on(source)))
+  }
+  const [first = [], ...others] = found
+  for (const tables of others) {
+    const unlike = first.find(
+      ({ name, signature }) => tables.find((table) => table.name === name)?.signature !== signature,
+    )
+    if (unlike !== undefined) {
+      obstacles.push({
+        message: `the table ${unlike.name} differs between the sources`,
+        remedy: 'make them alike',
+      })
+    }
+  }
+  const [source] = sources
+  for (const target of targets) {
+    if (source === undefined) break
+    const own = await engine.inspectTarget(target.target, source.target, first, run.signal)
+    obstacles.push(...own.map(on(target)))
+  }
+  const tables = first.map((table) => {
+    const parts = sources.flatMap((one, index) =>
+      tablesFrom(job, one, [table]).length === 0
+        ? []
+        : (found[index]?.find(({ name }) => name === table.name) ?? []),
+    )
+    return {
+      ...table,
+      rowsEstimate: parts.reduce((sum, { rowsEstimate }) => sum + rowsEstimate, 0),
+      bytes: parts.reduce((sum, { bytes }) => sum + bytes, 0),
+    }
+  })
+  return { tables, obstacles }
+}
+
+const on =
+  ({ shard }: Place) =>
+  ({ message, remedy }: Obstacle): Obstacle => ({ message: `shard ${shard.id}: ${message}`, remedy })
+
+function refused(obstacles: readonly Obstacle[]): FleetError {
+  const [first] = obstacles
+  const message = obstacles.map((obstacle) => obstacle.message).join('; ')
+  return new FleetError('reshard_refused', message, {
+    hint:
+      obstacles.length === 1 && first !== undefined
+        ? first.remedy
+        : obstacles.map(({ remedy }) => remedy).join('; '),
+  })
+}

@@ -1,0 +1,113 @@
+// From a change in the stream to what it means for the targets: which rows are to be put where, which are to go. Pure.
+import { FleetError, parseKey } from '@fleetshard/core'
+import type { MovedTable, PgOutputMessage, Tuple } from '../../engine/mod.ts'
+import type { Place } from './move-plan.ts'
+
+type RowChange = Extract<PgOutputMessage, { kind: 'insert' | 'update' | 'delete' }>
+
+/** Put a row, or let it go, on one target. */
+export type RoutedChange =
+  | { readonly kind: 'remove'; readonly target: number; readonly key: readonly string[] }
+  | {
+      readonly kind: 'put'
+      readonly target: number
+      readonly key: readonly string[]
+      /** Values that the update left as they were may lack. */
+      readonly row: Tuple
+      /** The key under which the row was before; the same unless the update changed it. */
+      readonly oldKey: readonly string[]
+      /** The whole old row where the stream has it. */
+      readonly old: Tuple | null
+      readonly isNew: boolean
+    }
+
+/** What placing needs to know. */
+export interface RouteParts {
+  readonly table: MovedTable
+  readonly place: Place
+  readonly targetCount: number
+}
+
+/** @throws FleetError `reshard_refused` for a row that cannot be placed */
+export function routeChange(parts: RouteParts, change: RowChange): readonly RoutedChange[] {
+  if (change.kind === 'delete') return removals(parts, change.old.values, oldPlace(parts, change), null)
+  const { table } = parts
+  const key = keyOf(table, change.row)
+  const homes = placesOf(parts, change.row)
+  const old = change.kind === 'update' ? change.old : null
+  const oldKey = old === null ? key : keyOf(table, old.values)
+  const puts = homes.map((target): RoutedChange => ({
+    kind: 'put',
+    target,
+    key,
+    row: change.row,
+    oldKey,
+    old: old?.kind === 'full' ? old.values : null,
+    isNew: change.kind === 'insert',
+  }))
+  if (change.kind === 'insert') return puts
+  const isSameKey = key.every((value, index) => value === oldKey[index])
+  const gone = removals(parts, old?.values ?? change.row, oldPlace(parts, change), isSameKey ? homes : null)
+  // What comes may need values of what goes.
+  return [...puts, ...gone]
+}
+
+/** Where the row was; null when the stream does not tell, so that it may have been anywhere. */
+function oldPlace(parts: RouteParts, change: RowChange): readonly number[] | null {
+  const { table } = parts
+  if (change.kind === 'insert') return []
+  const { old } = change
+  if (table.shardKey === null) return null
+  const position = table.shardKey.column
+  // The old key columns come only when they have changed, or go with the row.
+  const tellsKey = old?.kind === 'full' || (old !== null && table.primaryKey.includes(position))
+  if (old !== null && tellsKey) return placesOf(parts, old.values)
+  // Not part of a key that is there and did not change: then it is the same as in the new row.
+  if (old === null && table.primaryKey.includes(position) && change.kind === 'update')
+    return placesOf(parts, change.row)
+  return null
+}
+
+function removals(
+  { table, targetCount }: RouteParts,
+  row: Tuple,
+  places: readonly number[] | null,
+  kept: readonly number[] | null,
+): RoutedChange[] {
+  const key = keyOf(table, row)
+  const from = places ?? Array.from({ length: targetCount }, (_, index) => index)
+  return from
+    .filter((target) => kept === null || !kept.includes(target))
+    .map((target) => ({ kind: 'remove', target, key }))
+}
+
+/** The targets that own a row: one, or all for a reference table. */
+function placesOf({ table, place, targetCount }: RouteParts, row: Tuple): readonly number[] {
+  const { shardKey } = table
+  if (shardKey === null) return Array.from({ length: targetCount }, (_, index) => index)
+  const value = row[shardKey.column]
+  if (typeof value !== 'string') {
+    throw new FleetError(
+      'reshard_refused',
+      `a row of ${table.name} was changed whose shard key is not told`,
+      {
+        hint: `ALTER TABLE ${table.name} REPLICA IDENTITY FULL, and start again`,
+      },
+    )
+  }
+  return [place(parseKey(value, shardKey.type), shardKey.type)]
+}
+
+function keyOf(table: MovedTable, row: Tuple): readonly string[] {
+  return table.primaryKey.map((position) => {
+    const value = row[position]
+    if (typeof value === 'string') return value
+    throw new FleetError(
+      'reshard_refused',
+      `a row of ${table.name} was changed whose primary key is not told`,
+      {
+        hint: `ALTER TABLE ${table.name} REPLICA IDENTITY FULL, and start again`,
+      },
+    )
+  })
+}

@@ -1,0 +1,267 @@
+// The reshard worker: one step function a state. SPEC.md has the states, and why each step may be repeated.
+import { FleetError, toFleetError } from '@fleetshard/core'
+import { reshardJobType, type ReshardEngine, type ReshardJobDetail } from '../../engine/mod.ts'
+import {
+  defineWorker,
+  type JobProgress,
+  type JobRun,
+  type WorkerDefinition,
+  type WorkerParts,
+} from '../worker.ts'
+import { cleanUp, undo } from './clean-up.ts'
+import { cutOver, release } from './cutover.ts'
+import { failureOf, move, note, readReshardJob, type ReshardJob } from './job-store.ts'
+import { hasEnded, reshardMachine, type ReshardEvent, type ReshardState, type StateSpec } from './machine.ts'
+import { forgetUnits, openMovement, type Movement } from './movement.ts'
+import { StaleUnit } from './source-mover.ts'
+import { copyAll, makeSlots } from './copy.ts'
+import { preflight } from './preflight.ts'
+import type { Checkpoint, ReshardStep } from './step.ts'
+import { verify } from './verify.ts'
+
+const unitRowsMaxDefault = 500_000
+/** Behind by less than this, the targets follow closely enough for a cutover. */
+const closeMsMax = 200
+const closeRounds = 50
+
+/** A step with the rows on their way, which are opened by the first state that needs them. */
+interface RunningStep extends ReshardStep {
+  readonly movement: (job: ReshardJob) => Promise<Movement>
+  /** Why they have stopped by themselves; null when they have not. */
+  readonly fault: () => unknown
+  /** Lets go of them, with all transactions. */
+  readonly stopMovement: () => Promise<void>
+}
+
+type Step = (step: RunningStep, job: ReshardJob) => Promise<ReshardJob | JobProgress>
+
+const ended: Step = () => Promise.resolve({ kind: 'ended' })
+
+const steps: Readonly<Record<ReshardState, Step>> = {
+  planned: (step, job) => move(step.parts, step.run, job, { event: 'begin' }),
+  preflight,
+  copying,
+  catching_up: catchingUp,
+  verifying,
+  ready,
+  cutover,
+  cleaning: cleanUp,
+  paused,
+  undoing: undo,
+  completed: ended,
+  failed: ended,
+  cancelled: ended,
+}
+
+/** What the worker needs beside what all workers act with. */
+export interface ReshardWorkerParts {
+  readonly engine: ReshardEngine
+  /** Most rows of a unit; by default 500,000. */
+  readonly unitRowsMax?: number
+  /** For tests. */
+  readonly checkpoint?: Checkpoint
+}
+
+/** The worker. */
+export function createReshardWorker(own: ReshardWorkerParts): WorkerDefinition {
+  return defineWorker({ name: reshardJobType, run: (parts, run) => runReshardJob(parts, run, own) })
+}
+
+async function runReshardJob(parts: WorkerParts, run: JobRun, own: ReshardWorkerParts): Promise<JobProgress> {
+  const { engine, unitRowsMax = unitRowsMaxDefault, checkpoint = () => undefined } = own
+  let movement: Movement | null = null
+  await using stack = new AsyncDisposableStack()
+  const stopMovement = async (): Promise<void> => {
+    await movement?.[Symbol.asyncDispose]()
+    movement = null
+  }
+  stack.defer(stopMovement)
+  const step: RunningStep = {
+    parts,
+    run,
+    engine,
+    unitRowsMax,
+    effect: async (name, work) => {
+      await checkpoint(`before ${name}`)
+      const value = await work()
+      await checkpoint(`after ${name}`)
+      return value
+    },
+    movement: async (job) => (movement ??= await openMovement(step, job)),
+    fault: (): unknown => (movement?.signal.aborted === true ? movement.signal.reason : null),
+    stopMovement,
+  }
+  let job = readReshardJob(run.job)
+  if (hasEnded(job.state)) return { kind: 'ended' }
+  job = await note(parts, run, job, { detail: { run: job.detail.run + 1 } })
+  // What an earlier run left in the middle of a cutover is decided before anything moves again.
+  if (job.state === 'cutover') job = await release(step, job)
+  while (!hasEnded(job.state)) {
+    run.signal.throwIfAborted()
+    const next = await onward(step, job)
+    if ('kind' in next) return next
+    job = next
+  }
+  return { kind: 'ended' }
+}
+
+/** One step, or what the operator ordered, or what a fault leads to. */
+async function onward(step: RunningStep, job: ReshardJob): Promise<ReshardJob | JobProgress> {
+  const ordered = orderedEvent(job)
+  if (ordered !== null) return move(step.parts, step.run, job, { event: ordered })
+  try {
+    if (!moving.has(job.state)) await step.stopMovement()
+    return await steps[job.state](step, job)
+  } catch (error) {
+    step.run.signal.throwIfAborted()
+    // What ended the movement says more than what failed because of it.
+    const cause = step.fault() ?? error
+    if (cause instanceof StaleUnit) return await copyAgain(step, job, cause)
+    return await afterFault(step, job, toFleetError(cause))
+  }
+}
+
+/** States in which rows are on their way. */
+const moving = new Set<ReshardState>(['copying', 'catching_up', 'verifying', 'ready', 'cutover'])
+
+/** Units copied anew in one job, before it is given up: see StaleUnit. */
+const recopiesMax = 100
+
+async function copyAgain(
+  step: RunningStep,
+  job: ReshardJob,
+  stale: StaleUnit,
+): Promise<ReshardJob | JobProgress> {
+  await step.stopMovement()
+  const current = await reread(step, job)
+  const recopies = current.detail.recopies + 1
+  if (recopies > recopiesMax) {
+    const { name } = stale.table
+    return afterFault(
+      step,
+      current,
+      new FleetError(
+        'reshard_refused',
+        `rows of ${name} with large values change their primary key too often`,
+        {
+          hint: `ALTER TABLE ${name} REPLICA IDENTITY FULL, and start the move again`,
+        },
+      ),
+    )
+  }
+  step.parts.log.info({ table: stale.table.name, unit: stale.number }, 'copying a unit anew')
+  await forgetUnits(step, current, stale)
+  return note(step.parts, step.run, current, { detail: { recopies } })
+}
+
+function orderedEvent(job: ReshardJob): ReshardEvent | null {
+  const { order } = job.detail
+  const spec: StateSpec = reshardMachine[job.state]
+  return order !== 'run' && spec.next[order] !== undefined ? order : null
+}
+
+/** Errors that come again however often the step is tried. */
+const finalCodes = new Set([
+  'reshard_refused',
+  'sql_error',
+  'invalid_shard_key',
+  'wrong_database',
+  'protocol_violation',
+])
+
+async function afterFault(
+  step: RunningStep,
+  job: ReshardJob,
+  error: FleetError,
+): Promise<ReshardJob | JobProgress> {
+  const { parts, run } = step
+  const current = await reread(step, job)
+  const isFinal = finalCodes.has(error.code) && !error.retryable
+  if (current.state === 'cutover') {
+    parts.log.warn({ err: error }, 'cutover given up for now')
+    const released = await release(step, current)
+    if (released.state !== 'catching_up' || !isFinal) return waiting(step, released, error)
+    return move(parts, run, released, { event: 'fail', detail: { failure: failureOf(error) } })
+  }
+  const spec: StateSpec = reshardMachine[current.state]
+  if (isFinal && spec.next.fail !== undefined) {
+    parts.log.warn({ err: error }, 'reshard job fails')
+    return move(parts, run, current, { event: 'fail', detail: { failure: failureOf(error) } })
+  }
+  return waiting(step, current, error)
+}
+
+/** Lets the job go; it is taken up again after a while, with connections of its own. */
+async function waiting(step: RunningStep, job: ReshardJob, error: FleetError): Promise<JobProgress> {
+  step.parts.log.warn({ err: error, state: job.state }, 'reshard job waits')
+  if (!hasEnded(job.state)) await note(step.parts, step.run, job, { detail: { waitsFor: error.message } })
+  return { kind: 'waiting', reason: error.message }
+}
+
+async function reread(step: RunningStep, job: ReshardJob): Promise<ReshardJob> {
+  const stored = await step.parts.catalog.jobs.get(job.stored.record.id, step.run.signal)
+  if (stored === null) throw new FleetError('not_found', `there is no job ${job.stored.record.id}`)
+  return readReshardJob(stored)
+}
+
+async function copying(step: RunningStep, job: ReshardJob): Promise<ReshardJob | JobProgress> {
+  let current = job
+  if (!job.detail.hasSlots) {
+    await makeSlots(step, job)
+    current = await note(step.parts, step.run, job, { detail: { hasSlots: true } })
+  }
+  return copyAll(step, current, await step.movement(current))
+}
+
+async function catchingUp(step: RunningStep, job: ReshardJob): Promise<ReshardJob> {
+  const { clock } = step.parts
+  const { movers, targets, signal } = await step.movement(job)
+  await Promise.all(movers.map((mover) => mover.reach(signal)))
+  for (const { target } of targets) {
+    await step.effect('restore indexes', () =>
+      step.engine.restoreIndexes(target, job.stored.record.id, signal),
+    )
+  }
+  for (let round = 0; round < closeRounds; round += 1) {
+    const began = clock.monotonic()
+    await Promise.all(movers.map((mover) => mover.reach(signal)))
+    if (clock.monotonic() - began < closeMsMax) break
+  }
+  return step.effect('persist caught_up', () => move(step.parts, step.run, job, { event: 'caught_up' }))
+}
+
+async function verifying(step: RunningStep, job: ReshardJob): Promise<ReshardJob> {
+  const { rows, differences } = await verify(step, await step.movement(job))
+  const verification: ReshardJobDetail['verification'] = {
+    at: new Date(step.parts.clock.now()).toISOString(),
+    rows,
+    differences: [...differences],
+  }
+  const checked = await note(step.parts, step.run, job, { detail: { verification } })
+  if (differences.length === 0) {
+    return step.effect('persist verified', () => move(step.parts, step.run, checked, { event: 'verified' }))
+  }
+  throw new FleetError('reshard_refused', `the copy differs from the source: ${differences.join('; ')}`, {
+    hint: 'see the verification of the job; the source is untouched, and its copy is removed',
+  })
+}
+
+async function ready(step: RunningStep, job: ReshardJob): Promise<ReshardJob> {
+  const movement = await step.movement(job)
+  for (const { target } of movement.sources) {
+    await step.effect('calm', () =>
+      step.engine.calm(target, job.stored.record.id, movement.tables, movement.signal),
+    )
+  }
+  return cutOver(step, job, movement)
+}
+
+/** Reached only when a flip failed in a way that left the hold: it is decided, and tried again later. */
+function cutover(step: RunningStep, job: ReshardJob): Promise<ReshardJob> {
+  return release(step, job)
+}
+
+async function paused(step: RunningStep, job: ReshardJob): Promise<ReshardJob | JobProgress> {
+  if (job.detail.order === 'run') return move(step.parts, step.run, job, { event: 'resume' })
+  return { kind: 'waiting', reason: 'the job is paused' }
+}

@@ -1,0 +1,181 @@
+// A split, a merge and a move of whole clusters under writers: no acknowledged write is lost, doubled or in the wrong
+// place, and nobody is refused anything that may not be tried again.
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { ReshardJob, Shard, ShardList } from '@fleetshard/core/contract'
+import { Ledger } from '../faults/ledger/ledger.ts'
+import { ledgerDdl, readLedger, writeLedger, type Execute } from '../faults/ledger/writers.ts'
+import { startCluster, type Cluster } from './harness/cluster.ts'
+import { keyOn, ownerOf, shardMapOf } from './harness/shard-map.ts'
+import { until } from './harness/until.ts'
+
+const writers = 8
+const keysPerWriter = 150
+
+let cluster: Cluster
+const ledger = new Ledger()
+const execute: Execute = (body) => cluster.execute(body)
+
+beforeAll(async () => {
+  cluster = await startCluster({ up: ['--replicas', '0', '--shards', '2'] })
+  const answer = await cluster.manager('POST', '/api/v1/keyspaces/default/tables', {
+    name: 'ledger',
+    key_column: 'key',
+    ddl: ledgerDdl,
+    wait_ms: 60_000,
+  })
+  expect(answer.status).toBe(201)
+})
+afterAll(async () => {
+  await (cluster as Cluster | undefined)?.[Symbol.asyncDispose]()
+})
+
+async function jobOf(id: string): Promise<ReshardJob> {
+  const { status, body } = await cluster.manager<ReshardJob>('GET', `/api/v1/reshard/jobs/${id}`)
+  expect(status).toBe(200)
+  return body
+}
+
+async function ended(id: string): Promise<ReshardJob> {
+  await until('the job has ended', async () =>
+    ['completed', 'failed', 'cancelled'].includes((await jobOf(id)).status),
+  )
+  return jobOf(id)
+}
+
+async function shards(): Promise<readonly Shard[]> {
+  return (await cluster.manager<ShardList>('GET', '/api/v1/shards')).body.shards
+}
+
+/** Writers go on while `work` runs, and for a while after it; then the account is made. */
+async function underWriters(name: string, work: () => Promise<void>): Promise<number> {
+  const stop = new AbortController()
+  const options = { writers, keysPerWriter, name, signal: stop.signal }
+  const writing = writeLedger(ledger, execute, options)
+  writing.catch(() => undefined) // met below
+  const before = ledger.acknowledged
+  await until('writers are at work', () => ledger.acknowledged > before + 200)
+  await work()
+  const after = ledger.acknowledged
+  await until('writers go on', () => ledger.acknowledged > after + 200)
+  stop.abort()
+  const { writesMs } = await writing
+  const map = await shardMapOf(cluster)
+  const keys = new Map(map.owners.map(({ id }) => [id as string, keyOn(map, id)]))
+  const rows = await readLedger(execute, keys)
+  expect(ledger.account(rows, (key) => ownerOf(map, key))).toMatchObject({
+    lost: [],
+    duplicated: [],
+    misplaced: [],
+    stale: [],
+    holds: true,
+  })
+  return Math.max(...writesMs)
+}
+
+test('a split into embedded shards under writers loses, doubles and misplaces nothing', async () => {
+  const [source] = await shards()
+  const longestMs = await underWriters('split', async () => {
+    const { status, body, headers } = await cluster.manager<ReshardJob>('POST', '/api/v1/reshard/split', {
+      source_shard_id: source?.id,
+      target_shards: [
+        { name: 'left', nodes: 'embedded' },
+        { name: 'right', nodes: 'embedded' },
+      ],
+    })
+    expect(status).toBe(202)
+    expect(headers.get('location')).toBe(`/api/v1/reshard/jobs/${body.id}`)
+    const job = await ended(body.id)
+    expect(job).toMatchObject({ status: 'completed', phase: 'completed', progress: 1, error_message: null })
+    expect(job.verify?.differences).toEqual([])
+    expect(job.hold_ms).toBeGreaterThan(0)
+  })
+  expect(longestMs).toBeLessThan(10_000)
+  const now = await shards()
+  expect(now.find(({ id }) => id === source?.id)).toMatchObject({ status: 'inactive', ranges: [] })
+  const parts = now.filter(({ name }) => name === 'left' || name === 'right')
+  expect(parts.map(({ status }) => status)).toEqual(['active', 'active'])
+})
+
+test('a merge of two shards into a new one, by the command line', async () => {
+  const sources = (await shards()).filter(({ name }) => name === 'left' || name === 'right')
+  await underWriters('merge', async () => {
+    const words = sources.flatMap(({ id }) => ['--from', id])
+    const { code, out, err } = await cluster.cli('reshard', 'merge', ...words, '--to', 'whole', '--embedded')
+    expect({ code, err: code === 0 ? '' : err }).toEqual({ code: 0, err: '' })
+    expect(out).toContain('completed')
+  })
+  expect((await shards()).find(({ name }) => name === 'whole')).toMatchObject({ status: 'active' })
+  for (const { id } of sources) expect((await cluster.cli('shard', 'delete', id, '--yes')).code).toBe(0)
+})
+
+test('a move to other servers, after it was planned, paused, resumed and cancelled', async () => {
+  const source = (await shards()).find(({ name }) => name === 'whole')
+  const words = ['reshard', 'move', source?.id ?? '', '--to', 'moved', '--embedded']
+  const planned = await cluster.cli(...words, '--dry-run')
+  expect(planned.out).toContain('would get 50')
+  await underWriters('move', async () => {
+    const begun = await cluster.cli(...words, '--detach', '-o', 'json')
+    const { id } = JSON.parse(begun.out) as ReshardJob
+    const paused = await cluster.manager('POST', `/api/v1/reshard/jobs/${id}/pause`)
+    // Quick as it is, it may have come to its end before.
+    if (paused.status === 202) {
+      await until('it is paused or over', async () =>
+        ['paused', 'completed'].includes((await jobOf(id)).status),
+      )
+      if ((await jobOf(id)).status === 'paused') {
+        const second = await cluster.manager('POST', '/api/v1/reshard/move', {
+          source_shard_id: source?.id,
+          target_shard: { name: 'elsewhere', nodes: 'embedded' },
+        })
+        expect(second.body).toMatchObject({ code: 'conflict' })
+        expect((await cluster.cli('reshard', 'cancel', id)).code).toBe(0)
+        expect(await ended(id)).toMatchObject({ status: 'cancelled' })
+        const again = await cluster.cli('reshard', 'move', source?.id ?? '', '--to', 'moved')
+        expect({ code: again.code, err: again.code === 0 ? '' : again.err }).toEqual({ code: 0, err: '' })
+      }
+    }
+  })
+  expect((await shards()).find(({ name }) => name === 'moved')).toMatchObject({ status: 'active' })
+})
+
+test('what cannot be moved is refused with the remedy, and nothing is made', async () => {
+  const before = await shards()
+  const [source] = before.filter(({ status }) => status === 'active')
+  const target = { name: 'never', nodes: 'embedded' }
+  const split = (body: object) => cluster.manager('POST', '/api/v1/reshard/split', body)
+  const cases = [
+    {
+      body: { source_shard_id: 'nobody', target_shards: [target, { ...target, name: 'b' }] },
+      code: 'not_found',
+    },
+    { body: { source_shard_id: source?.id, target_shards: [target] }, code: 'invalid_request' },
+    { body: { source_shard_id: source?.id, target_shards: [target, target] }, code: 'invalid_request' },
+    {
+      body: { source_shard_id: source?.id, target_shards: [target], keep_source: true },
+      code: 'reshard_refused',
+    },
+    {
+      body: { source_shard_id: source?.id, target_shards: [{ name: source?.name }, target] },
+      code: 'reshard_refused',
+    },
+    {
+      body: { source_shard_id: source?.id, target_shards: [{ name: 'unknown' }, target] },
+      code: 'not_found',
+    },
+    {
+      body: {
+        source_shard_id: source?.id,
+        target_shards: [target, { name: 'x', primary_endpoint: 'postgres://a:b@127.0.0.1:1/x' }],
+      },
+      code: 'node_check_failed',
+    },
+  ]
+  for (const { body, code } of cases) {
+    const answer = await split(body)
+    expect({ code: answer.body.code, hasHint: answer.body.hint !== undefined }).toEqual({
+      code,
+      hasHint: true,
+    })
+  }
+  expect((await shards()).map(({ id }) => id)).toEqual(before.map(({ id }) => id))
+})

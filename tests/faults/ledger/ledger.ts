@@ -1,0 +1,80 @@
+// What writers were told, and the account that is made of it at the end: every acknowledged write must be there, once,
+// where the map says, at its last acknowledged version or at a later one whose outcome is unknown.
+
+/** A write that a writer tried: a version of a key, or its removal. */
+interface Entry {
+  /** Last version that was acknowledged; 0 for none. */
+  acknowledged: number
+  /** Last version that was tried. */
+  tried: number
+}
+
+/** A row as it was found at the end. */
+export interface FoundRow {
+  readonly key: string
+  readonly version: number
+  /** Where it lies. */
+  readonly shard: string
+}
+
+/** The account. All lists hold keys; `holds` is true when all are empty. */
+export interface Account {
+  readonly acknowledged: number
+  readonly unknown: number
+  readonly refused: number
+  readonly lost: readonly string[]
+  readonly duplicated: readonly string[]
+  readonly misplaced: readonly string[]
+  /** Older than what was acknowledged, or newer than anything that was tried. */
+  readonly stale: readonly string[]
+  readonly holds: boolean
+}
+
+/** How a write was answered. `refused`: it certainly did not happen. */
+export type Outcome = 'acknowledged' | 'unknown' | 'refused'
+
+/** Written to by any number of writers; each key has one writer, whose versions only go up. */
+export class Ledger {
+  readonly #entries = new Map<string, Entry>()
+  readonly #counts = { acknowledged: 0, unknown: 0, refused: 0 }
+
+  /** The version to be written next; to be called before the write is sent. */
+  next(key: string): number {
+    let entry = this.#entries.get(key)
+    if (entry === undefined) this.#entries.set(key, (entry = { acknowledged: 0, tried: 0 }))
+    entry.tried += 1
+    return entry.tried
+  }
+
+  /** What came of it. */
+  note(key: string, version: number, outcome: Outcome): void {
+    const entry = this.#entries.get(key)
+    if (entry === undefined) throw new Error(`nothing was written to ${key}`)
+    this.#counts[outcome] += 1
+    if (outcome === 'acknowledged') entry.acknowledged = Math.max(entry.acknowledged, version)
+  }
+
+  /** Writes that were acknowledged so far. */
+  get acknowledged(): number {
+    return this.#counts.acknowledged
+  }
+
+  /** The account of all rows of all shards. @param ownerOf the shard that owns a key by the map at the end */
+  account(rows: readonly FoundRow[], ownerOf: (key: string) => string): Account {
+    const found = new Map<string, FoundRow[]>()
+    for (const row of rows) found.set(row.key, [...(found.get(row.key) ?? []), row])
+    const lost: string[] = []
+    const duplicated: string[] = []
+    const stale: string[] = []
+    for (const [key, entry] of this.#entries) {
+      const own = found.get(key) ?? []
+      const [row] = own
+      if (row === undefined && entry.acknowledged > 0) lost.push(key)
+      if (own.length > 1) duplicated.push(key)
+      if (own.some(({ version }) => version < entry.acknowledged || version > entry.tried)) stale.push(key)
+    }
+    const misplaced = rows.filter(({ key, shard }) => ownerOf(key) !== shard).map(({ key }) => key)
+    const wrong = lost.length + duplicated.length + misplaced.length + stale.length
+    return { ...this.#counts, lost, duplicated, misplaced, stale, holds: wrong === 0 }
+  }
+}
