@@ -141,4 +141,4 @@ it('is carried on by another process, wherever a worker is killed (1, 3, 4, 5, 8
   }
   const wrong = [...acknowledged].filter(([key, last]) => found.get(key) !== last)
   expect(wrong).toEqual([])
-}, 400_000)
+}, 1_200_000)
