@@ -5,6 +5,7 @@ import { toFleetShardError, type FleetShardError } from './errors.ts'
 import { createFleetShard, type ClientParts, type FleetShard } from './fleet-shard.ts'
 import { HttpBackend } from './http/backend.ts'
 import { Routers } from './http/routers.ts'
+import { exchangeByFetch, exchangeOfPlatform } from './http/whole-exchange.ts'
 import { limitsOf, urlsOf, type ConnectOptions, type Limits } from './options.ts'
 import { ClientSession } from './session.ts'
 import type { Consistency } from './statement.ts'
@@ -32,13 +33,12 @@ async function connected(options: ConnectOptions): Promise<FleetShard> {
   if (options.topology !== undefined) return connectedByFile(options, options.topology, limits)
   const keyspace = parseKeyspaceName(options.keyspace ?? keyspaceDefault)
   const session = new ClientSession()
+  const urls = urlsOf(options)
+  const send: typeof fetch = options.fetch ?? ((input, init) => fetch(input, init))
+  const byFetch = exchangeByFetch(send)
+  const whole = options.fetch === undefined ? await exchangeOfPlatform(byFetch, systemClock) : byFetch
   const routers = (): Routers =>
-    new Routers({
-      urls: urlsOf(options),
-      clock: systemClock,
-      fetch: options.fetch ?? ((input, init) => fetch(input, init)),
-      token: options.token ?? null,
-    })
+    new Routers({ urls, clock: systemClock, fetch: send, whole, token: options.token ?? null })
   const parts: ModeParts = {
     clock: systemClock,
     routers: routers(),

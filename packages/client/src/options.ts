@@ -77,7 +77,7 @@ export interface ConnectOptions {
   readonly shardsAtOnce?: number
   /** Bearer token for the routers. */
   readonly token?: string
-  /** In place of the global fetch. */
+  /** In place of the global fetch and, on Node, of its HTTP client, which answers that are not streamed come by. */
   readonly fetch?: typeof fetch
   /** Direct mode: how to log in to the servers; by default a router on this machine, or the topology, tells. */
   readonly credentials?: Credentials

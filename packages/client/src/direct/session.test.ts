@@ -3,6 +3,7 @@ import { parseNodeId, type NodeRecord } from '@fleetshard/core'
 import { describe, expect, it } from 'vitest'
 import { systemClock } from '../clock.ts'
 import { Routers } from '../http/routers.ts'
+import { exchangeByFetch } from '../http/whole-exchange.ts'
 import { DirectSession } from './session.ts'
 
 const node: NodeRecord = {
@@ -21,16 +22,18 @@ const node: NodeRecord = {
 
 function open() {
   const asked: string[] = []
+  const answers: typeof fetch = (_input, init) => {
+    asked.push(`${init?.method ?? ''} ${typeof init?.body === 'string' ? init.body : ''}`)
+    if (init?.method === 'DELETE') return Promise.resolve(new Response(null, { status: 204 }))
+    const logins = [{ node_id: 'n1', user: 'app', password: `password ${String(asked.length)}` }]
+    return Promise.resolve(Response.json({ client_id: 'c', cluster: 'x', ttl_ms: 30_000, logins }))
+  }
   const routers = new Routers({
     urls: ['http://router'],
     clock: systemClock,
     token: null,
-    fetch: (_input, init) => {
-      asked.push(`${init?.method ?? ''} ${typeof init?.body === 'string' ? init.body : ''}`)
-      if (init?.method === 'DELETE') return Promise.resolve(new Response(null, { status: 204 }))
-      const logins = [{ node_id: 'n1', user: 'app', password: `password ${String(asked.length)}` }]
-      return Promise.resolve(Response.json({ client_id: 'c', cluster: 'x', ttl_ms: 30_000, logins }))
-    },
+    fetch: answers,
+    whole: exchangeByFetch(answers),
   })
   const session = new DirectSession({
     clock: systemClock,

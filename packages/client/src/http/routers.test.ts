@@ -4,7 +4,9 @@ import type { AddressInfo } from 'node:net'
 import { isFleetError, type FleetError } from '@fleetshard/core'
 import { afterEach, describe, expect, it } from 'vitest'
 import { systemClock } from '../clock.ts'
+import { exchangeByNode } from './node/exchange.ts'
 import { Routers, type RouterRequest } from './routers.ts'
+import { exchangeByFetch } from './whole-exchange.ts'
 
 const servers: Server[] = []
 afterEach(async () => {
@@ -45,8 +47,8 @@ async function nobody(): Promise<string> {
   return url
 }
 
-const routersAt = (...urls: string[]) =>
-  new Routers({ urls, clock: systemClock, fetch: (input, init) => fetch(input, init), token: null })
+const send: typeof fetch = (input, init) => fetch(input, init)
+const byFetch = exchangeByFetch(send)
 
 const write: RouterRequest = { method: 'POST', path: '/v1/execute', body: { write: 1 }, repeat: null }
 const read: RouterRequest = { ...write, body: { read: 1 }, repeat: { body: { read: 'again' } } }
@@ -60,7 +62,12 @@ async function failureOf(call: Promise<unknown>): Promise<FleetError> {
   throw new Error('the call did not fail as it should', { cause: error })
 }
 
-describe('several routers', () => {
+describe.each([
+  ['fetch', byFetch],
+  ['the HTTP client of Node', exchangeByNode({ clock: systemClock, byFetch })],
+])('several routers, by %s', (_name, whole) => {
+  const routersAt = (...urls: string[]) =>
+    new Routers({ urls, clock: systemClock, fetch: send, whole, token: null })
   const limits = { timeoutMs: 10_000 }
 
   it('sends what nobody took to the next, and stays there', async () => {
@@ -119,6 +126,34 @@ describe('several routers', () => {
     const call = failureOf(routersAt(silent.url).call(write, { ...limits, signal: stop.signal }))
     stop.abort()
     expect((await call).code).toBe('canceled')
+  })
+
+  it('does not send what was given up before', async () => {
+    const other = await works()
+    const call = routersAt(other.url).call(write, { ...limits, signal: AbortSignal.abort() })
+    expect((await failureOf(call)).code).toBe('canceled')
+    expect(other.bodies).toEqual([])
+  })
+
+  it('does not take half an answer for one', async () => {
+    const half = await router((_request, response) => {
+      response.writeHead(200, { 'content-length': '100' })
+      response.write('{"ok":', () => response.socket?.destroy())
+    })
+    const error = await failureOf(routersAt(half.url).call(write, limits))
+    expect(error).toMatchObject({ code: 'server_unreachable', facts: { outcome: 'unknown' } })
+  })
+
+  it('reads letters that are cut in two, and goes where a proxy sends it', async () => {
+    const other = await router((_request, response) => {
+      const bytes = Buffer.from('{"letter":"é"}')
+      response.write(bytes.subarray(0, 12), () => response.end(bytes.subarray(12)))
+    })
+    const proxy = await router((_request, response) =>
+      response.writeHead(307, { location: `${other.url}/v1/execute` }).end(),
+    )
+    expect((await routersAt(proxy.url).call(write, limits)).json).toEqual({ letter: 'é' })
+    expect(other.bodies).toEqual([{ write: 1 }])
   })
 
   it('knows an answer that is not that of a router', async () => {

@@ -3,13 +3,17 @@
 import { FleetError, fromProblem, type Clock } from '@fleetshard/core'
 import { canceledBy } from '../errors.ts'
 import { parseJson } from '../json-reader.ts'
+import type { Wanted, WholeExchange, WholeRequest } from './whole-exchange.ts'
 
 /** What the routers are reached with. */
 export interface RoutersParts {
   /** Base URLs, in the order of preference; at least one. */
   readonly urls: readonly string[]
   readonly clock: Clock
+  /** For answers that are read as they come. */
   readonly fetch: typeof fetch
+  /** For answers that are read whole. */
+  readonly whole: WholeExchange
   /** Bearer token, where the routers want one. */
   readonly token: string | null
 }
@@ -54,6 +58,9 @@ export interface OpenAnswer<T> {
 }
 
 const noContent = 204
+/** Statuses from there to `okEnd` are of requests that were done. */
+const okBegin = 200
+const okEnd = 300
 
 /** System errors before the first byte of a request could go out. */
 const UNSENT = new Set([
@@ -64,6 +71,7 @@ const UNSENT = new Set([
   'ENETUNREACH',
   'EADDRNOTAVAIL',
   'UND_ERR_CONNECT_TIMEOUT',
+  'CONNECT_TIMEOUT',
 ])
 
 /** The router has begun nothing of it. */
@@ -95,14 +103,18 @@ export class Routers {
    * `outcome` when it is not known what became of the request
    */
   async call(request: RouterRequest, limits: ExchangeLimits): Promise<RouterAnswer> {
-    const answer = await this.open(request, limits, async (response, base) => {
-      const json = response.status === noContent ? null : parseJson(await response.text())
-      if (!response.ok) throw fromProblem(response.status, json)
-      if (json === undefined) throw notJson(base)
-      return json
-    })
-    answer.close()
-    return { json: answer.value, base: answer.base }
+    const bounds = new Bounds(this.#parts.clock, limits)
+    try {
+      return await this.#try(request, bounds, async (sent, base) => {
+        const { status, text } = await this.#parts.whole(sent, bounds)
+        const json = status === noContent ? null : parseJson(text)
+        if (status < okBegin || status >= okEnd) throw fromProblem(status, json)
+        if (json === undefined) throw notJson(base)
+        return { json, base }
+      })
+    } finally {
+      bounds.end()
+    }
   }
 
   /** As `call`, but `begin` reads as much of the answer as it needs to know that it has begun well. */
@@ -112,15 +124,11 @@ export class Routers {
     begin: (response: Response, base: string) => Promise<T>,
   ): Promise<OpenAnswer<T>> {
     const bounds = new Bounds(this.#parts.clock, limits)
-    const { urls } = this.#parts
-    const tries = request.base === undefined ? urls.length : 1
-    let { body } = request
-    let lostBefore = false
-    for (let attempt = 1; ; attempt += 1) {
-      const base = request.base ?? this.base
-      try {
-        const response = await this.#fetch(request, { base, body, signal: bounds.signal })
-        const value = await begin(response, base)
+    try {
+      return await this.#try(request, bounds, async ({ url, method, headers, body }, base) => {
+        const init: RequestInit = { method, headers, signal: bounds.signal }
+        if (body !== undefined) init.body = body
+        const value = await begin(await this.#parts.fetch(url, init), base)
         return {
           base,
           value,
@@ -132,13 +140,31 @@ export class Routers {
             bounds.end()
           },
         }
+      })
+    } catch (error) {
+      bounds.end()
+      throw error
+    }
+  }
+
+  /** Sends a request to one router after the other, as long as that is right. */
+  async #try<T>(
+    request: RouterRequest,
+    bounds: Bounds,
+    send: (sent: WholeRequest, base: string) => Promise<T>,
+  ): Promise<T> {
+    const { urls } = this.#parts
+    const tries = request.base === undefined ? urls.length : 1
+    let { body } = request
+    let lostBefore = false
+    for (let attempt = 1; ; attempt += 1) {
+      const base = request.base ?? this.base
+      try {
+        return await send(this.#sent(request, base, body), base)
       } catch (error) {
         const failure = afterLoss(this.#failureOf(error, base, bounds), lostBefore)
         const next = attempt < tries && bounds.reason === null ? nextTry(failure, request) : null
-        if (next === null) {
-          bounds.end()
-          throw failure.error
-        }
+        if (next === null) throw failure.error
         if (failure.kind === 'lost') {
           lostBefore = true
           ;({ body } = next)
@@ -148,19 +174,13 @@ export class Routers {
     }
   }
 
-  async #fetch(
-    request: RouterRequest,
-    { base, body, signal }: { base: string; body: unknown; signal: AbortSignal },
-  ): Promise<Response> {
+  #sent(request: RouterRequest, base: string, body: unknown): WholeRequest {
     const headers: Record<string, string> = { accept: 'application/json', ...request.headers }
     const { token } = this.#parts
     if (token !== null) headers['authorization'] = `Bearer ${token}`
-    const init: RequestInit = { method: request.method, headers, signal }
-    if (body !== undefined) {
-      headers['content-type'] = 'application/json'
-      init.body = JSON.stringify(body)
-    }
-    return this.#parts.fetch(base + request.path, init)
+    if (body !== undefined) headers['content-type'] = 'application/json'
+    const text = body === undefined ? undefined : JSON.stringify(body)
+    return { url: base + request.path, method: request.method, headers, body: text }
   }
 
   #failureOf(error: unknown, base: string, bounds: Bounds): Failure {
@@ -225,9 +245,12 @@ function notJson(base: string): FleetError {
   })
 }
 
-/** The caller's signal and the deadline as one signal. */
-class Bounds {
-  readonly #controller = new AbortController()
+/** The caller's signal and the deadline as one. */
+class Bounds implements Wanted {
+  /** Made when somebody asks for the signal: it costs more than the rest of the bounds. */
+  #controller: AbortController | null = null
+  #over: (() => void) | null = null
+  #ended = false
   readonly #stop: () => void
   readonly #outer: AbortSignal | undefined
   readonly #onAbort: () => void
@@ -250,7 +273,14 @@ class Bounds {
   }
 
   get signal(): AbortSignal {
+    this.#controller ??= new AbortController()
+    if (this.#ended) this.#controller.abort()
     return this.#controller.signal
+  }
+
+  readonly whenOver = (callback: (() => void) | null): void => {
+    this.#over = callback
+    if (this.#ended) callback?.()
   }
 
   unbound(): void {
@@ -261,11 +291,18 @@ class Bounds {
   end(): void {
     this.#stop()
     this.#outer?.removeEventListener('abort', this.#onAbort)
-    this.#controller.abort()
+    this.#close()
   }
 
   #giveUp(reason: FleetError): void {
     this.reason ??= reason
-    this.#controller.abort()
+    this.#close()
+  }
+
+  #close(): void {
+    if (this.#ended) return
+    this.#ended = true
+    this.#controller?.abort()
+    this.#over?.()
   }
 }
