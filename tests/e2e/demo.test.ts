@@ -53,6 +53,17 @@ describe('the demo', () => {
       holds: true,
       failures: [],
       added_shard: { name: 'shard-03', status: 'inactive' },
+      client: {
+        same: true,
+        http: {
+          mode: 'http',
+          reads: users,
+          streamed_rows: users,
+          rolled_back: true,
+          refused: '23505 aborted',
+        },
+        direct: { mode: 'direct', reads: users, streamed_rows: users, rolled_back: true },
+      },
     })
     const { shards, queries_while_catalog_down: queries, seconds, ...told } = result as Result
     expect(told.added_shard.reason).toContain('holds rows')
@@ -78,6 +89,7 @@ describe('the demo', () => {
     expect(out).toContain('shard-04')
     expect(out).toContain('CC BY 4.0')
     expect(out).toContain('from the primaries, since there are no replicas')
+    expect(out).toContain('the same both ways')
     expect(out).toContain('everything held')
     expectNothingLeft()
   })

@@ -21,6 +21,8 @@ export interface Stage {
   readonly signal: AbortSignal
   readonly admin: AdminClient
   readonly router: RouterClient
+  /** Base URL of the router. */
+  readonly routerUrl: string
   /** Supervisor of the cluster's servers, and the id of the one with the catalog. */
   readonly agent: Agent
   readonly catalogServer: string

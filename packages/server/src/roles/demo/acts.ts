@@ -4,7 +4,15 @@ import { addShard } from './add-shard.ts'
 import { catalogDown } from './catalog-down.ts'
 import { inspectServers } from './inspect-servers.ts'
 import { readRows } from './read-rows.ts'
+import { throughClient } from './through-client.ts'
 import { writeRows } from './write-rows.ts'
 
 /** Played one after the other on one cluster, with the same rows. */
-export const ACTS: readonly Act[] = [writeRows, readRows, inspectServers, addShard, catalogDown]
+export const ACTS: readonly Act[] = [
+  writeRows,
+  readRows,
+  throughClient,
+  inspectServers,
+  addShard,
+  catalogDown,
+]

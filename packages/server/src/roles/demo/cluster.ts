@@ -81,6 +81,7 @@ export class DemoCluster implements AsyncDisposable {
       dataSets,
       admin: createAdminClient({ url: services.managerUrl, ...reach }),
       router: createRouterClient({ url: routerUrl, signal, ...reach }),
+      routerUrl,
       agent: local.agent,
       catalogServer: local.catalog().node.id,
       replicas: config.get('up.replicas'),
