@@ -128,6 +128,7 @@ export class GroupRunner implements AnswerHost {
   readonly #output: ClientOutput
   readonly #onCopyIn: (held: Held) => void
   #held: Held | null = null
+  #answer: Answer | null = null
   #ended: ((answered: Answered) => void) | null = null
 
   constructor(output: ClientOutput, onCopyIn: (held: Held) => void) {
@@ -138,6 +139,11 @@ export class GroupRunner implements AnswerHost {
   /** What runs now; null between groups. */
   get running(): Held | null {
     return this.#held
+  }
+
+  /** True when what runs has failed: the server passes over all that comes up to a Sync. */
+  get hasFailed(): boolean {
+    return this.#answer !== null && this.#answer.sqlstate !== ''
   }
 
   /** @throws FleetError `overloaded`: nothing was sent */
@@ -154,6 +160,7 @@ export class GroupRunner implements AnswerHost {
           answer.expect(group.encode(out))
         }, answer)
         this.#held = held
+        this.#answer = answer
         this.#ended = resolve
       } catch (error) {
         reject(toFleetError(error))
@@ -188,6 +195,7 @@ export class GroupRunner implements AnswerHost {
 
   ended(answer: Answer, end: AnswerEnd): void {
     this.#held = null
+    this.#answer = null
     const resolve = this.#ended
     this.#ended = null
     resolve?.({ answer, end })

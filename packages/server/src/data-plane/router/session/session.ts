@@ -72,7 +72,7 @@ export class WireSession implements WireClientSession {
     this.#runner = new GroupRunner(connection.output, (held) => {
       this.#copy.begin(held, this.#isQuery)
     })
-    this.#copy = new CopyIn(connection, () => this.#runner.running !== null)
+    this.#copy = new CopyIn(connection, this.#runner)
   }
 
   get client(): EnteredClient {
@@ -132,8 +132,8 @@ export class WireSession implements WireClientSession {
     return type === frontendCode.copyData && this.#copy.isOn
   }
 
-  piece(buf: Buffer, start: number, end: number): void {
-    this.#copy.append(buf.subarray(start, end))
+  piece(buf: Buffer, start: number, end: number, bytesLeft: number): void {
+    this.#copy.piece(buf.subarray(start, end), bytesLeft)
   }
 
   message(type: number, buf: Buffer, start: number, end: number): void {
@@ -373,7 +373,7 @@ export class WireSession implements WireClientSession {
     this.state.lose(end.error)
   }
 
-  #finish(end: PieceEnd, sqlstate: string, ran?: Pick<Ran, 'rows' | 'shard'>): void {
+  #finish(asked: PieceEnd, sqlstate: string, ran?: Pick<Ran, 'rows' | 'shard'>): void {
     const { environment } = this.#parts
     const elapsedMs = environment.clock.monotonic() - this.#begunMs
     environment.metrics.wireAnswered(sqlstate === '' ? 'ok' : sqlstate, elapsedMs)
@@ -381,7 +381,7 @@ export class WireSession implements WireClientSession {
       const { rows = 0, shard = null } = ran ?? {}
       environment.stats.record(this.#fingerprint, { elapsedMs, rows, failed: sqlstate !== '', shard })
     }
-    this.#copy.end()
+    const end = this.#copy.end() ? 'sync' : asked
     if (this.#activity === 'over') {
       this.state.leave()
       return
