@@ -45,6 +45,8 @@ export interface Group {
   readonly encode: (out: WireWriter) => readonly AnswerStep[]
   readonly wantsTags: boolean
   readonly isHidden?: boolean
+  /** The client's name for a statement that the server knows by another one; null for none of the group's. */
+  readonly clientNameOf?: (serverName: string) => string | null
 }
 
 /** An answer and how it ended. */
@@ -157,7 +159,7 @@ export class GroupRunner implements AnswerHost {
     return new Promise((resolve, reject) => {
       try {
         held.session.connection.submitWith((out) => {
-          answer.expect(group.encode(out))
+          answer.expect(group.encode(out), group.clientNameOf)
         }, answer)
         this.#held = held
         this.#answer = answer
