@@ -106,17 +106,30 @@ export function differences(
   return [
     ...compared('login', sorted(direct.greeting, allowed), sorted(routed.greeting, allowed), allowed),
     ...direct.answers.flatMap(({ step, received }, index) =>
-      compared(`step ${String(step)}`, received, routed.answers[index]?.received ?? [], allowed),
+      compared(
+        `step ${String(step)}`,
+        sorted(received, allowed),
+        sorted(routed.answers[index]?.received ?? [], allowed),
+        allowed,
+      ),
     ),
   ]
 }
 
+/** Settings that are reported one behind the other are put in one order. */
 function sorted(messages: readonly Received[], allowed: Allowed): readonly Received[] {
   if (!('parameter-order' in allowed.everywhere)) return messages
-  const place = ({ letter, bytes }: Received): string => (letter === 'S' ? bytes.toString('latin1', 5) : '')
-  return messages.toSorted((a, b) =>
-    a.letter === 'S' && b.letter === 'S' ? (place(a) < place(b) ? -1 : 1) : 0,
-  )
+  const inOrder = [...messages]
+  for (let from = 0; from < inOrder.length; from += 1) {
+    let to = from
+    while (inOrder[to]?.letter === 'S') to += 1
+    const run = inOrder
+      .slice(from, to)
+      .toSorted((a, b) => Buffer.compare(a.bytes.subarray(5), b.bytes.subarray(5)))
+    inOrder.splice(from, run.length, ...run)
+    from = to
+  }
+  return inOrder
 }
 
 function compared(

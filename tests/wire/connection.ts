@@ -79,6 +79,7 @@ export class RawConnection implements AsyncDisposable {
   readonly #tap: Tap | undefined
   readonly #splitter: MessageSplitter
   #arrived: Received[] = []
+  #isEnded = false
   #wake: () => void = () => undefined
   #key: { readonly processId: number; readonly secretKey: Uint8Array } | null = null
 
@@ -154,7 +155,7 @@ export class RawConnection implements AsyncDisposable {
     this.#socket.resetAndDestroy()
   }
 
-  /** What comes until `enough` is true of it, the connection ends, or time is up; the rest is kept for later. */
+  /** What comes until `enough` is true of it, the connection ends or has ended, or time is up; the rest is kept for later. */
   async read(
     enough: (received: readonly Received[]) => boolean,
     withinMs = answerMsMax,
@@ -164,6 +165,7 @@ export class RawConnection implements AsyncDisposable {
     while (!enough(taken) && taken.at(-1)?.letter !== connectionEnd) {
       const next = this.#arrived.shift()
       if (next !== undefined) taken.push(next)
+      else if (this.#isEnded) break
       else if (!(await this.#more(deadline - performance.now()))) break
     }
     return taken
@@ -178,6 +180,7 @@ export class RawConnection implements AsyncDisposable {
 
   #take(letter: string, bytes: Buffer): void {
     this.#arrived.push({ letter, bytes })
+    if (letter === connectionEnd) this.#isEnded = true
     this.#wake()
   }
 

@@ -183,12 +183,36 @@ describe('the splitter', () => {
   })
 
   it('refuses a startup message above the limit of Postgres', () => {
-    const splitter = new MessageSplitter(recorder(), { startup: true })
-    const length = Buffer.alloc(4)
-    length.writeInt32BE(startupBytesMax + 1)
+    const message = Buffer.alloc(startupBytesMax + 1)
+    message.writeInt32BE(message.length)
+    for (const cut of [4, message.length]) {
+      const splitter = new MessageSplitter(recorder(), { startup: true })
+      expect(() => {
+        splitter.feed(message.subarray(0, cut))
+        splitter.feed(message.subarray(cut))
+      }).toThrow(/larger than the limit/)
+    }
+  })
+
+  it('collects larger messages from when they are allowed', () => {
+    const sizes: number[] = []
+    const splitter = new MessageSplitter(
+      {
+        message: (_type, _buf, start, end) => sizes.push(end - start),
+        acceptsPieces: () => false,
+        piece: () => {},
+      },
+      { messageBytesMax: 100 },
+    )
+    const message = Buffer.alloc(201)
+    message.writeInt32BE(200, 1)
+    splitter.allow(201)
+    splitter.feed(message.subarray(0, 50))
+    splitter.feed(message.subarray(50))
+    expect(sizes).toEqual([201])
+    splitter.allow(200)
     expect(() => {
-      splitter.feed(length)
-      splitter.feed(Buffer.alloc(1))
-    }).toThrow(/larger than the limit/)
+      splitter.feed(message.subarray(0, 50))
+    }).toThrow(/larger than the limit of 200/)
   })
 })

@@ -30,10 +30,13 @@ export interface SplitterOptions {
 
 const nothing = Buffer.alloc(0)
 
+const tooLarge = (bytes: number, bytesMax: number): Error =>
+  protocolViolation(`a message of ${String(bytes)} bytes is larger than the limit of ${String(bytesMax)}`)
+
 /** Incremental splitter; one for each direction of a connection. */
 export class MessageSplitter {
   readonly #receiver: MessageReceiver
-  readonly #messageBytesMax: number
+  #messageBytesMax: number
   #headerBytes: number
   /** Start of a message that crosses a chunk border; `#needBytes` is 0 until its header is there. */
   #held: Buffer = nothing
@@ -57,6 +60,11 @@ export class MessageSplitter {
   /** From the next message on there are type bytes. To be called while the last startup message is delivered. */
   startupDone(): void {
     this.#headerBytes = messageHeaderBytes
+  }
+
+  /** From the next message on so much of one is collected. */
+  allow(messageBytesMax: number): void {
+    this.#messageBytesMax = messageBytesMax
   }
 
   /** Delivers nothing more, also not of the chunk at hand. */
@@ -107,7 +115,10 @@ export class MessageSplitter {
       (buf[lengthAt + 3] as number)
     if (length < 4 || length > wireLengthMax)
       throw protocolViolation(`a message claims ${String(length)} bytes`)
-    return length + this.#headerBytes - 4
+    const bytes = length + this.#headerBytes - 4
+    if (this.#headerBytes === startupHeaderBytes && bytes > startupBytesMax)
+      throw tooLarge(bytes, startupBytesMax)
+    return bytes
   }
 
   /** A message begins in this chunk and ends in a later one. */
@@ -123,14 +134,9 @@ export class MessageSplitter {
   }
 
   #inPieces(type: number, bytes: number): boolean {
-    const startup = this.#headerBytes === startupHeaderBytes
-    if (!startup && bytes > pieceThresholdBytes && this.#receiver.acceptsPieces(type, bytes)) return true
-    const max = startup ? startupBytesMax : this.#messageBytesMax
-    if (bytes > max) {
-      throw protocolViolation(
-        `a message of ${String(bytes)} bytes is larger than the limit of ${String(max)}`,
-      )
-    }
+    const mayBe = this.#headerBytes !== startupHeaderBytes && bytes > pieceThresholdBytes
+    if (mayBe && this.#receiver.acceptsPieces(type, bytes)) return true
+    if (bytes > this.#messageBytesMax) throw tooLarge(bytes, this.#messageBytesMax)
     return false
   }
 

@@ -61,6 +61,11 @@ export class ServerStatements {
     return { name: this.#learn(out, statement), parsed: true, closes }
   }
 
+  /** The server's name for it; undefined for one that it does not know by name. */
+  nameOf(statement: StatementText): string | undefined {
+    return this.#named.get(statement)
+  }
+
   /** A group failed before that statement was surely there, or the server has lost it: it is parsed anew next time. */
   forget(statement: StatementText): void {
     const name = this.#named.get(statement)

@@ -11,7 +11,7 @@ import { SlotReader } from './slots.ts'
 import { asArray, asObject, bodyOf, childOf, namesOf, textOf, unwrap, type TreeObject } from './tree.ts'
 
 /** Deepest tree that is looked at; deeper ones are refused rather than overflow the stack. */
-export const treeDepthMax = 1_500
+export const treeDepthMax = 4_000
 
 /** The facts of the one statement of a parse result; `text` is what was parsed. */
 export function analyseTree(result: unknown, text: string): Analysis {

@@ -8,6 +8,7 @@ import {
   decodeSqlstate,
   errorField,
   isFatalError,
+  messageHeaderBytes,
 } from '@fleetshard/routing/pgwire'
 import type { GroupSink, TransactionStatus } from '@fleetshard/routing/wire'
 import type { ClientOutput } from '../listeners/pgwire/output.ts'
@@ -61,6 +62,7 @@ export interface AnswerParts {
   readonly isHidden?: boolean
 }
 
+const serverNamePrefix = '"fw_'
 const noSteps: readonly AnswerStep[] = []
 const stateParseError = { stale: '0A000', lost: '26000', routine: 0x52 } as const
 
@@ -69,6 +71,7 @@ export class Answer implements GroupSink {
   readonly #parts: AnswerParts
   readonly #output: ClientOutput
   #steps: readonly AnswerStep[] = noSteps
+  #clientNameOf: ((serverName: string) => string | null) | null = null
   #at = 0
   #isAbandoned = false
   #hasBegun = false
@@ -96,8 +99,9 @@ export class Answer implements GroupSink {
   }
 
   /** What will come; nothing for a simple Query, whose answer is copied as it is. */
-  expect(steps: readonly AnswerStep[]): void {
+  expect(steps: readonly AnswerStep[], clientNameOf?: (serverName: string) => string | null): void {
     this.#steps = steps
+    if (clientNameOf !== undefined) this.#clientNameOf = clientNameOf
   }
 
   /** The client has got an answer already: what comes is dropped. */
@@ -199,9 +203,24 @@ export class Answer implements GroupSink {
       this.#advance()
       return
     }
-    this.error = Buffer.from(buf.subarray(start, end))
-    this.#forward(buf, start, end)
+    const error = this.#inClientsNames(Buffer.from(buf.subarray(start, end)))
+    this.error = error
+    this.#forward(error, 0, error.length)
     this.#at = this.#steps.length
+  }
+
+  /** Some errors name the statement: clients know nothing of the names that servers have for them. */
+  #inClientsNames(error: Buffer): Buffer {
+    const nameOf = this.#clientNameOf
+    if (nameOf === null || !error.includes(serverNamePrefix)) return error
+    const fields = error.toString('latin1', messageHeaderBytes)
+    const said = fields.replaceAll(/"(fw_\d+)"/g, (quoted, name: string) => {
+      const own = nameOf(name)
+      return own === null ? quoted : `"${Buffer.from(own).toString('latin1')}"`
+    })
+    const bytes = Buffer.concat([error.subarray(0, messageHeaderBytes), Buffer.from(said, 'latin1')])
+    bytes.writeInt32BE(bytes.length - 1, 1)
+    return bytes
   }
 
   #other(type: number, buf: Buffer, start: number, end: number): void {

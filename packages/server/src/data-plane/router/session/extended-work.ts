@@ -10,7 +10,14 @@ import {
 } from '@fleetshard/routing/pgwire'
 import type { KnownStatement } from '@fleetshard/routing/plan'
 import { lexQuery, noTarget } from '@fleetshard/routing/plan'
-import { GroupEncoder, built, ownAnswer, type ClientStatement, type GroupItem } from './group-items.ts'
+import {
+  GroupEncoder,
+  built,
+  clientNameOf,
+  ownAnswer,
+  type ClientStatement,
+  type GroupItem,
+} from './group-items.ts'
 import { ownResultOf, type OwnResult } from './own-commands.ts'
 import type { Use } from './plan-use.ts'
 import type { SessionState } from './session-state.ts'
@@ -63,11 +70,15 @@ export function extendedWork(state: SessionState, items: readonly GroupItem[]): 
     const answer = ownFor(item, resultOf)
     if (answer !== null) own.set(item, answer)
   }
-  if (items.every((item) => own.has(item) || item.kind === 'close-statement')) {
+  if (items.every((item) => own.has(item) || isForgotten(item))) {
     return { work: null, own: items.map((item) => own.get(item) ?? ownAnswer.close) }
   }
   return { work: workOf(state, items, own), own: [] }
 }
+
+/** The router closes what only it knows by that name. */
+const isForgotten = (item: GroupItem): boolean =>
+  item.kind === 'close-statement' && item.use?.isOnServer !== true
 
 function ownFor(item: GroupItem, resultOf: (use: ClientStatement) => OwnResult | null): Buffer | null {
   if (item.kind === 'close-statement' || item.kind === 'close-portal' || item.use === null) return null
@@ -133,6 +144,7 @@ function workOf(state: SessionState, items: readonly GroupItem[], own: ReadonlyM
         const encoder = new GroupEncoder(out, statements, parsed)
         return encoder.encode(items, own)
       },
+      clientNameOf: (serverName) => clientNameOf(items, statements, serverName),
     }),
   }
 }

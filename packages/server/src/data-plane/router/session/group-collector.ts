@@ -134,7 +134,11 @@ export class GroupCollector {
       this.#failure ??= toFleetError(error)
       return
     }
-    const use: ClientStatement = { statement: this.#statements.get(text, paramTypes), isNamed: name !== '' }
+    const use: ClientStatement = {
+      statement: this.#statements.get(text, paramTypes),
+      name,
+      isOnServer: false,
+    }
     statements.set(name, use)
     this.#items.push({ kind: 'parse', name, use })
   }
@@ -151,8 +155,9 @@ export class GroupCollector {
 
   #close(object: 'S' | 'P', name: string): void {
     if (object === 'S') {
+      const use = this.#state.statements.get(name) ?? null
       this.#state.statements.delete(name)
-      this.#items.push({ kind: 'close-statement', name })
+      this.#items.push({ kind: 'close-statement', name, use })
     } else {
       this.#state.portals.delete(name)
       this.#items.push({ kind: 'close-portal', portal: name })

@@ -18,8 +18,10 @@ import type { WireStatement } from './wire-statements.ts'
 /** A statement under a name of a client. */
 export interface ClientStatement {
   readonly statement: WireStatement
-  /** True for one that the client has named: it means to use it again. */
-  readonly isNamed: boolean
+  /** One that has a name is meant to be used again. */
+  readonly name: string
+  /** The connection that the session is bound to knows it by that name. */
+  isOnServer: boolean
 }
 
 /** One message. */
@@ -34,7 +36,7 @@ export type GroupItem =
       readonly rowsMax: number
       readonly use: ClientStatement | null
     }
-  | { readonly kind: 'close-statement'; readonly name: string }
+  | { readonly kind: 'close-statement'; readonly name: string; readonly use: ClientStatement | null }
   | { readonly kind: 'close-portal'; readonly portal: string }
 
 /** What the router itself says for an item, in place of a server. */
@@ -60,8 +62,8 @@ const usesBeforeKept = 2
 /** Longer texts are not kept by servers, characters. */
 const keptTextMax = 64 * 1024
 
-const isKept = ({ statement, isNamed }: ClientStatement): boolean =>
-  statement.text.length <= keptTextMax && (isNamed || statement.uses > usesBeforeKept)
+const isKept = ({ statement, name }: ClientStatement): boolean =>
+  statement.text.length <= keptTextMax && (name !== '' || statement.uses > usesBeforeKept)
 
 /** Writes a group for one server connection, Sync included. */
 export class GroupEncoder {
@@ -109,7 +111,10 @@ export class GroupEncoder {
         this.#steps.push(step.execute)
         return
       case 'close-statement':
-        this.#steps.push(closeComplete)
+        if (item.use?.isOnServer === true) {
+          writeClose(out, 'S', item.name)
+          this.#steps.push(step.forward)
+        } else this.#steps.push(closeComplete)
         return
       case 'close-portal':
         writeClose(out, 'P', item.portal)
@@ -130,6 +135,7 @@ export class GroupEncoder {
 
   /** Makes the server know the statement. `told` is how the client hears of a Parse, null when it did not ask. */
   #use(use: ClientStatement, told: typeof step.forward | null): string {
+    if (use.isOnServer) return use.name
     const { name, parsed, closes } = this.#statements.use(this.#out, use.statement, isKept(use))
     for (let close = 0; close < closes; close += 1) this.#steps.push(step.hide)
     if (parsed) {
@@ -138,6 +144,19 @@ export class GroupEncoder {
     } else if (told !== null) this.#steps.push(parseComplete)
     return name
   }
+}
+
+/** The client's name for a statement of the group that a server knows by `serverName`; null for none of them. */
+export function clientNameOf(
+  items: readonly GroupItem[],
+  statements: ServerStatements,
+  serverName: string,
+): string | null {
+  for (const item of items) {
+    if (item.kind === 'close-portal' || item.use === null || item.use.isOnServer) continue
+    if (statements.nameOf(item.use.statement) === serverName) return item.use.name
+  }
+  return null
 }
 
 /** What a router says for the items around a command of its own. */

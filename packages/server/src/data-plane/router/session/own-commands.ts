@@ -104,8 +104,9 @@ function deallocate(state: SessionState, name: string | null): OwnResult | null 
       for (const known of statements.keys()) if (known !== '') statements.delete(known)
     })
   }
-  if (statements.has(name)) return tagOnly('DEALLOCATE', () => statements.delete(name))
-  if (state.isBound) return null
+  const known = statements.get(name)
+  if (known?.isOnServer === true || (known === undefined && state.isBound)) return null
+  if (known !== undefined) return tagOnly('DEALLOCATE', () => statements.delete(name))
   throw new FleetError('invalid_request', `prepared statement "${name}" does not exist`, {
     sqlstate: '26000',
   })

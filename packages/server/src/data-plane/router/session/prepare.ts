@@ -116,6 +116,37 @@ async function describe(state: SessionState, runner: GroupRunner, statement: Wir
   statement.described = { under: map.tables, settings: settings.key, types }
 }
 
+/**
+ * Statements of SQL and of the protocol have one set of names: for an EXECUTE of one of the protocol the connection
+ * learns it by the client's name, as PREPARE would have taught it, and the session stays on it from then on.
+ * @throws SaidByServer
+ */
+export async function teachByName(
+  state: SessionState,
+  runner: GroupRunner,
+  { facts: { command } }: KnownStatement,
+): Promise<void> {
+  if (command.kind !== 'execute' || state.map.owners.length > 1 || state.status === 'E') return
+  const use = state.statements.get(command.name)
+  if (use === undefined || use.isOnServer) return
+  const { map } = state
+  const held = await connectFor(state, { shard: null, map, isRepeatable: false, onReplica: false })
+  const { statement, name } = use
+  state.bind()
+  const { answer, end } = await runner.run(held, {
+    wantsTags: false,
+    isHidden: true,
+    encode: (out) => {
+      writeParse(out, name, statement.text, statement.paramTypes)
+      writeSync(out)
+      return [step.hide]
+    },
+  })
+  if (answer.error !== null) throw new SaidByServer(answer.error, answer.sqlstate)
+  if (end.kind === 'lost') throw end.error
+  use.isOnServer = true
+}
+
 /** A connection that was only asked goes back, unless a transaction holds it. */
 function endAside(state: SessionState): void {
   if (state.held?.session.connection.state !== 'open') {

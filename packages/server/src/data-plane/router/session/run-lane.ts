@@ -113,7 +113,7 @@ class Read implements AnswerHost, LaneRead, LaneSharer {
     const group = work.group(lane.statements, this.#parsed)
     try {
       lane.connection.submitWith((out) => {
-        this.#answer.expect(group.encode(out))
+        this.#answer.expect(group.encode(out), group.clientNameOf)
       }, this.#answer)
     } catch {
       return false

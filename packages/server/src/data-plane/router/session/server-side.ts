@@ -45,6 +45,8 @@ export interface Group {
   readonly encode: (out: WireWriter) => readonly AnswerStep[]
   readonly wantsTags: boolean
   readonly isHidden?: boolean
+  /** The client's name for a statement that the server knows by another one; null for none of the group's. */
+  readonly clientNameOf?: (serverName: string) => string | null
 }
 
 /** An answer and how it ended. */
@@ -128,6 +130,7 @@ export class GroupRunner implements AnswerHost {
   readonly #output: ClientOutput
   readonly #onCopyIn: (held: Held) => void
   #held: Held | null = null
+  #answer: Answer | null = null
   #ended: ((answered: Answered) => void) | null = null
 
   constructor(output: ClientOutput, onCopyIn: (held: Held) => void) {
@@ -138,6 +141,11 @@ export class GroupRunner implements AnswerHost {
   /** What runs now; null between groups. */
   get running(): Held | null {
     return this.#held
+  }
+
+  /** True when what runs has failed: the server passes over all that comes up to a Sync. */
+  get hasFailed(): boolean {
+    return this.#answer !== null && this.#answer.sqlstate !== ''
   }
 
   /** @throws FleetError `overloaded`: nothing was sent */
@@ -151,9 +159,10 @@ export class GroupRunner implements AnswerHost {
     return new Promise((resolve, reject) => {
       try {
         held.session.connection.submitWith((out) => {
-          answer.expect(group.encode(out))
+          answer.expect(group.encode(out), group.clientNameOf)
         }, answer)
         this.#held = held
+        this.#answer = answer
         this.#ended = resolve
       } catch (error) {
         reject(toFleetError(error))
@@ -188,6 +197,7 @@ export class GroupRunner implements AnswerHost {
 
   ended(answer: Answer, end: AnswerEnd): void {
     this.#held = null
+    this.#answer = null
     const resolve = this.#ended
     this.#ended = null
     resolve?.({ answer, end })

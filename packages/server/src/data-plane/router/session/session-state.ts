@@ -3,7 +3,7 @@
 import { FleetError, type ShardMap } from '@fleetshard/core'
 import { Cancellation, noSettings, type SessionSettings, type ShardLogin } from '@fleetshard/routing/execute'
 import type { Command } from '@fleetshard/routing/plan'
-import { writeNotification } from '@fleetshard/routing/pgwire'
+import { writeNotification, writeParameterStatus } from '@fleetshard/routing/pgwire'
 import type { ServerNotification } from '@fleetshard/routing/wire'
 import type { ClientOutput } from '../listeners/pgwire/output.ts'
 import { settingsAfter } from './effects.ts'
@@ -49,6 +49,8 @@ export class SessionState {
   /** By the client's names. */
   readonly statements = new Map<string, ClientStatement>()
   readonly portals = new Map<string, ClientStatement>()
+  /** The application_name that the client was told last. */
+  #reportedName: string
 
   constructor(environment: SessionEnvironment, output: ClientOutput, start: SessionStart) {
     this.environment = environment
@@ -59,6 +61,7 @@ export class SessionState {
     }
     this.settings = start.settings
     this.variables = start.variables
+    this.#reportedName = start.variables.applicationName
   }
 
   get map(): ShardMap {
@@ -71,6 +74,14 @@ export class SessionState {
     if (transaction?.isClients !== true) return 'I'
     if (transaction.failure !== null) return 'E'
     return held?.session.connection.transactionStatus === 'failed' ? 'E' : 'T'
+  }
+
+  /** Servers tell of what has changed in front of ReadyForQuery; this setting none of them has. */
+  reportName(): void {
+    const { applicationName } = this.variables
+    if (applicationName === this.#reportedName) return
+    this.#reportedName = applicationName
+    writeParameterStatus(this.output.writer, 'application_name', applicationName)
   }
 
   /** Gives the connection back unless it has to stay. */
@@ -133,6 +144,12 @@ export class SessionState {
       case 'discard':
         this.#set(command, text)
         return
+      case 'prepare':
+        this.#prepared(command)
+        return
+      case 'deallocate':
+        this.#deallocated(command.name)
+        return
       default:
     }
   }
@@ -163,6 +180,22 @@ export class SessionState {
     this.transaction = null
     this.portals.clear()
     if (isChained) this.#begin(transaction.begin)
+  }
+
+  /** What SQL's PREPARE has made is a statement of the protocol too. The session is bound to its connection. */
+  #prepared({ name, text }: Extract<Command, { kind: 'prepare' }>): void {
+    const statement = this.environment.wireStatements.get(text, [])
+    this.statements.set(name, { statement, name, isOnServer: true })
+  }
+
+  #deallocated(name: string | null): void {
+    if (name !== null) {
+      this.statements.delete(name)
+      return
+    }
+    for (const known of this.statements.keys()) if (known !== '') this.statements.delete(known)
+    this.held?.session.statements.clear()
+    this.held?.session.prepared.clear()
   }
 
   #set(command: Command, text: string): void {

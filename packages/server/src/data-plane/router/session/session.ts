@@ -24,7 +24,7 @@ import { GroupCollector, refuseBadText } from './group-collector.ts'
 import { built, type GroupItem } from './group-items.ts'
 import { greet } from './greeting.ts'
 import { ownResultOf } from './own-commands.ts'
-import { askToParse, prepare } from './prepare.ts'
+import { askToParse, prepare, teachByName } from './prepare.ts'
 import { queryWork, type QueryStatement } from './query-work.ts'
 import { runAlone, type Ran } from './run-alone.ts'
 import { beginInLane, type LaneEnd, type LaneRead } from './run-lane.ts'
@@ -57,6 +57,8 @@ export class WireSession implements WireClientSession {
   readonly #collector: GroupCollector
   /** After an error everything up to the next Sync is passed over. */
   #isSkipping = false
+  /** A Query that came before the group in front of it had its Sync: it is run behind that. */
+  #nextQuery: Buffer | null = null
   #read: LaneRead | null = null
   readonly #copy: CopyIn
   #isQuery = false
@@ -72,7 +74,7 @@ export class WireSession implements WireClientSession {
     this.#runner = new GroupRunner(connection.output, (held) => {
       this.#copy.begin(held, this.#isQuery)
     })
-    this.#copy = new CopyIn(connection, () => this.#runner.running !== null)
+    this.#copy = new CopyIn(connection, this.#runner)
   }
 
   get client(): EnteredClient {
@@ -132,8 +134,8 @@ export class WireSession implements WireClientSession {
     return type === frontendCode.copyData && this.#copy.isOn
   }
 
-  piece(buf: Buffer, start: number, end: number): void {
-    this.#copy.append(buf.subarray(start, end))
+  piece(buf: Buffer, start: number, end: number, bytesLeft: number): void {
+    this.#copy.piece(buf.subarray(start, end), bytesLeft)
   }
 
   message(type: number, buf: Buffer, start: number, end: number): void {
@@ -239,8 +241,13 @@ export class WireSession implements WireClientSession {
 
   #query(buf: Buffer, start: number, end: number): void {
     const text = queryText(buf, start, end)
-    if (!this.#collector.isEmpty) throw protocolViolation('a Query inside a group of messages')
+    if (!this.#collector.isEmpty) {
+      this.#nextQuery = Buffer.from(buf.subarray(start, end))
+      this.#piece('flush')
+      return
+    }
     this.#enter(true)
+    this.state.statements.delete('')
     this.#runQuery(text, buf, start).catch((error: unknown) => {
       this.#fail(error, 'sync')
     })
@@ -263,6 +270,7 @@ export class WireSession implements WireClientSession {
     }
     const [only] = known
     if (known.length === 1 && only !== undefined && this.#answerOwn(only)) return
+    for (const one of known) await teachByName(state, this.#runner, one.known)
     this.#run(queryWork(text, known), 'sync', [])
   }
 
@@ -373,7 +381,7 @@ export class WireSession implements WireClientSession {
     this.state.lose(end.error)
   }
 
-  #finish(end: PieceEnd, sqlstate: string, ran?: Pick<Ran, 'rows' | 'shard'>): void {
+  #finish(asked: PieceEnd, sqlstate: string, ran?: Pick<Ran, 'rows' | 'shard'>): void {
     const { environment } = this.#parts
     const elapsedMs = environment.clock.monotonic() - this.#begunMs
     environment.metrics.wireAnswered(sqlstate === '' ? 'ok' : sqlstate, elapsedMs)
@@ -381,7 +389,7 @@ export class WireSession implements WireClientSession {
       const { rows = 0, shard = null } = ran ?? {}
       environment.stats.record(this.#fingerprint, { elapsedMs, rows, failed: sqlstate !== '', shard })
     }
-    this.#copy.end()
+    const end = this.#copy.end() ? 'sync' : asked
     if (this.#activity === 'over') {
       this.state.leave()
       return
@@ -430,6 +438,7 @@ export class WireSession implements WireClientSession {
       return
     }
     if (!this.#isQuery) this.#isSkipping = false
+    state.reportName()
     writeReadyForQuery(state.output.writer, status)
     if (this.#shutDown !== null && state.transaction === null) this.#die(this.#shutDown)
     else this.#idle()
@@ -437,6 +446,12 @@ export class WireSession implements WireClientSession {
 
   #idle(): void {
     this.#activity = this.state.transaction === null ? 'idle' : 'idle in transaction'
+    const query = this.#nextQuery
+    this.#nextQuery = null
+    if (query !== null && !this.#isSkipping) {
+      this.#query(query, 0, query.length)
+      return
+    }
     this.#parts.client.connection.release()
   }
 

@@ -9,6 +9,9 @@ import { tlsHandshakeByte } from './tls.ts'
 /** Bytes held back for a receiver that is busy, above which the socket is not read any more. */
 const waitingBytesMax = 256 * 1024
 
+/** What is collected of one message, and held back, of a client who has not proved who he is. */
+const loginBytesMax = 64 * 1024
+
 /** A client that takes nothing, and does not close its end, for so long after ours was closed is cut off. */
 const endWithinMs = 5_000
 
@@ -40,6 +43,7 @@ export class ClientConnection {
   #waiting: Buffer[] = []
   #waitingAt = 0
   #waitingBytes = 0
+  #waitingBytesMax = loginBytesMax
   /** What the socket is about to be wrapped in. */
   #wrap: ((socket: Socket) => Socket) | null = null
   #isHeld = false
@@ -58,7 +62,7 @@ export class ClientConnection {
         acceptsPieces: (type, bytes) => this.#receiver?.acceptsPieces(type, bytes) ?? false,
         piece: (buf, start, end, bytesLeft) => this.#receiver?.piece(buf, start, end, bytesLeft),
       },
-      { startup: true, messageBytesMax: parts.messageBytesMax },
+      { startup: true, messageBytesMax: Math.min(loginBytesMax, parts.messageBytesMax) },
     )
   }
 
@@ -93,6 +97,12 @@ export class ClientConnection {
   /** The startup message was the last one without a type. To be called while it is delivered. */
   startupDone(): void {
     this.#splitter.startupDone()
+  }
+
+  /** The client has proved who he is: his messages may be as large as any. */
+  loggedIn(): void {
+    this.#waitingBytesMax = waitingBytesMax
+    this.#splitter.allow(this.#parts.messageBytesMax)
   }
 
   /** No further message is delivered until `release`. */
@@ -180,7 +190,7 @@ export class ClientConnection {
     this.#waiting.push(chunk)
     this.#waitingBytes += chunk.length
     if (!this.#isHeld && !this.#isFeeding) this.#feedWaiting()
-    if (this.#waitingBytes > waitingBytesMax) this.#socket.pause()
+    if (this.#waitingBytes > this.#waitingBytesMax) this.#socket.pause()
   }
 
   #feedWaiting(): void {
@@ -204,7 +214,7 @@ export class ClientConnection {
     const wrap = this.#wrap
     this.#wrap = null
     if (wrap !== null && !this.#isGone) this.#replaceSocket(wrap)
-    if (this.#waitingBytes <= waitingBytesMax && this.#socket.isPaused()) this.#socket.resume()
+    if (this.#waitingBytes <= this.#waitingBytesMax && this.#socket.isPaused()) this.#socket.resume()
   }
 }
 

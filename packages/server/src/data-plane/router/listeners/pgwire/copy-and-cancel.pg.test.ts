@@ -7,9 +7,11 @@ import {
   writeCopyDone,
   writeCopyFail,
   writeExecute,
+  writeFlush,
   writeParse,
   writeQuery,
   writeSync,
+  type WireWriter,
 } from '@fleetshard/routing/pgwire'
 import { testTable } from '@fleetshard/routing/testing'
 import {
@@ -18,7 +20,7 @@ import {
   type TestPostgres,
 } from '../../../../engine/postgres/wire/testing.ts'
 import { startTestRouter, type TestRouter } from '../../testing.ts'
-import { errorOf, RawClient, rowsOf, tagsOf, typesOf } from './testing.ts'
+import { errorOf, RawClient, rowsOf, statusOf, tagsOf, typesOf } from './testing.ts'
 
 const schema = `
   create table users (id bigserial primary key, user_id text not null unique, name text, n int default 0);
@@ -104,6 +106,81 @@ describe('COPY', () => {
     await client.query("set fleetshard.shard = 's0'")
     expect(errorOf(await client.query('copy users from stdin'))).toMatchObject({ code: '0A000' })
     expect(typesOf(await client.query('copy users to stdout'))).toMatch(/^Hd*cCZ$/)
+  })
+
+  it('passes over Flush and Sync among the rows, as Postgres does', async () => {
+    await using client = await RawClient.open(single.wirePort)
+    client.send((out) => {
+      writeQuery(out, 'copy plain from stdin')
+    })
+    await client.until('G')
+    client.send((out) => {
+      writeCopyData(out, Buffer.from('1\ta\n'))
+      writeSync(out)
+      writeFlush(out)
+      writeCopyData(out, Buffer.from('2\tb\n'))
+      writeCopyDone(out)
+    })
+    expect(tagsOf(await client.until('Z'))).toEqual(['COPY 2'])
+    for (const ask of [writeSync, writeFlush]) {
+      client.send((out) => {
+        writeParse(out, '', 'copy plain from stdin')
+        writeBind(out, { portal: '', statement: '', params: [], resultFormats: [] })
+        writeExecute(out, '', 0)
+        ask(out)
+      })
+      await client.until('G')
+      client.send((out) => {
+        writeSync(out)
+        writeCopyData(out, Buffer.from('3\tc\n'))
+        writeSync(out)
+        writeCopyData(out, Buffer.from('4\td\n'))
+        writeCopyDone(out)
+        writeSync(out)
+      })
+      const said = await client.until('Z')
+      expect(tagsOf(said)).toEqual(['COPY 2'])
+      expect(statusOf(said)).toBe('I')
+    }
+    expect(rowsOf(await client.query('select count(*) from plain'))).toEqual([['6']])
+    await client.query('truncate plain')
+  })
+
+  it('leaves no COPY behind on the server, wherever in it the client goes', async () => {
+    const partial = Buffer.concat([Buffer.from([0x64]), Buffer.alloc(4), Buffer.alloc(100_000, 'x')])
+    partial.writeInt32BE(500_000, 1)
+    const parts: ((out: WireWriter) => void)[] = [
+      writeSync,
+      (out) => {
+        writeCopyData(out, Buffer.from('9\tnine\n'))
+        writeSync(out)
+      },
+      (out) => {
+        out.raw(partial)
+      },
+    ]
+    for (const isQuery of [true, false]) {
+      for (const part of parts) {
+        const client = await RawClient.open(single.wirePort)
+        client.send((out) => {
+          if (isQuery) writeQuery(out, 'copy plain from stdin')
+          else {
+            writeParse(out, '', 'copy plain from stdin')
+            writeBind(out, { portal: '', statement: '', params: [], resultFormats: [] })
+            writeExecute(out, '', 0)
+            writeSync(out)
+          }
+        })
+        await client.until('G')
+        client.send(part)
+        await client.sent()
+        await client[Symbol.asyncDispose]()
+        await using other = await RawClient.open(single.wirePort)
+        // It waits for the lock of the COPY.
+        expect(errorOf(await other.query('truncate plain'))).toBe(null)
+        await expect.poll(async () => (await pool(single)).lent).toBe(0)
+      }
+    }
   })
 
   it('gives the connection back clean when the client goes in the middle of a COPY', async () => {

@@ -229,6 +229,7 @@ export class WireListener implements AsyncDisposable {
       return
     }
     client.session = session
+    connection.loggedIn()
     connection.receiveBy(session)
     session.start()
     if (this.#stopping !== null) session.shutDown(this.#stopping, false)

@@ -2,6 +2,7 @@
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { parseShardId } from '@fleetshard/core'
+import { writeStartup } from '@fleetshard/routing/pgwire'
 import { query } from '@fleetshard/routing/wire'
 import { testTable } from '@fleetshard/routing/testing'
 import {
@@ -78,6 +79,22 @@ describe('a login', () => {
       })
     }
     await expect(connect('scram', testPassword, 'nowhere')).rejects.toMatchObject({ code: '3D000' })
+  })
+
+  it('collects no large message of a client who has not proved who he is', async () => {
+    const client = new RawClient(router.wirePort)
+    client.send((out) => {
+      writeStartup(out, { user: 'scram', database: 'app' })
+    })
+    await client.until('R')
+    // A password of 64 kB and a byte, of which no more than the length comes.
+    client.socket.write(Buffer.from([0x70, 0, 1, 0, 1]))
+    await client.closed()
+    expect(errorOf(client.messages)).toMatchObject({ severity: 'FATAL', code: '08P01' })
+    const known = await connect('scram', testPassword)
+    const long = 'x'.repeat(200_000)
+    expect((await known.query(`select '${long}' as long`)).rows).toEqual([{ long }])
+    await known.end()
   })
 
   it('gives each role connections of its own, in lanes and alone', async () => {

@@ -100,6 +100,7 @@ describe('the beginning of a connection', () => {
     ['a wrong value', { statement_timeout: 'soon' }, '22023'],
     ['replication', { replication: 'database' }, '0A000'],
     ['an encoding that the router cannot read', { client_encoding: 'LATIN1' }, '0A000'],
+    ['it among the options', { options: '-c client_encoding=LATIN1' }, '0A000'],
     ['options that are none', { options: 'fast' }, '42601'],
   ])('refuses %s', async (_what, parameters, code) => {
     const client = new RawClient(sharded.wirePort)
@@ -202,8 +203,8 @@ describe('the beginning of a connection', () => {
   })
 
   it.each([
-    ['a giant length', Buffer.from([0x7f, 0xff, 0xff, 0xff])],
-    ['a negative length', Buffer.from([0xff, 0xff, 0xff, 0xff])],
+    ['a giant length', Buffer.from([0x7f, 0xff, 1, 0, 1])],
+    ['a negative length', Buffer.from([0xff, 0xff, 1, 0, 1])],
     ['a startup message that is too long', Buffer.from([0, 0x10, 0, 0, 0, 3, 0, 0])],
     ['HTTP', Buffer.from('GET / HTTP/1.1\r\n\r\n')],
     ['an old protocol', Buffer.from([0, 0, 0, 8, 0, 2, 0, 0])],
@@ -278,6 +279,18 @@ describe('the simple protocol', () => {
       (_, index) => `update users set n = 1 where user_id = 'k${String(index)}'`,
     )
     expect(errorOf(await client.query(keys.join(';')))).toMatchObject({ code: '0A000' })
+  })
+
+  it('refuses an encoding that the router cannot read', async () => {
+    await using client = await RawClient.open(single.wirePort)
+    for (const text of [
+      "set client_encoding = 'LATIN1'",
+      "set names 'LATIN1'",
+      'set client_encoding to latin1',
+    ])
+      expect(errorOf(await client.query(text))).toMatchObject({ severity: 'ERROR', code: '0A000' })
+    expect(errorOf(await client.query("set client_encoding = 'utf-8'"))).toBe(null)
+    expect(rowsOf(await client.query("select 'ä'"))).toEqual([['ä']])
   })
 
   it('passes on errors of Postgres with all their fields', async () => {
@@ -436,7 +449,7 @@ describe('the extended protocol', () => {
   })
 
   it('ends a connection whose messages break the protocol', async () => {
-    for (const bytes of [Buffer.from([0x51, 0x7f, 0xff, 0xff, 0xff]), Buffer.from([0x01, 0, 0, 0, 4])]) {
+    for (const bytes of [Buffer.from([0x51, 0x7f, 0xff, 1, 0, 1]), Buffer.from([0x01, 0, 0, 0, 4])]) {
       await using client = await RawClient.open(single.wirePort)
       client.socket.write(bytes)
       await client.closed()

@@ -96,6 +96,15 @@ export class RawClient implements AsyncDisposable {
     }
   }
 
+  /** Resolves when the kernel has taken all that was sent. */
+  async sent(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.socket.write('', () => {
+        resolve()
+      })
+    })
+  }
+
   /** Resolves when the router has closed the connection. */
   async closed(): Promise<void> {
     while (!this.#isClosed) {
