@@ -65,6 +65,19 @@ describe('where the router hands out no logins', () => {
   })
 })
 
+it('asks where its writes lie from the first look at the session on, and sends reads to the primary before', async () => {
+  await using db = await context.connect()
+  const write = () => db.shard('lazy').sql`insert into notes (user_id) values ('lazy')`
+  const read = () =>
+    db.shard('lazy').query('select 1 from notes', [], { consistency: { session: db.session } })
+  await write()
+  expect(db.session).toMatch(/^fs1,app\/s\d=0\.f{16}$/)
+  expect((await read()).rowCount).toBe(1)
+  await write()
+  expect(db.session).toMatch(/^fs1,app\/s\d=[1-9a-f][0-9a-f]*\.(?!f{16})[0-9a-f]+$/)
+  expect((await read()).rowCount).toBe(2)
+})
+
 describe('a server that accepts and never answers', () => {
   let silent: Server
   beforeAll(async () => {

@@ -38,7 +38,8 @@ export interface FleetShard extends Queryable, AsyncDisposable {
   readonly shardFor: (key: ShardKey) => ShardPlace
   /**
    * What the writes of this client have reached; null before the first. Give it to another client, or to a call as
-   * `consistency: { session: db.session }`, and its reads see these writes.
+   * `consistency: { session: db.session }`, and its reads see these writes. In direct mode writes ask for their position
+   * from the first look on; reads that must see those before go to the primary.
    */
   session: string | null
   /** Ends all connections; what is under way may end first. Idempotent. */

@@ -25,9 +25,8 @@ const arrayDepthMax = 100
  * @throws FleetError `parameter_type`, naming the parameter
  */
 export function toJsonParameters(values: readonly unknown[]): readonly JsonParameter[] {
-  for (const [index, value] of values.entries()) {
-    if (typeof value !== 'string') return convertFrom(values, index)
-  }
+  const first = values.findIndex((value) => typeof value !== 'string')
+  if (first !== -1) return convertFrom(values, first)
   // Strings go as they are: nothing to convert, nothing to copy.
   return values as readonly string[]
 }

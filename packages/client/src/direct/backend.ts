@@ -127,20 +127,23 @@ export class DirectBackend implements Backend {
     cancellation: Cancellation,
   ): Promise<StatementAnswer> {
     const wanted = this.#consistency(options)
+    const { session } = this.#parts
+    const sentAt = session.moment
     const answer = await this.#parts.executor.execute({
       known: this.#known(text) ?? (await this.#load(text, cancellation)),
       params,
       consumer,
       ...placed(target),
       consistency: wanted === 'strong' ? 'strong' : 'eventual',
-      token: this.#parts.session.tokenFor(text, wanted),
+      token: session.tokenFor(text, wanted),
+      asksPosition: session.isUsed,
       maxStalenessMs: typeof wanted === 'object' && 'maxStalenessMs' in wanted ? wanted.maxStalenessMs : null,
       readOnly: options.readOnly ?? false,
       idempotency: idempotencyOf(options),
       map: this.#map,
       cancellation,
     })
-    this.#parts.session.merge(answer.token)
+    session.merge(answer.token, sentAt)
     return answer
   }
 

@@ -1,5 +1,5 @@
 // A transaction straight on a shard's server: a borrowed connection, which goes back clean however it ends.
-import type { ShardMap } from '@fleetshard/core'
+import { emptySessionToken, type ShardMap } from '@fleetshard/core'
 import type { Cancellation, HeldTransaction } from '@fleetshard/routing/execute'
 import type { KnownStatement } from '@fleetshard/routing/plan'
 import type { ClientSession } from '../session.ts'
@@ -64,7 +64,8 @@ export class DirectTransaction implements OpenTransaction {
     const bound = this.#parts.bound(timeoutOf(this.#parts.options))
     try {
       const { held, session } = this.#parts
-      session.merge(await held.commit(bound.cancellation, session.current))
+      const sentAt = session.moment
+      session.merge(await held.commit(bound.cancellation, emptySessionToken), sentAt)
     } finally {
       bound.end()
     }
