@@ -43,6 +43,13 @@ test('the banner has the command, and a driver reads and writes over all shards'
     const { rows } = await client.query('select n from users where user_id = $1', [`u${String(index)}`])
     expect(rows).toEqual([{ n: index }])
   }
+  const byDatabase = await open({ database: 'app' })
+  const { rows: same } = await byDatabase.query(
+    'select current_database() as name, n from users where user_id = $1',
+    ['u7'],
+  )
+  expect(same).toEqual([{ name: 'app', n: 7 }])
+  await byDatabase.end()
   const shards: number[] = []
   for (const shard of ['shard-01', 'shard-02']) {
     await client.query(`set fleetshard.shard = '${shard}'`)

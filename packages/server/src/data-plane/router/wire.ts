@@ -150,11 +150,14 @@ export class WirePort implements AsyncDisposable {
     throw new FleetError('no_shard', 'no keyspace has an active shard yet')
   }
 
+  /** A database is a keyspace by its name, or by the name that its databases have on all servers. */
   #keyspace(database: string): ShardMap {
     try {
       return this.#parts.map(database)
     } catch (error) {
       if (!(error instanceof FleetError) || error.code !== 'not_found') throw error
+      const [only, another] = [...this.#parts.maps()].filter((map) => isDatabaseOf(map, database))
+      if (only !== undefined && another === undefined) return only
       throw new FleetError('not_found', `database "${database}" does not exist`, {
         sqlstate: '3D000',
         hint: 'a database is a keyspace: fleetshard keyspace list shows them',
@@ -176,7 +179,7 @@ export class WirePort implements AsyncDisposable {
       client,
       start: {
         ...settingsOfStartup(claim.settings),
-        keyspace: claim.database,
+        keyspace: map.snapshot.keyspace.name,
         user,
         login: keys === null || isOwner(map, user) ? null : this.#loginOf(user, keys),
         ordinal: this.#opened,
@@ -230,3 +233,9 @@ export class WirePort implements AsyncDisposable {
 /** True for the user of the node records: the pools of the shards are his. */
 const isOwner = ({ snapshot }: ShardMap, user: string): boolean =>
   snapshot.shards.some(({ nodes }) => nodes.some((node) => node.user === user))
+
+/** True when every server of the keyspace calls its database so: connection strings may go on as they were. */
+function isDatabaseOf({ snapshot }: ShardMap, database: string): boolean {
+  const nodes = snapshot.shards.flatMap((shard) => shard.nodes)
+  return nodes.length > 0 && nodes.every((node) => node.database === database)
+}
