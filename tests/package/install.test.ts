@@ -3,10 +3,12 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
+import type { FleetShard } from '@fleetshard/client'
 import { publint } from 'publint'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { startContext } from '../client/context.ts'
+import { startContext, startStaticContext } from '../client/context.ts'
 import type { ConformanceContext } from '../client/conformance.ts'
+import { topologyText } from '../client/static-fleet.ts'
 import { root } from '../e2e/harness/paths.ts'
 import { installClient, nodes, output, type Installed } from './installed.ts'
 
@@ -14,12 +16,15 @@ const packagesMax = 10
 const available = await nodes()
 
 let context: ConformanceContext & AsyncDisposable
+let ofFile: ConformanceContext & AsyncDisposable
 let project: Installed
 beforeAll(async () => {
   project = await installClient()
   context = await startContext('http')
+  ofFile = await startStaticContext()
 })
 afterAll(async () => {
+  await ofFile[Symbol.asyncDispose]()
   await context[Symbol.asyncDispose]()
   project[Symbol.dispose]()
 })
@@ -76,17 +81,25 @@ it.each(['nodenext', 'bundler'])('has types that resolve with %s', (resolution) 
 
 it.each([...available])('works on Node %s, imported and required', async (_major, node) => {
   const { url } = context.router
-  const done = {
+  const places = ofFile.router.snapshot().shards.map(({ nodes: [primary] }) => primary!)
+  const databases = places.map(({ database }) => database)
+  const connections = {
+    http: { url, mode: 'http' },
+    direct: { url, mode: 'direct', fallback: false },
+    file: { topology: topologyText(databases, places[0]) },
+  }
+  const done = (db: FleetShard) => ({
     rows: [{ name: 'Packed', n: 0 }],
     streamed: [{ user_id: 'packed-1' }],
     built: [{ name: 'Packed' }],
-    shard: context.db.shardFor('packed-1').shardId,
+    shard: db.shardFor('packed-1').shardId,
     error: { ours: true, sqlstate: '42703', outcome: 'aborted' },
-  }
+  })
   const expected = {
-    http: { mode: 'http', grammarLoaded: false, ...done },
-    direct: { mode: 'direct', grammarLoaded: true, ...done },
+    http: { mode: 'http', grammarLoaded: false, ...done(context.db) },
+    direct: { mode: 'direct', grammarLoaded: true, ...done(context.db) },
+    file: { mode: 'direct', grammarLoaded: true, ...done(ofFile.db) },
   }
-  expect(await output(node, project, ['imports.mjs', url])).toEqual(expected)
-  expect(await output(node, project, ['requires.cjs', url])).toEqual(expected)
+  for (const program of ['imports.mjs', 'requires.cjs'])
+    expect(await output(node, project, [program, JSON.stringify(connections)])).toEqual(expected)
 })

@@ -70,7 +70,7 @@ async function bundle(root: string, folder: string): Promise<void> {
     target,
     external: ['node:*', 'libpg-query', 'kysely'],
     inject: [join(root, 'tools/client/shim.ts')],
-    define: { 'Promise.withResolvers': 'withResolvers' },
+    define: { 'Promise.withResolvers': 'withResolvers', 'Map.groupBy': 'mapGroupBy' },
     keepNames: true,
     metafile: true,
     logLevel: 'error',

@@ -1,17 +1,17 @@
 // What the test's programs do with the client, however they came by it. Plain JavaScript: Node 20 runs it as it is.
 const { createRequire } = require('node:module')
 
-/** Uses most of the client once, in both modes, and tells what came of it. */
-exports.work = async ({ connect, isFleetShardError }, { kyselyFor }, url) => {
+/** Uses most of the client once with each of the named options for `connect`, and tells what came of it. */
+exports.work = async ({ connect, isFleetShardError }, { kyselyFor }, connections) => {
   const told = {}
-  for (const mode of ['http', 'direct']) {
-    const db = await connect({ url, keyspace: 'app', mode, fallback: false })
+  for (const [name, options] of Object.entries(connections)) {
+    const db = await connect({ keyspace: 'app', ...options })
     try {
-      told[mode] = await workWith(db, { isFleetShardError, kyselyFor })
+      told[name] = await workWith(db, { isFleetShardError, kyselyFor })
     } finally {
       await db.close()
     }
-    told[mode].grammarLoaded = Object.keys(createRequire(__filename).cache).some((file) =>
+    told[name].grammarLoaded = Object.keys(createRequire(__filename).cache).some((file) =>
       file.includes('libpg-query'),
     )
   }
