@@ -213,8 +213,8 @@ describe('a server that ends by itself', () => {
   test.runIf(process.platform === 'linux')(
     'is started again though its dead postmaster was not buried',
     async () => {
-      // The first program ends, and the second, which has become its parent, never asks how.
-      const parent = spawn('/bin/sh', ['-c', ': & echo $!; exec sleep 600'], {
+      // The first program ends when the second has become its parent, which never asks how; a shell might.
+      const parent = spawn('/bin/sh', ['-c', 'sleep 1 & echo $!; exec sleep 600'], {
         stdio: ['ignore', 'pipe', 'ignore'],
       })
       try {
