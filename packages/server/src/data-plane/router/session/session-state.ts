@@ -184,8 +184,10 @@ export class SessionState {
 
   /** What SQL's PREPARE has made is a statement of the protocol too. The session is bound to its connection. */
   #prepared({ name, text }: Extract<Command, { kind: 'prepare' }>): void {
-    const statement = this.environment.wireStatements.get(text, [])
-    this.statements.set(name, { statement, name, isOnServer: true })
+    const { wireStatements } = this.environment
+    const statement = wireStatements.get(text, [])
+    const { generation } = wireStatements
+    this.statements.set(name, { statement, name, isOnServer: true, generation })
   }
 
   #deallocated(name: string | null): void {
