@@ -24,7 +24,7 @@ import { GroupCollector, refuseBadText } from './group-collector.ts'
 import type { GroupItem } from './group-items.ts'
 import { greet } from './greeting.ts'
 import { ownResultOf } from './own-commands.ts'
-import { askToParse, prepare, teachByName } from './prepare.ts'
+import { askToParse, isTooDeep, prepare, teachByName, unseenStatement } from './prepare.ts'
 import { queryWork, type QueryStatement } from './query-work.ts'
 import { runAlone, type Ran } from './run-alone.ts'
 import { beginInLane, type LaneEnd, type LaneRead } from './run-lane.ts'
@@ -294,6 +294,7 @@ export class WireSession implements WireClientSession {
     try {
       return await state.cancellation.until(this.#parts.environment.statements.loadLexed(lexed))
     } catch (error) {
+      if (isTooDeep(error) && state.map.owners.length <= 1) return unseenStatement(state, text)
       if (isFleetError(error, 'sql_syntax')) await askToParse(state, this.#runner, text)
       throw error
     }

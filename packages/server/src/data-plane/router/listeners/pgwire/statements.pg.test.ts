@@ -22,6 +22,7 @@ const [build] = postgresBuilds()
 let server: TestPostgres
 /** One shard: everything passes through. */
 let single: TestRouter
+let sharded: TestRouter
 
 beforeAll(async () => {
   if (build === undefined) throw new Error('there is no Postgres')
@@ -31,8 +32,10 @@ beforeAll(async () => {
     tables: [],
     schema: 'create table plain (a int, b text)',
   })
+  sharded = await startTestRouter(server, { shards: 2, tables: [], schema: '' })
 })
 afterAll(async () => {
+  await sharded[Symbol.asyncDispose]()
   await single[Symbol.asyncDispose]()
   await server[Symbol.asyncDispose]()
 })
@@ -151,5 +154,27 @@ describe('a Query in place of the Sync', () => {
     })
     expect(typesOf(await client.until('Z'))).toBe('EZ')
     await client.query('truncate plain')
+  })
+})
+
+describe('a statement that is too deep to be analysed', () => {
+  it.each([1_000, 3_000])('is left to the server of the only shard, with %i terms', async (terms) => {
+    await using client = await RawClient.open(single.wirePort)
+    const text = `select ${Array.from({ length: terms }, () => '1::int').join(' + ')}`
+    expect(rowsOf(await client.query(text))).toEqual([[String(terms)]])
+    client.send((out) => {
+      writeParse(out, 'deep', text)
+      writeBind(out, { portal: '', statement: 'deep', params: [], resultFormats: [] })
+      writeExecute(out, '', 0)
+      writeSync(out)
+    })
+    expect(rowsOf(await client.until('Z'))).toEqual([[String(terms)]])
+  })
+
+  it('names the way out where there are several', async () => {
+    await using client = await RawClient.open(sharded.wirePort)
+    const text = `select ${Array.from({ length: 3_000 }, () => '1::int').join(' + ')}`
+    expect(errorOf(await client.query(text))).toMatchObject({ message: 'the statement is nested too deeply' })
+    expect(rowsOf(await client.query('select 1'))).toEqual([['1']])
   })
 })
