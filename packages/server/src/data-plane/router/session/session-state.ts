@@ -140,6 +140,7 @@ export class SessionState {
         this.#savepoint(command.kind, command.name)
         return
       case 'set':
+      case 'set-transaction':
       case 'reset':
       case 'discard':
         this.#set(command, text)

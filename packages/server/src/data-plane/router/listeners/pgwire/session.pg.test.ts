@@ -127,6 +127,27 @@ describe('settings', () => {
     }
   })
 
+  it('are also the characteristics of the transactions of a session', async () => {
+    const client = await connect(sharded)
+    const keys = await keysApart(client)
+    await client.query('set session characteristics as transaction isolation level serializable, read only')
+    for (const key of keys) {
+      await client.query('begin')
+      const shown =
+        "select current_setting('transaction_isolation') as level, current_setting('transaction_read_only') as only"
+      await client.query('select from users where user_id = $1', [key])
+      expect((await client.query(shown)).rows).toEqual([{ level: 'serializable', only: 'on' }])
+      await client.query('commit')
+    }
+    await client.query('set session characteristics as transaction read write')
+    await client.query('reset default_transaction_isolation')
+    for (const key of keys) {
+      const [first] = (await client.query('show default_transaction_isolation')).rows
+      expect(first).toEqual({ default_transaction_isolation: 'read committed' })
+      await client.query('update users set n = 0 where user_id = $1', [key])
+    }
+  })
+
   it('are checked by Postgres when they are set, also in a transaction without a shard', async () => {
     const client = await connect(sharded)
     await client.query('begin')
