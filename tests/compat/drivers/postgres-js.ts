@@ -157,7 +157,7 @@ export const postgresJs: Driver = {
         schema_name: 'public',
       }
       await assert.rejects(add(sql, tenant, 1), fields)
-      await assert.rejects(sql.unsafe('SELECT nam FROM compat_values').execute(), {
+      await assert.rejects(sql.unsafe(`SELECT nam FROM compat_values WHERE tenant = '${tenant}'`).execute(), {
         code: '42703',
         position: '8',
       })

@@ -24,7 +24,7 @@ export interface ExecuteLimits {
 export const executeLimitsDefault: ExecuteLimits = {
   connectionsPerNodeMax: 100,
   lanesPerNodeMax: 2,
-  laneInFlightMax: 16,
+  laneInFlightMax: 64,
   queueMax: 1_000,
   queueWaitMs: 5_000,
   statementTimeoutMs: 30_000,

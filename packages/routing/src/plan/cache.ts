@@ -148,6 +148,7 @@ function factsOrThrow(analysis: Analysis): StatementFacts {
     case 'too-complex':
       throw new FleetError('invalid_request', 'the statement is nested too deeply', {
         hint: 'split it, or replace long chains of OR by = ANY($1)',
+        facts: { too_deep: true },
       })
   }
 }

@@ -27,6 +27,8 @@ export class ServerStatements {
   readonly #max: number
   /** In order of use, the least recent first. */
   readonly #named = new Map<StatementText, string>()
+  /** Those of before the last change of the schema. */
+  #old = new Map<StatementText, string>()
   #unnamed: StatementText | null = null
   #unwanted: string[] = []
   #namesGiven = 0
@@ -42,9 +44,17 @@ export class ServerStatements {
   /**
    * Writes whatever makes the statement usable. Statements are told apart by identity: the caller keeps one object
    * for one text and its types.
-   * @param keep false for a statement that is probably used once: it goes through the unnamed one
+   * @param kind `keep` is false for a statement that is probably used once: it goes through the unnamed one. `isOld`
+   * tells that who uses it has prepared it before the schema changed: it is taken as it was prepared then, so that the
+   * server refuses it where its rows have another shape now.
    */
-  use(out: WireWriter, statement: StatementText, keep: boolean): ServerName {
+  use(
+    out: WireWriter,
+    statement: StatementText,
+    { keep, isOld }: { keep: boolean; isOld: boolean },
+  ): ServerName {
+    const old = isOld ? this.#old.get(statement) : undefined
+    if (old !== undefined) return { name: old, parsed: false, closes: 0 }
     const name = this.#named.get(statement)
     if (name !== undefined) {
       this.#named.delete(statement)
@@ -63,16 +73,18 @@ export class ServerStatements {
 
   /** The server's name for it; undefined for one that it does not know by name. */
   nameOf(statement: StatementText): string | undefined {
-    return this.#named.get(statement)
+    return this.#named.get(statement) ?? this.#old.get(statement)
   }
 
   /** A group failed before that statement was surely there, or the server has lost it: it is parsed anew next time. */
   forget(statement: StatementText): void {
-    const name = this.#named.get(statement)
     if (this.#unnamed === statement) this.#unnamed = null
-    if (name === undefined) return
-    this.#named.delete(statement)
-    this.#unwanted.push(name)
+    for (const names of [this.#named, this.#old]) {
+      const name = names.get(statement)
+      if (name === undefined) continue
+      names.delete(statement)
+      this.#unwanted.push(name)
+    }
   }
 
   /** Somebody else has used the unnamed statement. */
@@ -83,13 +95,15 @@ export class ServerStatements {
   /** The server has dropped them all (DISCARD ALL, DEALLOCATE ALL). */
   clear(): void {
     this.#named.clear()
+    this.#old.clear()
     this.#unnamed = null
     this.#unwanted = []
   }
 
-  /** The schema has changed: the next use of each parses anew. */
+  /** The schema has changed: the next use of each parses anew, but for those who have prepared it before. */
   renew(): void {
-    this.#unwanted.push(...this.#named.values())
+    this.#unwanted.push(...this.#old.values())
+    this.#old = new Map(this.#named)
     this.#named.clear()
     this.#unnamed = null
   }

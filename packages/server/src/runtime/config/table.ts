@@ -158,7 +158,7 @@ export const SETTINGS = {
   },
   'router.lane-inflight-max': {
     type: 'int',
-    default: 16,
+    default: 64,
     min: 1,
     max: 1024,
     unit: 'statements',

@@ -165,7 +165,10 @@ export class StatementParser implements AsyncDisposable {
     })
     worker.on('error', (error) => {
       this.#log.error({ err: error }, 'parser thread failed')
-      this.#lose(thread, new FleetError('invalid_request', 'the statement is too complex to be analysed'))
+      const tooComplex = new FleetError('invalid_request', 'the statement is too complex to be analysed', {
+        facts: { too_deep: true },
+      })
+      this.#lose(thread, tooComplex)
     })
     worker.on('exit', () => {
       this.#threads.delete(thread)

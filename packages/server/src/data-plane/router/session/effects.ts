@@ -1,7 +1,7 @@
 // What the commands of a client do to its session: which are answered by the router, which bind the session to its
 // connection, and what changes in the session when a server has carried one out.
 import { FleetError } from '@fleetshard/core'
-import type { Command, StatementFacts } from '@fleetshard/routing/plan'
+import type { Command, StatementFacts, TransactionModes } from '@fleetshard/routing/plan'
 import type { SchemaFacts, SessionSettings } from '@fleetshard/routing/execute'
 import { isOwnVariable, refuseSetting } from './variables.ts'
 
@@ -92,8 +92,6 @@ export function bindsSession(statement: StatementFacts, schema: SchemaFacts): bo
       return statement.command.hold
     case 'set':
       return statement.command.name === 'session_authorization' && !statement.command.local
-    case 'set-transaction':
-      return statement.command.session
     default:
   }
   if (statement.kind === 'ddl') return false
@@ -129,6 +127,8 @@ export function settingsAfter(
   { settings, startup, text }: { settings: SessionSettings; startup: SessionSettings; text: string },
 ): SessionSettings {
   if (command.kind === 'discard') return command.what === 'all' ? startup : settings
+  if (command.kind === 'set-transaction')
+    return command.session ? withModes(settings, command.modes) : settings
   if (command.kind === 'set' && !command.local) {
     if (command.values === null && !command.fromCurrent) return resetOne(settings, startup, command.name)
     return settings.with(command.name, statementOf(text))
@@ -137,6 +137,20 @@ export function settingsAfter(
     return command.name === null ? keepRole(settings, startup) : resetOne(settings, startup, command.name)
   }
   return settings
+}
+
+/** What SET SESSION CHARACTERISTICS AS TRANSACTION sets. */
+function withModes(settings: SessionSettings, modes: TransactionModes): SessionSettings {
+  const onOff = (value: boolean | null): string | null => (value === null ? null : value ? 'on' : 'off')
+  const values = {
+    default_transaction_isolation: modes.isolation,
+    default_transaction_read_only: onOff(modes.readOnly),
+    default_transaction_deferrable: onOff(modes.deferrable),
+  }
+  let changed = settings
+  for (const [name, value] of Object.entries(values))
+    if (value !== null) changed = changed.with(name, `set ${name} = '${value}'`)
+  return changed
 }
 
 /** RESET ALL leaves the role. */

@@ -1,4 +1,7 @@
-// Errors that a session has in the very bytes in which a server has said them.
+// Errors of a session: what a server has said in its very bytes, what ends the session, and how a client is told.
+import { FleetError, isFleetError, toFleetError } from '@fleetshard/core'
+import { writeThrown } from '../listeners/pgwire/errors.ts'
+import { built } from './group-items.ts'
 
 /** A server's ErrorResponse that the client has not been told yet. */
 export class SaidByServer extends Error {
@@ -16,4 +19,22 @@ export class SaidByServer extends Error {
 /** The connection that had the state of the session is gone: the client has to connect again. */
 export class SessionLost extends Error {
   override readonly name = 'SessionLost'
+}
+
+/** Errors after which the session cannot go on; null for others. */
+export function fatalOf(thrown: unknown): FleetError | null {
+  if (thrown instanceof SessionLost) {
+    return new FleetError('shard_unavailable', thrown.message, { sqlstate: '57P01' })
+  }
+  // The keys of this session are of no use any more: a new login shows those that are.
+  return isFleetError(thrown, 'login_refused') ? thrown : null
+}
+
+/** The error as the client is told. */
+export function refusalOf(thrown: unknown): { readonly bytes: Buffer; readonly sqlstate: string } {
+  if (thrown instanceof SaidByServer) return thrown
+  const bytes = built((out) => {
+    writeThrown(out, thrown)
+  })
+  return { bytes, sqlstate: toFleetError(thrown).sqlstate }
 }

@@ -141,7 +141,8 @@ function workOf(state: SessionState, items: readonly GroupItem[], own: ReadonlyM
     group: (statements, parsed) => ({
       wantsTags: done.some(({ known }) => known.facts.command.kind !== 'rows'),
       encode(out) {
-        const encoder = new GroupEncoder(out, statements, parsed)
+        const { generation } = state.environment.wireStatements
+        const encoder = new GroupEncoder(out, { statements, parsed, generation })
         return encoder.encode(items, own)
       },
       clientNameOf: (serverName) => clientNameOf(items, statements, serverName),

@@ -138,6 +138,7 @@ export class GroupCollector {
       statement: this.#statements.get(text, paramTypes),
       name,
       isOnServer: false,
+      generation: this.#statements.generation,
     }
     statements.set(name, use)
     this.#items.push({ kind: 'parse', name, use })

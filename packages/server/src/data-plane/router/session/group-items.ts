@@ -22,6 +22,8 @@ export interface ClientStatement {
   readonly name: string
   /** The connection that the session is bound to knows it by that name. */
   isOnServer: boolean
+  /** `WireStatements.generation` when the client prepared it. */
+  readonly generation: number
 }
 
 /** One message. */
@@ -72,11 +74,16 @@ export class GroupEncoder {
   readonly #steps: AnswerStep[] = []
   /** Gets the statements that this group makes the server parse. */
   readonly #parsed: WireStatement[]
+  readonly #generation: number
 
-  constructor(out: WireWriter, statements: ServerStatements, parsed: WireStatement[]) {
+  constructor(
+    out: WireWriter,
+    knowing: { statements: ServerStatements; parsed: WireStatement[]; generation: number },
+  ) {
     this.#out = out
-    this.#statements = statements
-    this.#parsed = parsed
+    this.#statements = knowing.statements
+    this.#parsed = knowing.parsed
+    this.#generation = knowing.generation
   }
 
   encode(items: readonly GroupItem[], own: OwnAnswers): readonly AnswerStep[] {
@@ -136,7 +143,12 @@ export class GroupEncoder {
   /** Makes the server know the statement. `told` is how the client hears of a Parse, null when it did not ask. */
   #use(use: ClientStatement, told: typeof step.forward | null): string {
     if (use.isOnServer) return use.name
-    const { name, parsed, closes } = this.#statements.use(this.#out, use.statement, isKept(use))
+    // One from before a change of the tables is the server's to judge: it may not fit any more.
+    const isOld = use.generation < this.#generation
+    const { name, parsed, closes } = this.#statements.use(this.#out, use.statement, {
+      keep: isKept(use),
+      isOld,
+    })
     for (let close = 0; close < closes; close += 1) this.#steps.push(step.hide)
     if (parsed) {
       this.#parsed.push(use.statement)

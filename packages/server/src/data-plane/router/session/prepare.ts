@@ -56,6 +56,7 @@ async function load(
   } catch (error) {
     if (isFleetError(error, 'invalid_request') && lexQuery(text).length === 0)
       return emptyStatement(state, text)
+    if (isTooDeep(error) && state.map.owners.length <= 1) return unseenStatement(state, text)
     if (isFleetError(error, 'sql_syntax') || isFleetError(error, 'several_statements')) {
       await askToParse(state, runner, text)
     }
@@ -69,6 +70,21 @@ const harmless = 'select 1'
 async function emptyStatement(state: SessionState, text: string): Promise<KnownStatement> {
   const known = await state.environment.statements.load(harmless)
   return { ...known, text, cost: { meanMs: null, large: false, alone: 0 } }
+}
+
+/** True for a statement that Postgres may take though it cannot be analysed. */
+export const isTooDeep = (error: unknown): boolean =>
+  isFleetError(error, 'invalid_request') && error.facts['too_deep'] === true
+
+/** Where there is one shard, a statement need not be understood: it may do whatever code of the user's may do. */
+export async function unseenStatement(state: SessionState, text: string): Promise<KnownStatement> {
+  const { facts, ...known } = await state.environment.statements.load(harmless)
+  return {
+    ...known,
+    text,
+    facts: { ...facts, kind: 'opaque', command: { kind: 'do' } },
+    cost: { meanMs: null, large: true, alone: 0 },
+  }
 }
 
 /**

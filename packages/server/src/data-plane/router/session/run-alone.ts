@@ -165,7 +165,10 @@ async function send(state: SessionState, runner: GroupRunner, sending: Sending):
   if (answer.sqlstate === '' && only !== undefined && work.executed.length === 1) {
     learnCost(only.known.cost, { bytes: answer.rowBytes, serverMs: clock.monotonic() - sentMs })
   }
-  if (work.executed.some(({ known }) => known.facts.kind === 'ddl')) held.access.schemaChanged()
+  if (work.executed.some(({ known }) => known.facts.kind === 'ddl')) {
+    held.access.schemaChanged()
+    state.environment.wireStatements.generation += 1
+  }
   return { sqlstate: answer.sqlstate, rows: answer.rows, shard: held.shard.id }
 }
 

@@ -140,6 +140,7 @@ export class SessionState {
         this.#savepoint(command.kind, command.name)
         return
       case 'set':
+      case 'set-transaction':
       case 'reset':
       case 'discard':
         this.#set(command, text)
@@ -184,8 +185,10 @@ export class SessionState {
 
   /** What SQL's PREPARE has made is a statement of the protocol too. The session is bound to its connection. */
   #prepared({ name, text }: Extract<Command, { kind: 'prepare' }>): void {
-    const statement = this.environment.wireStatements.get(text, [])
-    this.statements.set(name, { statement, name, isOnServer: true })
+    const { wireStatements } = this.environment
+    const statement = wireStatements.get(text, [])
+    const { generation } = wireStatements
+    this.statements.set(name, { statement, name, isOnServer: true, generation })
   }
 
   #deallocated(name: string | null): void {

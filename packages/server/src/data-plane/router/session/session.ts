@@ -18,13 +18,13 @@ import type { EnteredClient, WireClientSession } from '../listeners/pgwire/liste
 import { writeThrown } from '../listeners/pgwire/errors.ts'
 import { CopyIn } from './copy-in.ts'
 import type { SessionEnvironment } from './environment.ts'
-import { SaidByServer, SessionLost } from './errors.ts'
+import { fatalOf, refusalOf } from './errors.ts'
 import { extendedWork } from './extended-work.ts'
 import { GroupCollector, refuseBadText } from './group-collector.ts'
-import { built, type GroupItem } from './group-items.ts'
+import type { GroupItem } from './group-items.ts'
 import { greet } from './greeting.ts'
 import { ownResultOf } from './own-commands.ts'
-import { askToParse, prepare, teachByName } from './prepare.ts'
+import { askToParse, isTooDeep, prepare, teachByName, unseenStatement } from './prepare.ts'
 import { queryWork, type QueryStatement } from './query-work.ts'
 import { runAlone, type Ran } from './run-alone.ts'
 import { beginInLane, type LaneEnd, type LaneRead } from './run-lane.ts'
@@ -248,29 +248,44 @@ export class WireSession implements WireClientSession {
     }
     this.#enter(true)
     this.state.statements.delete('')
-    this.#runQuery(text, buf, start).catch((error: unknown) => {
+    try {
+      this.#runQuery(text, buf, start)
+    } catch (error) {
       this.#fail(error, 'sync')
-    })
+    }
   }
 
-  async #runQuery(text: string, buf: Buffer, start: number): Promise<void> {
-    const { state } = this
+  #runQuery(text: string, buf: Buffer, start: number): void {
     refuseBadText(text, buf, start + messageHeaderBytes)
     const lexed = lexQuery(text)
     if (lexed.length === 0) {
-      writeBare(state.output.writer, backendCode.emptyQueryResponse)
+      writeBare(this.state.output.writer, backendCode.emptyQueryResponse)
       this.#finish('sync', '')
       return
     }
-    const { statements } = this.#parts.environment
-    const known: QueryStatement[] = []
-    for (const one of lexed) {
-      const found = statements.get(one.key) ?? (await this.#load(text, one))
-      known.push({ lexed: one, known: found })
+    const [only] = lexed
+    // The way of most queries, without a promise.
+    const known = only !== undefined && lexed.length === 1 ? this.#knownOf(only) : null
+    if (known?.known.facts.command.kind === 'rows') this.#run(queryWork(text, [known]), 'sync', [])
+    else {
+      this.#findOut(text, lexed).catch((error: unknown) => {
+        this.#fail(error, 'sync')
+      })
     }
+  }
+
+  #knownOf(lexed: QueryStatement['lexed']): QueryStatement | null {
+    const known = this.#parts.environment.statements.get(lexed.key)
+    return known === null ? null : { lexed, known }
+  }
+
+  async #findOut(text: string, lexed: readonly QueryStatement['lexed'][]): Promise<void> {
+    const known: QueryStatement[] = []
+    for (const one of lexed)
+      known.push(this.#knownOf(one) ?? { lexed: one, known: await this.#load(text, one) })
     const [only] = known
     if (known.length === 1 && only !== undefined && this.#answerOwn(only)) return
-    for (const one of known) await teachByName(state, this.#runner, one.known)
+    for (const one of known) await teachByName(this.state, this.#runner, one.known)
     this.#run(queryWork(text, known), 'sync', [])
   }
 
@@ -279,6 +294,7 @@ export class WireSession implements WireClientSession {
     try {
       return await state.cancellation.until(this.#parts.environment.statements.loadLexed(lexed))
     } catch (error) {
+      if (isTooDeep(error) && state.map.owners.length <= 1) return unseenStatement(state, text)
       if (isFleetError(error, 'sql_syntax')) await askToParse(state, this.#runner, text)
       throw error
     }
@@ -463,24 +479,6 @@ export class WireSession implements WireClientSession {
     connection.end()
     this.gone()
   }
-}
-
-/** Errors after which the session cannot go on; null for others. */
-function fatalOf(thrown: unknown): FleetError | null {
-  if (thrown instanceof SessionLost) {
-    return new FleetError('shard_unavailable', thrown.message, { sqlstate: '57P01' })
-  }
-  // The keys of this session are of no use any more: a new login shows those that are.
-  return isFleetError(thrown, 'login_refused') ? thrown : null
-}
-
-/** The error as the client is told. */
-function refusalOf(thrown: unknown): { readonly bytes: Buffer; readonly sqlstate: string } {
-  if (thrown instanceof SaidByServer) return thrown
-  const bytes = built((out) => {
-    writeThrown(out, thrown)
-  })
-  return { bytes, sqlstate: toFleetError(thrown).sqlstate }
 }
 
 /** The text of a Query, which ends with the message. @throws FleetError `protocol_violation` */

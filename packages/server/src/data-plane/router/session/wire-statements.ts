@@ -24,6 +24,8 @@ const keptTextMax = 64 * 1024
 
 /** All statements of all clients of a router. */
 export class WireStatements {
+  /** Counts the changes of tables that this router has seen. */
+  generation = 0
   readonly #bytesMax: number
   readonly #known = new Map<string, { readonly statement: WireStatement; used: boolean }>()
   #bytes = 0

@@ -1,15 +1,7 @@
 // What a client finds in its session: settings, transactions, and the state that keeps it on one connection.
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import {
-  writeBind,
-  writeClose,
-  writeExecute,
-  writeParse,
-  writeQuery,
-  writeSync,
-  type WireWriter,
-} from '@fleetshard/routing/pgwire'
+import { writeBind, writeExecute, writeParse, writeSync } from '@fleetshard/routing/pgwire'
 import { testTable } from '@fleetshard/routing/testing'
 import {
   postgresBuilds,
@@ -17,12 +9,11 @@ import {
   type TestPostgres,
 } from '../../../../engine/postgres/wire/testing.ts'
 import { startTestRouter, type TestRouter } from '../../testing.ts'
-import { errorOf, RawClient, rowsOf, statusOf, tagsOf, typesOf, type RawMessage } from './testing.ts'
+import { errorOf, RawClient, rowsOf, statusOf, tagsOf, type RawMessage } from './testing.ts'
 
 const schema = `
   create table users (id bigserial primary key, user_id text not null unique, name text, n int default 0);
   create table pg_mine (a int);
-  create table plain (a int);
   create table touched (user_id text primary key, at timestamptz);
   create function touch() returns trigger language plpgsql as $$ begin new.at := now(); return new; end $$;
   create trigger touch before insert or update on touched for each row execute function touch();
@@ -133,6 +124,27 @@ describe('settings', () => {
       expect(await timeout()).toEqual({ lock_timeout: '4444ms' })
       await client.query('commit')
       expect(await timeout()).toEqual({ lock_timeout: '1111ms' })
+    }
+  })
+
+  it('are also the characteristics of the transactions of a session', async () => {
+    const client = await connect(sharded)
+    const keys = await keysApart(client)
+    await client.query('set session characteristics as transaction isolation level serializable, read only')
+    for (const key of keys) {
+      await client.query('begin')
+      const shown =
+        "select current_setting('transaction_isolation') as level, current_setting('transaction_read_only') as only"
+      await client.query('select from users where user_id = $1', [key])
+      expect((await client.query(shown)).rows).toEqual([{ level: 'serializable', only: 'on' }])
+      await client.query('commit')
+    }
+    await client.query('set session characteristics as transaction read write')
+    await client.query('reset default_transaction_isolation')
+    for (const key of keys) {
+      const [first] = (await client.query('show default_transaction_isolation')).rows
+      expect(first).toEqual({ default_transaction_isolation: 'read committed' })
+      await client.query('update users set n = 0 where user_id = $1', [key])
     }
   })
 
@@ -354,103 +366,6 @@ describe('prepared statements', () => {
     await client.query('deallocate all')
     await client.query('alter table users drop column extra')
     expect((await client.query(text, ['changes'])).rows[0]).not.toHaveProperty('extra')
-  })
-})
-
-describe('names of statements', () => {
-  const prepared = (client: RawClient, name: string, text: string): Promise<RawMessage[]> => {
-    client.send((out) => {
-      writeParse(out, name, text)
-      writeSync(out)
-    })
-    return client.until('Z')
-  }
-  const used = (client: RawClient, name: string, params: string[] = ['1']): Promise<RawMessage[]> => {
-    client.send((out) => {
-      writeBind(out, { portal: '', statement: name, params, resultFormats: [] })
-      writeExecute(out, '', 0)
-      writeSync(out)
-    })
-    return client.until('Z')
-  }
-  const close = (client: RawClient, name: string): Promise<RawMessage[]> => {
-    client.send((out) => {
-      writeClose(out, 'S', name)
-      writeSync(out)
-    })
-    return client.until('Z')
-  }
-
-  it('are those of SQL and of the protocol alike', async () => {
-    await using client = await RawClient.open(single.wirePort)
-    await client.query('prepare q (int) as select $1 + 1')
-    expect(rowsOf(await used(client, 'q'))).toEqual([['2']])
-    expect(errorOf(await prepared(client, 'q', 'select 1'))?.code).toBe('42P05')
-    await prepared(client, 's', 'select $1::int + 2')
-    expect(rowsOf(await client.query('execute s (1)'))).toEqual([['3']])
-    expect(rowsOf(await used(client, 's'))).toEqual([['3']])
-    expect(typesOf(await close(client, 's'))).toBe('3Z')
-    expect(errorOf(await client.query('execute s (1)'))?.code).toBe('26000')
-    await client.query('deallocate q')
-    expect(errorOf(await used(client, 'q'))?.message).toBe('prepared statement "q" does not exist')
-    await prepared(client, 'q', 'select $1::int + 4')
-    expect(rowsOf(await used(client, 'q'))).toEqual([['5']])
-  })
-
-  it('are forgotten by DEALLOCATE ALL, the unnamed one by a Query', async () => {
-    for (const isBound of [false, true]) {
-      await using client = await RawClient.open(single.wirePort)
-      if (isBound) await client.query('prepare q as select 1')
-      await prepared(client, 's', 'select $1::int')
-      await used(client, 's')
-      expect(tagsOf(await client.query('deallocate all'))).toEqual(['DEALLOCATE ALL'])
-      expect(errorOf(await used(client, 's'))?.message).toBe('prepared statement "s" does not exist')
-      await prepared(client, 's', 'select $1::int')
-      expect(rowsOf(await used(client, 's'))).toEqual([['1']])
-      await prepared(client, '', 'select 1')
-      await client.query('select 2')
-      expect(errorOf(await used(client, '', []))?.code).toBe('26000')
-    }
-  })
-
-  it('are in errors those that the client has given', async () => {
-    await using client = await RawClient.open(single.wirePort)
-    for (let index = 0; index < 4; index += 1) {
-      await prepared(client, '', 'select $1::int, $2::int')
-      expect(errorOf(await used(client, '', ['1']))?.message).toContain('prepared statement "" requires 2')
-    }
-    await prepared(client, 'größer', 'select $1::int, $2::int')
-    expect(errorOf(await used(client, 'größer', ['1']))?.message).toContain('statement "größer" requires 2')
-  })
-})
-
-describe('a Query in place of the Sync', () => {
-  it('ends the group in front of it, and belongs to its transaction', async () => {
-    await using client = await RawClient.open(single.wirePort)
-    const insertion = (out: WireWriter): void => {
-      writeParse(out, '', 'insert into plain values (1)')
-      writeBind(out, { portal: '', statement: '', params: [], resultFormats: [] })
-      writeExecute(out, '', 0)
-    }
-    client.send((out) => {
-      insertion(out)
-      writeQuery(out, 'select count(*) from plain')
-    })
-    const both = await client.until('Z')
-    expect([typesOf(both), rowsOf(both), statusOf(both)]).toEqual(['12CTDCZ', [['1']], 'I'])
-    client.send((out) => {
-      insertion(out)
-      writeQuery(out, 'select 1 / 0')
-    })
-    expect(typesOf(await client.until('Z'))).toBe('12CEZ')
-    expect(rowsOf(await client.query('select count(*) from plain'))).toEqual([['1']])
-    client.send((out) => {
-      writeParse(out, '', 'select wrong')
-      writeQuery(out, 'select 1')
-      writeSync(out)
-    })
-    expect(typesOf(await client.until('Z'))).toBe('EZ')
-    await client.query('truncate plain')
   })
 })
 
