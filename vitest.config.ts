@@ -1,10 +1,13 @@
-// Test projects by suffix: `unit` needs nothing, `pg` starts real servers, `e2e` starts whole clusters,
-// `compat` drives a cluster with the clients that people use.
+// Test projects by suffix: `unit` needs nothing, `pg` starts real servers, `e2e` starts whole clusters. `reshard` (moves
+// that are killed at every step) and `compat` (the clients that people use) take longer and are no part of `npm test`.
 import { defineConfig } from 'vitest/config'
 
 const exclude = ['**/node_modules/**', '**/.build/**']
 /** A busy machine makes what is waited for late, not wrong. */
 const expect = { poll: { timeout: 20_000 } }
+
+/** Jobs that are killed at every step take minutes: a project of their own. */
+const long = 'packages/server/src/workers/reshard/*.pg.test.ts'
 
 export default defineConfig({
   test: {
@@ -29,6 +32,17 @@ export default defineConfig({
         test: {
           name: 'pg',
           include: ['packages/*/src/**/*.pg.test.ts', 'tests/client/**/*.pg.test.ts'],
+          exclude: [...exclude, long],
+          expect,
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
+          maxWorkers: 2,
+        },
+      },
+      {
+        test: {
+          name: 'reshard',
+          include: [long],
           exclude,
           expect,
           testTimeout: 60_000,
