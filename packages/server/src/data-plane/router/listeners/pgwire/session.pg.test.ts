@@ -142,8 +142,8 @@ describe('settings', () => {
     await client.query('set session characteristics as transaction read write')
     await client.query('reset default_transaction_isolation')
     for (const key of keys) {
-      const [first] = (await client.query('show default_transaction_isolation')).rows
-      expect(first).toEqual({ default_transaction_isolation: 'read committed' })
+      const { rows } = await client.query('show default_transaction_isolation')
+      expect(rows).toEqual([{ default_transaction_isolation: 'read committed' }])
       await client.query('update users set n = 0 where user_id = $1', [key])
     }
   })
