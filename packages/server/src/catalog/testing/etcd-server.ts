@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { findFreePort, startServer, untilReady, type ServerProcess } from './process.ts'
+import { findFreePort, startUntilReady, type ServerProcess } from './process.ts'
 
 const run = promisify(execFile)
 
@@ -49,8 +49,7 @@ export async function startTestEtcd(command: string): Promise<TestEtcd> {
       await running?.thaw()
     },
     async start() {
-      running = startServer({ command, args })
-      await untilReady(running, async () => (await fetch(`${client}/health`)).ok)
+      running = await startUntilReady({ command, args }, async () => (await fetch(`${client}/health`)).ok)
     },
     async [Symbol.asyncDispose]() {
       await running?.kill()

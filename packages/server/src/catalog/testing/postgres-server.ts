@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { Client } from 'pg'
 import { serverUser } from '../../runtime/mod.ts'
-import { findFreePort, startServer, untilReady, type ServerProcess } from './process.ts'
+import { findFreePort, startUntilReady, type ServerProcess } from './process.ts'
 
 const run = promisify(execFile)
 const password = 'catalog-test'
@@ -87,8 +87,8 @@ function serverOn(at: {
     async start() {
       const settings = ['listen_addresses=127.0.0.1', 'unix_socket_directories=', 'shared_buffers=32MB']
       const args = ['-D', at.data, '-p', String(at.port), ...settings.flatMap((setting) => ['-c', setting])]
-      running = startServer({ command: join(at.bin, 'postgres'), args, ...idsOf(at.user) })
-      await untilReady(running, () => answers(url))
+      const command = { command: join(at.bin, 'postgres'), args, ...idsOf(at.user) }
+      running = await startUntilReady(command, () => answers(url))
     },
   }
 }

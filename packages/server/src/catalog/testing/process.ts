@@ -49,7 +49,7 @@ export interface ServerProcess {
 }
 
 /** Starts a process that does not survive this one's `kill`. */
-export function startServer({ command, args, uid, gid }: ServerCommand): ServerProcess {
+function startServer({ command, args, uid, gid }: ServerCommand): ServerProcess {
   const child: ChildProcess = spawn(command, args, {
     cwd: '/',
     env: {},
@@ -109,13 +109,23 @@ function signalIfThere(pid: number, signal: NodeJS.Signals): void {
 const readyPollMs = 20
 const readyMaxMs = 30_000
 
-/** Waits until the check holds. @throws Error with the server's last words when it exits or takes too long */
-export async function untilReady(server: ServerProcess, check: () => Promise<boolean>): Promise<void> {
+/**
+ * Starts a server and waits until the check holds. One that gives up is started again: a process that its forerunner
+ * began while it was killed may still hold what the new one needs, until it notices that it is alone.
+ * @throws Error with the server's last words when it takes too long
+ */
+export async function startUntilReady(
+  command: ServerCommand,
+  check: () => Promise<boolean>,
+): Promise<ServerProcess> {
   const lastAtMs = systemClock.monotonic() + readyMaxMs
+  let server = startServer(command)
   while (!(await check().catch(() => false))) {
-    if (server.hasExited() || systemClock.monotonic() > lastAtMs) {
+    if (systemClock.monotonic() > lastAtMs) {
       throw new Error(`a server for the tests did not start: ${server.lastWords()}`)
     }
     await systemClock.sleep(readyPollMs)
+    if (server.hasExited()) server = startServer(command)
   }
+  return server
 }

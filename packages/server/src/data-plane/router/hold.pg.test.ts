@@ -29,7 +29,7 @@ describe('a held shard', () => {
       execute: { connectionsPerNodeMax: 1, lanesPerNodeMax: 0 },
     })
     direct = await server.connect({ database: router.database(s0) })
-    router.replace((snapshot) => owned(snapshot, s0))
+    await router.replaced((snapshot) => owned(snapshot, s0))
   })
   afterEach(async () => {
     await direct.close()
@@ -48,8 +48,8 @@ describe('a held shard', () => {
     return { ...snapshot, epoch: next(snapshot), shards }
   }
 
-  function hold(): void {
-    router.replace((snapshot) => ({
+  async function hold(): Promise<void> {
+    await router.replaced((snapshot) => ({
       ...snapshot,
       epoch: next(snapshot),
       shards: snapshot.shards.map((shard) =>
@@ -65,7 +65,7 @@ describe('a held shard', () => {
     (await query(connection, 'select count(*) from users', [])).rows[0]?.[0]
 
   it('takes no write and no strong read until the next map, which says where they go', async () => {
-    hold()
+    await hold()
     const waiting = [
       insert('u'),
       execute('select * from users where user_id = $1', ['u']),
@@ -81,7 +81,7 @@ describe('a held shard', () => {
     const older = await execute('select * from users', [], { consistency: 'eventual' })
     expect(older).toMatchObject({ status: 200, body: { shard_id: 's0' } })
     expect(isAnswered).toBe(false)
-    router.replace((snapshot) => owned(snapshot, s1))
+    await router.replaced((snapshot) => owned(snapshot, s1))
     for (const answer of await Promise.all(waiting)) {
       expect(answer).toMatchObject({ status: 200, body: { shard_id: 's1' } })
     }
@@ -89,9 +89,9 @@ describe('a held shard', () => {
   })
 
   it('goes on where it was when the hold is taken off', async () => {
-    hold()
+    await hold()
     const waiting = insert('u')
-    router.replace((snapshot) => owned(snapshot, s0))
+    await router.replaced((snapshot) => owned(snapshot, s0))
     expect(await waiting).toMatchObject({ status: 200, body: { shard_id: 's0' } })
   })
 
@@ -104,10 +104,10 @@ describe('a held shard', () => {
     while ((await query(observer, `select count(*) from ${blocked}`, [])).rows[0]?.[0] !== '1');
     await observer.close()
     const behind = insert('v')
-    hold()
+    await hold()
     await exec(direct, 'commit')
     expect(await first).toMatchObject({ status: 200, body: { shard_id: 's0' } })
-    router.replace((snapshot) => owned(snapshot, s1))
+    await router.replaced((snapshot) => owned(snapshot, s1))
     expect(await behind).toMatchObject({ status: 200, body: { shard_id: 's1' } })
     expect(await rowsOn(direct)).toBe('1')
   })

@@ -55,6 +55,8 @@ export interface TestRouter extends AsyncDisposable {
   snapshot(): KeyspaceSnapshot
   /** Gives the router a newer map. */
   replace(change: (snapshot: KeyspaceSnapshot) => KeyspaceSnapshot): void
+  /** The same, and waits until the router works with it. */
+  replaced(change: (snapshot: KeyspaceSnapshot) => KeyspaceSnapshot): Promise<void>
   /** Runs statements in a shard's database, past the router. */
   onShard(shard: ShardId, sql: string): Promise<void>
   /** The rows of a query in a shard's database, past the router. */
@@ -171,14 +173,21 @@ async function openRouter(wanted: TestRouterOptions, place: RouterPlace): Promis
   await router.listen()
   await router.listenWire()
   const url = `http://127.0.0.1:${String(router.address.port)}`
+  const replace = (change: (snapshot: KeyspaceSnapshot) => KeyspaceSnapshot): void => {
+    current = change(current)
+    port.changed(current)
+  }
   return {
     url,
     wirePort: router.wireAddress?.port ?? 0,
     cluster,
     snapshot: () => current,
-    replace(change) {
-      current = change(current)
-      port.changed(current)
+    replace,
+    async replaced(change) {
+      replace(change)
+      const epoch = new RegExp(`map_epoch\\{[^}]*\\} ${String(current.epoch)}\\b`)
+      // oxlint-disable-next-line no-await-in-loop -- polls
+      while (!epoch.test(await metrics.text())) await systemClock.sleep(2)
     },
     onShard,
     rowsIn,

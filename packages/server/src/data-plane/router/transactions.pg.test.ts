@@ -282,7 +282,7 @@ describe('open transactions', () => {
         ],
       }
     }
-    router.replace(swapped)
+    await router.replaced(swapped)
     expect(await client.run(id, insert, ['ann'])).toMatchObject({ body: { code: 'cross_shard' } })
     expect(await client.commit(id)).toMatchObject(rolledBack)
 
