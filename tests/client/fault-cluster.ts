@@ -20,6 +20,7 @@ export interface OwnRouter {
 export async function startOwnRouter(cluster: Cluster, name: string): Promise<OwnRouter> {
   const words = [
     '--router-http-port=0',
+    '--router-wire-port=0',
     '--router-metrics-port=0',
     '--router-map-cache-file',
     join(cluster.folder, `${name}.map`),

@@ -79,6 +79,7 @@ describe('a topology file', () => {
       '--topology-file',
       path,
       '--router-http-port=0',
+      '--router-wire-port=0',
       '--router-metrics-port=0',
     ])
     const url = await addressOf(router)

@@ -97,6 +97,7 @@ function startRouter(...words: readonly string[]): Running {
     '--topology-file',
     topology,
     '--router-http-port=0',
+    '--router-wire-port=0',
     '--router-metrics-port=0',
     ...words,
   ])
