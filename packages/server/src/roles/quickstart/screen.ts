@@ -46,7 +46,7 @@ export function renderScreen({ state, tookMs, shards, examples, words }: Screen,
     ...command,
     ...answer.map((line) => style.dim(fit(line, screenCellsMax))),
   ])
-  const head = [headLine(state, tookMs, style), '', ...processLines(state)]
+  const head = [headLine(state, tookMs, style), ...processLines(state)]
   const room = screenLinesMax - head.length - told.length - tail.length
   const lines = [...head, ...shardLines(shards, room), ...told, ...tail]
   return lines.map((line) => `${line}\n`).join('')

@@ -198,10 +198,11 @@ export async function raiseEpoch(session: Session, state: EpochState): Promise<v
     [`${routerApplicationPrefix}%`],
   )
   for (const { pid } of rows) {
-    const [ended] = await session.query<{ gone: boolean }>('select pg_terminate_backend($1, $2) as gone', [
-      pid,
-      terminateMsMax,
-    ])
+    // False also for one that has ended before it was asked about.
+    const [ended] = await session.query<{ gone: boolean }>(
+      `select pg_terminate_backend($1, $2) or not exists (select from pg_stat_activity where pid = $1) as gone`,
+      [pid, terminateMsMax],
+    )
     if (ended?.gone === false) {
       throw new FleetError(
         'shard_unavailable',
