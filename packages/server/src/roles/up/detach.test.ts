@@ -13,7 +13,7 @@ test('the process in the background is told the same as the one in front', () =>
   const config = loadConfig({ env: { FLEETSHARD_UP_SHARDS: '3' }, flags, cwd: '/work' })
   const words = flagsOf(config)
   expect(words).toHaveLength(flags.size)
-  expect(words).toContain('--data-dir=/work/data')
+  expect(words).toContain('--data-dir=/srv/data')
   const again = new Map<ConfigKey, GivenFlag>(
     [...flags.keys()].map((key) => {
       const flag = `--${key.replaceAll('.', '-')}`
