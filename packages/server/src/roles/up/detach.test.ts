@@ -10,7 +10,7 @@ const flags = new Map<ConfigKey, GivenFlag>([
 ])
 
 test('the process in the background is told the same as the one in front', () => {
-  const config = loadConfig({ env: { FLEETSHARD_UP_SHARDS: '3' }, flags, cwd: '/work' })
+  const config = loadConfig({ env: { FLEETSHARD_UP_SHARDS: '3' }, flags, cwd: '/srv' })
   const words = flagsOf(config)
   expect(words).toHaveLength(flags.size)
   expect(words).toContain('--data-dir=/srv/data')
