@@ -199,7 +199,7 @@ describe('what a manager tells about itself', () => {
       paths: {
         '/api/v1/shards': {
           post: {
-            requestBody: { content: { 'application/json': { schema: { examples } } } },
+            requestBody: { content: { 'application/json': { example: examples?.[0] } } },
             responses: { 201: { description: 'created; the header Location has its address' } },
           },
         },
