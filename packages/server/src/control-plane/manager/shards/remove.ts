@@ -87,10 +87,10 @@ async function commit(
   work: Work,
   snapshot: KeyspaceSnapshot,
   shard: ShardRecord,
-  secrets: readonly string[],
+  passwords: readonly string[],
 ): Promise<StoredKeyspace> {
-  const { deleteWrite } = work.parts.catalog.secrets
-  const writes = secrets.map((ref) => deleteWrite(ref.slice(catalogPrefix.length)))
+  const { secrets } = work.parts.catalog
+  const writes = passwords.map((ref) => secrets.deleteWrite(ref.slice(catalogPrefix.length)))
   const plan: PlanRouting = (current) => {
     const now = current.shards.find(({ id }) => id === shard.id)
     if (now === undefined) throw new FleetError('not_found', `there is no shard ${shard.id}`)
