@@ -80,9 +80,12 @@ export class DirectBackend implements Backend {
 
   async execute(statement: Statement): Promise<Result> {
     const bounds = this.#bound(statement.options)
+    const { session } = this.#parts
+    const sentAt = session.moment
     try {
       const rows = new JsRows(this.#rowLimits)
       const answer = await this.#run(statement, rows, bounds.cancellation)
+      session.merge(answer.token, sentAt)
       return {
         rows: rows.rows,
         rowCount: answer.rowCount,
@@ -98,13 +101,16 @@ export class DirectBackend implements Backend {
   }
 
   async *stream(statement: Statement): AsyncGenerator<RowBatch<Row>, void, void> {
-    const { clock, sweeper, limits } = this.#parts
+    const { clock, sweeper, limits, session } = this.#parts
     const { signal, timeoutMs = limits.timeoutMs } = statement.options
     // The time is that of the server: how long the reader takes with its rows is not counted.
     const bounds = this.#bound({ timeoutMs: streamMsMax, ...(signal === undefined ? {} : { signal }) })
     const rows = new StreamedRows({ clock, sweeper, timeoutMs, cancellation: bounds.cancellation })
-    const running = this.#run(statement, rows, bounds.cancellation).then(
-      () => {
+    const sentAt = session.moment
+    const begun = async (): Promise<StatementAnswer> => this.#run(statement, rows, bounds.cancellation)
+    const running = begun().then(
+      ({ token }) => {
+        session.merge(token, sentAt)
         rows.end()
       },
       (error: unknown) => {
@@ -121,19 +127,32 @@ export class DirectBackend implements Backend {
     }
   }
 
-  async #run(
+  /** Whoever calls it merges the answer's token into the session, and expects it to throw as well as to reject. */
+  #run(statement: Statement, consumer: RowsConsumer, cancellation: Cancellation): Promise<StatementAnswer> {
+    const { text } = statement
+    const known = this.#known(text)
+    // At once when the text is known, as it nearly always is: a promise costs as much as its analysis is worth.
+    if (known !== null) return this.#send(known, statement, { consumer, cancellation })
+    return this.#load(text, cancellation).then((loaded) =>
+      this.#send(loaded, statement, { consumer, cancellation }),
+    )
+  }
+
+  #send(
+    known: KnownStatement,
     { text, params, target, options }: Statement,
-    consumer: RowsConsumer,
-    cancellation: Cancellation,
+    { consumer, cancellation }: { consumer: RowsConsumer; cancellation: Cancellation },
   ): Promise<StatementAnswer> {
     const wanted = this.#consistency(options)
-    const { session } = this.#parts
-    const sentAt = session.moment
-    const answer = await this.#parts.executor.execute({
-      known: this.#known(text) ?? (await this.#load(text, cancellation)),
+    const { session, executor } = this.#parts
+    const { shardKey, shardId, allShards } = placed(target)
+    return executor.execute({
+      known,
       params,
       consumer,
-      ...placed(target),
+      shardKey,
+      shardId,
+      allShards,
       consistency: wanted === 'strong' ? 'strong' : 'eventual',
       token: session.tokenFor(text, wanted),
       asksPosition: session.isUsed,
@@ -143,8 +162,6 @@ export class DirectBackend implements Backend {
       map: this.#map,
       cancellation,
     })
-    session.merge(answer.token, sentAt)
-    return answer
   }
 
   async begin(target: Target, options: TransactionOptions): Promise<OpenTransaction> {

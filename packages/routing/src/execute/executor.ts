@@ -158,6 +158,12 @@ interface Attempt {
   noLane: boolean
 }
 
+/** What the shard's database says of a statement. */
+interface Work {
+  readonly traits: Traits
+  readonly facts: SchemaFacts
+}
+
 /** How a run went, and what decides whether another may follow. */
 interface Ran {
   readonly ended: WorkEnd
@@ -318,33 +324,45 @@ export class Executor {
     return replica ?? access.primary()
   }
 
-  async #run(
-    trial: Attempt,
+  /** In a lane where the statement may share one, else alone. No promise more than the work itself needs. */
+  #run(trial: Attempt, access: NodeAccess, how: Work): Promise<Ran> {
+    const { call, shard, map } = trial
+    call.consumer.placed?.({ shard: shard.id, node: access.node.id, epoch: map.epoch })
+    const waits = call.consumer.attach !== undefined
+    if (!how.traits.shares || waits || trial.noLane || !suitsLane(call.known.cost))
+      return this.#runAlone(trial, access, how)
+    const found = access.pool.lane(call.cancellation)
+    if (found === null) return this.#runAlone(trial, access, how)
+    if (!(found instanceof Promise)) return this.#runInLane(trial, access, { lane: found, how })
+    return found.then((lane) =>
+      lane === null ? this.#runAlone(trial, access, how) : this.#runInLane(trial, access, { lane, how }),
+    )
+  }
+
+  #runInLane(
+    { call, map }: Attempt,
     { node, pool }: NodeAccess,
-    how: { traits: Traits; facts: SchemaFacts },
+    { lane, how }: { lane: Session; how: Work },
   ): Promise<Ran> {
+    refuseOldMap(lane, map)
+    refuseSuperseded(call, map)
+    this.#parts.metrics.routed(roleOf(node), 'lane')
+    const onFree = (): void => {
+      pool.laneAdvanced()
+    }
+    const { cancellation, token } = call
+    const work = workOf(call, map, how.facts)
+    return runInLane(this.#parts, lane, work, { cancellation, onFree }).then((ended) => {
+      onFree()
+      return { ended, token, inLane: true }
+    })
+  }
+
+  async #runAlone(trial: Attempt, { node, pool }: NodeAccess, how: Work): Promise<Ran> {
     const { call, shard, map } = trial
     const { cancellation } = call
-    const role = node.role === 'primary' ? 'primary' : 'replica'
     const work = workOf(call, map, how.facts)
-    call.consumer.placed?.({ shard: shard.id, node: node.id, epoch: map.epoch })
-    const waits = call.consumer.attach !== undefined
-    if (how.traits.shares && !waits && !trial.noLane && suitsLane(call.known.cost)) {
-      const found = pool.lane(cancellation)
-      const lane = found instanceof Promise ? await found : found
-      if (lane !== null) {
-        refuseOldMap(lane, map)
-        refuseSuperseded(call, map)
-        this.#parts.metrics.routed(role, 'lane')
-        const onFree = (): void => {
-          pool.laneAdvanced()
-        }
-        const ended = await runInLane(this.#parts, lane, work, { cancellation, onFree })
-        onFree()
-        return { ended, token: call.token, inLane: true }
-      }
-    }
-    this.#parts.metrics.routed(role, 'alone')
+    this.#parts.metrics.routed(roleOf(node), 'alone')
     const session = await pool.borrow(cancellation)
     try {
       refuseOldMap(session, map)
@@ -480,6 +498,9 @@ function at(error: unknown, shard: ShardRecord, node: NodeAccess | null): unknow
 
 /** In a lane these mean: it writes after all, it waits for a lock, it takes long or was cancelled for another. */
 const laneStates = new Set(['25006', '55P03', '57014'])
+
+const roleOf = ({ role }: NodeAccess['node']): 'primary' | 'replica' =>
+  role === 'primary' ? 'primary' : 'replica'
 
 /** Any shard that reads may begin a transaction; each statement is looked at by itself. */
 const reading = { kind: 'read' } as const

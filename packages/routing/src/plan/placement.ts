@@ -161,15 +161,23 @@ export interface KeyParameter {
   readonly list: boolean
 }
 
+/** Asked at every run, so kept with the plan. */
+const keyParameters = new WeakMap<Plan, readonly KeyParameter[]>()
+
 /** The parameters that decide the shard: the statement must read them by the same type. */
 export function keyParametersOf(plan: Plan): readonly KeyParameter[] {
-  return keysOf(plan).flatMap(({ slots, table }) =>
-    slots.flatMap((slot) =>
-      slot.kind === 'parameter'
-        ? [{ index: slot.index, type: table.keyType ?? 'text', list: slot.list }]
-        : [],
-    ),
-  )
+  let kept = keyParameters.get(plan)
+  if (kept === undefined) {
+    kept = keysOf(plan).flatMap(({ slots, table }) =>
+      slots.flatMap((slot) =>
+        slot.kind === 'parameter'
+          ? [{ index: slot.index, type: table.keyType ?? 'text', list: slot.list }]
+          : [],
+      ),
+    )
+    keyParameters.set(plan, kept)
+  }
+  return kept
 }
 
 function placeKeyed(
