@@ -1,7 +1,6 @@
 // Runs statements on the shard that owns them: chooses the node, a lane or a session of its own, and after a fault
 // decides whether a statement may be sent again. Knows no HTTP.
 import {
-  FleetError,
   isFleetError,
   type Clock,
   type SessionToken,
@@ -20,6 +19,7 @@ import {
   type Literals,
   type RouteTarget,
 } from '../plan/mod.ts'
+import { at, roleOf, type Attempt, type Ran, type Work } from './attempt.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import {
   isHeld,
@@ -38,12 +38,11 @@ import { beginLost, beginOn } from './begin.ts'
 import { giveBack } from './give-back.ts'
 import type { HeldTransaction } from './held-transaction.ts'
 import { HoldBuffer } from './hold-buffer.ts'
-import type { SchemaFacts } from './schema-facts.ts'
 import { endOrThrow, runAlone, runInLane, type StatementWork, type WorkEnd } from './session-work.ts'
 import type { Session } from './session.ts'
 import type { NodeAccess, ShardAccess } from './shard-access.ts'
 import type { RowsConsumer } from './statement-run.ts'
-import { traitsOf, worseLeft, type Traits } from './traits.ts'
+import { traitsOf, worseLeft } from './traits.ts'
 import { runTransaction, type TransactionOptions } from './transaction.ts'
 import { workOf } from './work-of.ts'
 
@@ -147,29 +146,6 @@ export interface TransactionAnswer extends Omit<StatementAnswer, 'rowCount'> {
 
 /** A statement is sent at most this often. */
 const attemptsMax = 3
-
-interface Attempt {
-  readonly call: StatementCall
-  readonly shard: ShardRecord
-  readonly map: ShardMap
-  readonly access: ShardAccess
-  readonly failedNodes: Set<NodeAccess>
-  /** Set after the lane turned out to be the wrong place. */
-  noLane: boolean
-}
-
-/** What the shard's database says of a statement. */
-interface Work {
-  readonly traits: Traits
-  readonly facts: SchemaFacts
-}
-
-/** How a run went, and what decides whether another may follow. */
-interface Ran {
-  readonly ended: WorkEnd
-  readonly token: SessionToken | null
-  readonly inLane: boolean
-}
 
 /** Runs statements and transactions. */
 export class Executor {
@@ -490,17 +466,8 @@ export class Executor {
   }
 }
 
-/** An error that came from a shard, saying from where. */
-function at(error: unknown, shard: ShardRecord, node: NodeAccess | null): unknown {
-  if (!(error instanceof FleetError)) return error
-  return error.withFacts({ shard_id: shard.id, ...(node === null ? {} : { node: node.node.id }) })
-}
-
 /** In a lane these mean: it writes after all, it waits for a lock, it takes long or was cancelled for another. */
 const laneStates = new Set(['25006', '55P03', '57014'])
-
-const roleOf = ({ role }: NodeAccess['node']): 'primary' | 'replica' =>
-  role === 'primary' ? 'primary' : 'replica'
 
 /** Any shard that reads may begin a transaction; each statement is looked at by itself. */
 const reading = { kind: 'read' } as const
