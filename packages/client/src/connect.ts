@@ -62,7 +62,7 @@ async function connectedByFile(
   refuseRouterOptions(options)
   const session = new ClientSession()
   const direct = await import('./direct/mod.ts')
-  const backend = await direct.openDirect({
+  const { backend } = await direct.openDirect({
     source: {
       kind: 'file',
       topology,
@@ -77,9 +77,10 @@ async function connectedByFile(
     consistency: options.consistency,
     credentials: options.credentials,
     pool: options.pool ?? {},
+    fallback: false,
   })
   const keyspace = backend.map().snapshot.keyspace.name
-  return createFleetShard({ mode: 'direct', backend, fallback: null, keyspace, limits, session })
+  return createFleetShard({ mode: 'direct', backend, fallback: () => null, keyspace, limits, session })
 }
 
 /** @throws FleetError `invalid_request` for options of those who go through routers */
@@ -120,7 +121,7 @@ async function openHttp(parts: ModeParts, fallback: FleetShardError | null): Pro
     await topology[Symbol.asyncDispose]()
     throw error
   }
-  return { mode: 'http', backend: new HttpBackend({ ...parts, topology }), fallback }
+  return { mode: 'http', backend: new HttpBackend({ ...parts, topology }), fallback: () => fallback }
 }
 
 /** Why a client goes through a router after all: no way to log in to the servers, or no way to them. */
@@ -132,11 +133,9 @@ async function openDirect(parts: ModeParts, options: ConnectOptions): Promise<Op
     const { credentials, pool = {} } = options
     const { routers, topologyRouters, keyspace } = parts
     const source = { kind: 'routers', routers, topologyRouters, keyspace } as const
-    return {
-      mode: 'direct',
-      backend: await direct.openDirect({ ...parts, source, credentials, pool }),
-      fallback: null,
-    }
+    const fallback = options.fallback !== false
+    const opened = await direct.openDirect({ ...parts, source, credentials, pool, fallback })
+    return { mode: 'direct', ...opened }
   } catch (error) {
     const reason = toFleetShardError(error)
     // Logins that the caller gave and a server refused are the caller's to mend.

@@ -19,7 +19,10 @@ export interface ShardPlace {
 export interface FleetShard extends Queryable, AsyncDisposable {
   /** The mode that it works in. */
   readonly mode: 'http' | 'direct'
-  /** Why it goes through a router though direct mode was asked for; null otherwise. */
+  /**
+   * Why it goes through a router though direct mode was asked for; null otherwise. In the mode `direct`: why statements
+   * on some shard do at the moment; null again once it is reached.
+   */
   readonly fallback: FleetShardError | null
   readonly keyspace: string
   /** The shard that owns a key. Null and undefined are refused at once. */
@@ -49,7 +52,7 @@ export interface FleetShard extends Queryable, AsyncDisposable {
 /** What a client is made of. */
 export interface ClientParts {
   readonly mode: 'http' | 'direct'
-  readonly fallback: FleetShardError | null
+  readonly fallback: () => FleetShardError | null
   readonly keyspace: string
   readonly backend: Backend
   readonly limits: Limits
@@ -74,7 +77,9 @@ export function createFleetShard({
   return {
     ...queryable({ runner: backend, target: { kind: 'planned' }, options: {} }),
     mode,
-    fallback,
+    get fallback() {
+      return fallback()
+    },
     keyspace,
     shard: (key, options = {}) =>
       shardHandle(backend, { kind: 'key', key: told(() => toJsonKey(key)) }, options),

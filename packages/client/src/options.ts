@@ -61,8 +61,9 @@ export interface ConnectOptions {
    */
   readonly mode?: 'http' | 'direct'
   /**
-   * False: `connect` fails where direct mode is not possible (no login, no way to the servers). By default the client
-   * then goes through a router; `mode` and `fallback` of the client tell.
+   * False: `connect`, and statements, fail where direct mode is not possible (no login, no way to the servers). By
+   * default the client goes through a router then, where it must for the shards in question alone; `mode` and
+   * `fallback` of the client tell.
    */
   readonly fallback?: boolean
   /** Of calls that say nothing; that of the keyspace by default. */

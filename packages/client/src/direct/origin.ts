@@ -44,6 +44,10 @@ export interface Origin {
   readonly topology: MapSource
   readonly membership: Membership
   readonly identityCheck: IdentityCheck
+  /** Routers with the map at hand, for statements that go through one; null without routers. */
+  readonly routers:
+    | (Omit<RoutersSource, 'kind' | 'topologyRouters'> & { readonly topology: TopologyFollower })
+    | null
 }
 
 /** Does no I/O. */
@@ -66,7 +70,7 @@ function ofRouters(
     timeoutMs,
     epoch,
   })
-  return { topology, membership, identityCheck: 'claimed' }
+  return { topology, membership, identityCheck: 'claimed', routers: { routers, keyspace, topology } }
 }
 
 function ofFile(
@@ -75,5 +79,6 @@ function ofFile(
 ): Origin {
   const topology = new FileMap({ topology: file, keyspace, clock, onMap, onRefused })
   const password = (secretRef: string): string | undefined => topology.password(secretRef)
-  return { topology, membership: new FileLogins({ credentials, password }), identityCheck: 'static' }
+  const membership = new FileLogins({ credentials, password })
+  return { topology, membership, identityCheck: 'static', routers: null }
 }
