@@ -81,7 +81,8 @@ export function fetchBehind(gate: Gate, database: string): typeof fetch {
       ? { ...value, host: '127.0.0.1', port: gate.port }
       : value
   return async (input, init) => {
-    if (!String(input).includes('/v1/topology?')) return fetch(input, init)
+    const url = input instanceof Request ? input.url : input.toString()
+    if (!url.includes('/v1/topology?')) return fetch(input, init)
     if (new Headers(init?.headers).get('accept') === 'text/event-stream') return silence(init?.signal ?? null)
     const response = await fetch(input, init)
     const text = JSON.stringify(JSON.parse(await response.text(), moved))

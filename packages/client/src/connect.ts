@@ -10,6 +10,8 @@ import { limitsOf, urlsOf, type ConnectOptions, type Limits } from './options.ts
 import { ClientSession } from './session.ts'
 import type { Consistency } from './statement.ts'
 import { TopologyFollower } from './topology/follower.ts'
+import { TracedBackend } from './tracing/backend.ts'
+import { loadApi, traceHeaders } from './tracing/tracing.ts'
 
 const keyspaceDefault = 'default'
 
@@ -28,37 +30,55 @@ export async function connect(options: ConnectOptions): Promise<FleetShard> {
   }
 }
 
+type Api = Awaited<ReturnType<typeof loadApi>>
+
 async function connected(options: ConnectOptions): Promise<FleetShard> {
+  const parts = await opened(options)
+  const { api, mode, keyspace } = parts
+  if (api === null) return createFleetShard(parts)
+  const attributes = { 'db.system.name': 'postgresql', 'db.namespace': keyspace, 'fleetshard.mode': mode }
+  return createFleetShard({
+    ...parts,
+    backend: new TracedBackend(parts.backend, { api, keyspace, attributes }),
+  })
+}
+
+async function opened(options: ConnectOptions): Promise<ClientParts & { readonly api: Api }> {
   const limits = limitsOf(options)
-  if (options.topology !== undefined) return connectedByFile(options, options.topology, limits)
+  const api = await loadApi()
+  if (options.topology !== undefined)
+    return { ...(await openedByFile(options, options.topology, limits)), api }
   const keyspace = parseKeyspaceName(options.keyspace ?? keyspaceDefault)
   const session = new ClientSession()
   const urls = urlsOf(options)
   const send: typeof fetch = options.fetch ?? ((input, init) => fetch(input, init))
   const byFetch = exchangeByFetch(send)
   const whole = options.fetch === undefined ? await exchangeOfPlatform(byFetch, systemClock) : byFetch
-  const routers = (): Routers =>
-    new Routers({ urls, clock: systemClock, fetch: send, whole, token: options.token ?? null })
+  const routers = (headers: (() => Readonly<Record<string, string>>) | null): Routers =>
+    new Routers({
+      urls,
+      clock: systemClock,
+      fetch: send,
+      whole,
+      token: options.token ?? null,
+      traceHeaders: headers,
+    })
   const parts: ModeParts = {
     clock: systemClock,
-    routers: routers(),
-    topologyRouters: routers(),
+    routers: routers(api === null ? null : () => traceHeaders(api)),
+    topologyRouters: routers(null),
     keyspace,
     limits,
     session,
     consistency: options.consistency,
   }
   const mode = options.mode ?? 'http'
-  const opened = mode === 'http' ? await openHttp(parts, null) : await openDirect(parts, options)
-  return createFleetShard({ ...opened, keyspace, limits, session })
+  const inMode = mode === 'http' ? await openHttp(parts, null) : await openDirect(parts, options)
+  return { ...inMode, keyspace, limits, session, api }
 }
 
 /** Straight to the shards of a topology file. */
-async function connectedByFile(
-  options: ConnectOptions,
-  topology: string,
-  limits: Limits,
-): Promise<FleetShard> {
+async function openedByFile(options: ConnectOptions, topology: string, limits: Limits): Promise<ClientParts> {
   refuseRouterOptions(options)
   const session = new ClientSession()
   const direct = await import('./direct/mod.ts')
@@ -80,7 +100,7 @@ async function connectedByFile(
     fallback: false,
   })
   const keyspace = backend.map().snapshot.keyspace.name
-  return createFleetShard({ mode: 'direct', backend, fallback: () => null, keyspace, limits, session })
+  return { mode: 'direct', backend, fallback: () => null, keyspace, limits, session }
 }
 
 /** @throws FleetError `invalid_request` for options of those who go through routers */
@@ -134,8 +154,7 @@ async function openDirect(parts: ModeParts, options: ConnectOptions): Promise<Op
     const { routers, topologyRouters, keyspace } = parts
     const source = { kind: 'routers', routers, topologyRouters, keyspace } as const
     const fallback = options.fallback !== false
-    const opened = await direct.openDirect({ ...parts, source, credentials, pool, fallback })
-    return { mode: 'direct', ...opened }
+    return { mode: 'direct', ...(await direct.openDirect({ ...parts, source, credentials, pool, fallback })) }
   } catch (error) {
     const reason = toFleetShardError(error)
     // Logins that the caller gave and a server refused are the caller's to mend.

@@ -1,5 +1,5 @@
 // The client: handles for the shards, the shard map at hand, the session token.
-import { parseKey, type ShardMap } from '@fleetshard/core'
+import { ownerOfUntyped, parseKey, type ShardMap } from '@fleetshard/core'
 import { allShards, type AllShards } from './all-shards.ts'
 import { toFleetShardError, type FleetShardError } from './errors.ts'
 import { queryable, shardHandle, type NamedShard, type Queryable, type ShardHandle } from './handles.ts'
@@ -35,7 +35,8 @@ export interface FleetShard extends Queryable, AsyncDisposable {
   /** A handle for each shard that owns keys; what each answers is its own part, whatever the statement says. */
   readonly shards: (options?: CallOptions) => readonly NamedShard[]
   /**
-   * The shard that owns a key, from the map at hand: no round trip.
+   * The shard that owns a key, from the map at hand: no round trip. Where the tables' keys have different types, it is
+   * the one on which all types put the key; a key that they put on several is refused.
    * @throws FleetShardError `invalid_shard_key`, `no_shard`
    */
   readonly shardFor: (key: ShardKey) => ShardPlace
@@ -105,8 +106,7 @@ export function createFleetShard({
 }
 
 function placeOf(map: ShardMap, key: ShardKey): ShardPlace {
-  const type = map.keyType ?? 'text'
-  const { id, name } = map.shardFor(parseKey(key, type), type)
+  const { id, name } = ownerOfUntyped(map, (type) => parseKey(key, type))
   return { shardId: id, shardName: name, epoch: map.epoch }
 }
 

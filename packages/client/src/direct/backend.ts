@@ -3,6 +3,7 @@
 import {
   FleetError,
   idempotencyKeyPattern,
+  ownerOfUntyped,
   parseKey,
   parseShardId,
   type Clock,
@@ -281,8 +282,8 @@ export class DirectBackend implements Backend {
 /** The shard that a transaction will begin on, as far as the map at hand tells. */
 function gateOf(target: Target, map: ShardMap): string {
   if (target.kind === 'shard') return target.id
-  const type = map.keyType ?? 'text'
-  return target.kind === 'key' ? map.shardFor(parseKey(target.key, type), type).id : ''
+  if (target.kind !== 'key') return ''
+  return ownerOfUntyped(map, (type) => parseKey(target.key, type)).id
 }
 
 function placed(target: Target): {
