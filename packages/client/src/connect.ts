@@ -104,8 +104,15 @@ async function openedByFile(options: ConnectOptions, topology: string, limits: L
 }
 
 /** @throws FleetError `invalid_request` for options of those who go through routers */
-function refuseRouterOptions({ mode, url, urls }: ConnectOptions): void {
-  const given = mode === 'http' ? "mode 'http'" : (url ?? urls) === undefined ? null : 'the URL of a router'
+function refuseRouterOptions({ mode, url, urls, mapCopy }: ConnectOptions): void {
+  const given =
+    mode === 'http'
+      ? "mode 'http'"
+      : (url ?? urls) !== undefined
+        ? 'the URL of a router'
+        : mapCopy === undefined
+          ? null
+          : 'a copy of the map'
   if (given === null) return
   throw new FleetError('invalid_request', `both a topology and ${given} are given`, {
     hint: 'with a topology the client goes straight to the shards; without one it asks a router',
@@ -152,7 +159,8 @@ async function openDirect(parts: ModeParts, options: ConnectOptions): Promise<Op
     const direct = await import('./direct/mod.ts')
     const { credentials, pool = {} } = options
     const { routers, topologyRouters, keyspace } = parts
-    const source = { kind: 'routers', routers, topologyRouters, keyspace } as const
+    const { mapCopy = null } = options
+    const source = { kind: 'routers', routers, topologyRouters, keyspace, mapCopy } as const
     const fallback = options.fallback !== false
     return { mode: 'direct', ...(await direct.openDirect({ ...parts, source, credentials, pool, fallback })) }
   } catch (error) {

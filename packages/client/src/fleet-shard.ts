@@ -41,6 +41,11 @@ export interface FleetShard extends Queryable, AsyncDisposable {
    */
   readonly shardFor: (key: ShardKey) => ShardPlace
   /**
+   * Milliseconds since a router was last known to have the shard map that this client works with; 0 with a topology file.
+   * It grows while no router answers.
+   */
+  readonly mapAgeMs: number
+  /**
    * What the writes of this client have reached; null before the first. Give it to another client, or to a call as
    * `consistency: { session: db.session }`, and its reads see these writes. In direct mode writes ask for their position
    * from the first look on; reads that must see those before go to the primary.
@@ -92,6 +97,9 @@ export function createFleetShard({
         name,
       })),
     shardFor: (key) => told(() => placeOf(backend.map(), key)),
+    get mapAgeMs() {
+      return backend.mapAgeMs()
+    },
     get session() {
       return session.text
     },

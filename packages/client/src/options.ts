@@ -84,6 +84,11 @@ export interface ConnectOptions {
   readonly credentials?: Credentials
   /** Direct mode: bounds for each server. */
   readonly pool?: PoolOptions
+  /**
+   * Direct mode: path of a file with a copy of the shard map, by which the client starts while no router answers. It
+   * holds no passwords, so a start from it needs `credentials`.
+   */
+  readonly mapCopy?: string
 }
 
 /** Bounds of a client with the defaults filled in. */

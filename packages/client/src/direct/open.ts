@@ -104,6 +104,8 @@ class DirectMode implements AsyncDisposable {
   async start(): Promise<void> {
     await this.#origin.topology.start()
     await this.#origin.membership.start()
+    // Now it is known whose map it is.
+    this.#origin.copy?.changed()
     await this.#reach()
   }
 

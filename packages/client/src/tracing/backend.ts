@@ -74,6 +74,10 @@ export class TracedBackend implements Backend {
     return this.#backend.map()
   }
 
+  mapAgeMs(): number {
+    return this.#backend.mapAgeMs()
+  }
+
   newerMap(map: ShardMap): Promise<void> {
     return this.#backend.newerMap(map)
   }
