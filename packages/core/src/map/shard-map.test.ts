@@ -11,7 +11,7 @@ import { anyHash, anyRing, modelOwner } from '../ring/testing/ring-model.ts'
 import { packTokens, unpackTokens } from '../ring/tokens.ts'
 import { buildShardMap, type ShardMap } from './shard-map.ts'
 import { ownerOfUntyped } from './untyped-key.ts'
-import { testShard, testSnapshot, testTable } from './testing/snapshots.ts'
+import { testShard, testSnapshot, testTable } from '../testing.ts'
 
 const text = (key: string): ReturnType<typeof parseKey> => parseKey(key, 'text')
 
