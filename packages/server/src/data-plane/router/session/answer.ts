@@ -29,6 +29,8 @@ export const step = {
   execute: 6,
   /** An error that was provoked, in place of which the router says its own; see `poison`. */
   poison: 7,
+  /** RowDescription of a portal; NoData is for the router. */
+  describeRows: 8,
 } as const
 
 /** A step, or bytes that the router says itself. */
@@ -238,7 +240,8 @@ export class Answer implements GroupSink {
         return
       case backendCode.rowDescription:
       case backendCode.noData:
-        if (now !== step.learnTypes) this.#forward(buf, start, end)
+        if (now !== step.learnTypes && !(now === step.describeRows && type === backendCode.noData))
+          this.#forward(buf, start, end)
         // In an Execute (of a simple Query) it belongs to the rows.
         if (now !== step.execute) this.#advance()
         return

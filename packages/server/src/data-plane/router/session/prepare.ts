@@ -112,7 +112,11 @@ export async function askToParse(state: SessionState, runner: GroupRunner, text:
 }
 
 /** Asks a server for the types of a statement's parameters. @throws SaidByServer */
-async function describe(state: SessionState, runner: GroupRunner, statement: WireStatement): Promise<void> {
+export async function describe(
+  state: SessionState,
+  runner: GroupRunner,
+  statement: WireStatement,
+): Promise<void> {
   const { map, settings } = state
   const held = await connectFor(state, { shard: null, map, isRepeatable: true, onReplica: false })
   const { answer, end } = await runner.run(held, {
