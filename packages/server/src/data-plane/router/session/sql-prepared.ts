@@ -33,7 +33,7 @@ export async function checkPrepare(
     })
   }
   const statement = preparedStatement(state, command)
-  await prepare(state, runner, [parseOf(command.name, statement, state)])
+  await found(prepare(state, runner, [parseOf(command.name, statement, state)]))
   if (statement.known?.facts.command.kind !== 'rows')
     throw refused('PREPARE of another command than SELECT, INSERT, UPDATE, DELETE, MERGE or VALUES')
   await describe(state, runner, statement)
@@ -70,9 +70,15 @@ export async function executeWork(
     { kind: 'describe-portal', portal: '', use },
     { kind: 'execute', portal: '', rowsMax: 0, use },
   ]
-  await prepare(state, runner, items)
+  await found(prepare(state, runner, items))
   const { work } = extendedWork(state, items)
   return work === null ? null : answeredAsQuery(work)
+}
+
+/** @throws what is wrong with a statement */
+async function found(finding: ReturnType<typeof prepare>): Promise<void> {
+  const unready = await finding
+  if (unready !== null) throw unready.error
 }
 
 function parseOf(name: string, statement: WireStatement, { environment }: SessionState): GroupItem {
