@@ -14,6 +14,8 @@ import type { Activity, Scenario, ScenarioReport, World } from './scenario.ts'
 const observeEveryMs = 200
 const mapEveryMs = 100
 const breachesMax = 40
+/** Writes that are acknowledged before anything is broken. */
+const warmWrites = 100
 
 /** How it is run. */
 export interface RunOptions {
@@ -100,20 +102,27 @@ async function play(
   }
 }
 
-/** Load, faults and observer until the time is over, or one of them fails. */
+/** Load first, then faults and observer until the time is over, or one of them fails. */
 async function untilOver(
   { load, faults }: Scenario,
   world: World,
   { stop, afterMs }: { readonly stop: AbortController; readonly afterMs: number },
 ): Promise<void> {
+  const running: Promise<void>[] = []
+  const start = (activity: Activity): void => {
+    const one = activity(world)
+    one.catch(() => {
+      stop.abort()
+    })
+    running.push(one)
+  }
+  for (const activity of load) start(activity)
+  await until('writers are at work', () => stop.signal.aborted || world.ledger.acknowledged >= warmWrites)
   const timer = setTimeout(() => {
     stop.abort()
   }, afterMs)
-  const start = (activity: Activity): Promise<void> => activity(world).finally(() => undefined)
-  const running = [...load, ...faults].map(start)
-  const observing = world.observer.run(stop.signal)
-  for (const one of running) one.catch(() => stop.abort())
-  await Promise.allSettled([...running, observing])
+  for (const activity of faults) start(activity)
+  await Promise.allSettled([...running, world.observer.run(stop.signal)])
   clearTimeout(timer)
   await Promise.all(running)
 }

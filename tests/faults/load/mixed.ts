@@ -1,8 +1,9 @@
 // The usual load of a scenario: keepers, appenders and movers over HTTP, the Postgres wire and the direct client, and
 // readers that ask for what was acknowledged.
+import { isFleetShardError } from '@fleetshard/client'
 import { Random } from '../../fuzz/random.ts'
 import type { Activity, World } from '../scenario.ts'
-import { openChannel, type ChannelKind } from './channels.ts'
+import { openChannel, type Channel, type ChannelKind } from './channels.ts'
 import { append, keep, read, roam, type Load } from './writers.ts'
 
 const kinds: readonly ChannelKind[] = ['http', 'wire', 'direct']
@@ -51,7 +52,9 @@ async function runOne(
   { name, kind, turn, options }: One,
   work: (load: Load) => Promise<void>,
 ): Promise<void> {
-  await using channel = await openChannel(kind, world.cluster.routers, turn)
+  const opened = await openPatiently(world, kind, turn)
+  if (opened === null) return
+  await using channel = opened
   const { ledger, signal, map, random } = world
   await work({
     ledger,
@@ -66,4 +69,21 @@ async function runOne(
       if (!options.mayBeRefused(reason)) world.breach(`${name} was answered ${reason}`)
     },
   })
+}
+
+const pauseMs = 500
+
+/** A client that cannot begin while something is down begins later. Null when the scenario is over. */
+async function openPatiently(world: World, kind: ChannelKind, turn: number): Promise<Channel | null> {
+  while (!world.signal.aborted) {
+    try {
+      return await openChannel(kind, world.cluster.routers, turn)
+    } catch (error) {
+      if (!isFleetShardError(error)) throw error
+      world.count(`${kind} not opened: ${error.code}`)
+      if (!error.retryable) throw error
+      await new Promise((resolve) => setTimeout(resolve, pauseMs))
+    }
+  }
+  return null
 }

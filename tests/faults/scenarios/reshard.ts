@@ -180,7 +180,7 @@ const cutOff = async (world: World, members: readonly Linked[]): Promise<string>
 /** What a client may be answered while servers die and ranges change hands: all of it may be tried again. */
 const passing = new Set(
   `unreachable, connection lost, rolled back, shard_unavailable, shard_not_serving, server_unreachable, stale_map,
-   overloaded, deadline_exceeded, outcome_unknown, shutting_down, no_shard,
+   overloaded, deadline_exceeded, outcome_unknown, wrong_database, transaction_aborted, FS002, shutting_down, no_shard,
    57P01, 57P02, 57P03, 53300, 40001, 40003, 08001, 08006, FS001, 57014`
     .split(',')
     .map((reason) => reason.trim()),
