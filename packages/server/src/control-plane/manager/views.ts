@@ -16,9 +16,12 @@ import {
   type Shard,
   type TableSuggestion,
   type TopologyRouter,
+  type VdiffJob,
 } from '@fleetshard/core/contract'
 import {
+  differencesOf,
   parseReshardJobDetail,
+  parseVdiffJobDetail,
   type TableFacts,
   type TableSuggestion as EngineSuggestion,
 } from '../../engine/mod.ts'
@@ -146,6 +149,27 @@ export function reshardJobView(job: JobRecord): ReshardJob {
     waits_for: detail.waitsFor,
     error_code: job.errorCode ?? detail.failure?.code ?? null,
     error_message: job.errorMessage ?? detail.failure?.message ?? null,
+    version: job.version,
+    created_at: job.createdAt,
+    started_at: job.startedAt,
+    completed_at: job.completedAt,
+  }
+}
+
+/** One comparison. */
+export function vdiffJobView(job: JobRecord): VdiffJob {
+  const { compares, results, waitsFor } = parseVdiffJobDetail(job.detail)
+  return {
+    id: job.id,
+    keyspace: job.keyspace,
+    job_id: compares.kind === 'job' ? compares.job : null,
+    status: job.status,
+    progress: job.progress,
+    tables: results.map(({ isCut, ...table }) => ({ ...table, has_more: isCut })),
+    differences: results.reduce((sum, table) => sum + differencesOf(table), 0),
+    waits_for: waitsFor,
+    error_code: job.errorCode,
+    error_message: job.errorMessage,
     version: job.version,
     created_at: job.createdAt,
     started_at: job.startedAt,
