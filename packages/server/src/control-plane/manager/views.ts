@@ -22,6 +22,7 @@ import {
   differencesOf,
   parseReshardJobDetail,
   parseVdiffJobDetail,
+  type ReshardJobDetail,
   type TableFacts,
   type TableSuggestion as EngineSuggestion,
 } from '../../engine/mod.ts'
@@ -143,6 +144,7 @@ export function reshardJobView(job: JobRecord): ReshardJob {
     total_keys: detail.rowsTotal,
     bytes_migrated: detail.bytesCopied,
     total_bytes: detail.bytesTotal,
+    ...figuresView(detail.figures, job.state === 'copying'),
     order: detail.order,
     verify: detail.verification,
     hold_ms: detail.holdMs,
@@ -153,6 +155,28 @@ export function reshardJobView(job: JobRecord): ReshardJob {
     created_at: job.createdAt,
     started_at: job.startedAt,
     completed_at: job.completedAt,
+  }
+}
+
+type FigureName =
+  | 'lag_ms'
+  | 'lag_bytes'
+  | 'retained_wal_bytes'
+  | 'rows_per_second'
+  | 'bytes_per_second'
+  | 'eta_ms'
+  | 'throttle'
+
+/** As the copy saw them last. */
+function figuresView(figures: ReshardJobDetail['figures'], isCopying: boolean): Pick<ReshardJob, FigureName> {
+  return {
+    lag_ms: figures?.lagMs ?? null,
+    lag_bytes: figures?.lagBytes ?? null,
+    retained_wal_bytes: figures?.retainedWalBytes ?? null,
+    rows_per_second: figures?.rowsPerSecond ?? null,
+    bytes_per_second: figures?.bytesPerSecond ?? null,
+    eta_ms: isCopying ? (figures?.etaMs ?? null) : null,
+    throttle: isCopying ? (figures?.throttle ?? null) : null,
   }
 }
 
