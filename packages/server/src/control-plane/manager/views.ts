@@ -158,25 +158,30 @@ export function reshardJobView(job: JobRecord): ReshardJob {
   }
 }
 
-type FigureName =
-  | 'lag_ms'
-  | 'lag_bytes'
-  | 'retained_wal_bytes'
-  | 'rows_per_second'
-  | 'bytes_per_second'
-  | 'eta_ms'
-  | 'throttle'
+const noFigures = {
+  lag_ms: null,
+  lag_bytes: null,
+  retained_wal_bytes: null,
+  rows_per_second: null,
+  bytes_per_second: null,
+  eta_ms: null,
+  throttle: null,
+} satisfies Partial<ReshardJob>
 
 /** As the copy saw them last. */
-function figuresView(figures: ReshardJobDetail['figures'], isCopying: boolean): Pick<ReshardJob, FigureName> {
+function figuresView(
+  figures: ReshardJobDetail['figures'],
+  isCopying: boolean,
+): Pick<ReshardJob, keyof typeof noFigures> {
+  if (figures === undefined) return noFigures
   return {
-    lag_ms: figures?.lagMs ?? null,
-    lag_bytes: figures?.lagBytes ?? null,
-    retained_wal_bytes: figures?.retainedWalBytes ?? null,
-    rows_per_second: figures?.rowsPerSecond ?? null,
-    bytes_per_second: figures?.bytesPerSecond ?? null,
-    eta_ms: isCopying ? (figures?.etaMs ?? null) : null,
-    throttle: isCopying ? (figures?.throttle ?? null) : null,
+    lag_ms: figures.lagMs,
+    lag_bytes: figures.lagBytes,
+    retained_wal_bytes: figures.retainedWalBytes,
+    rows_per_second: figures.rowsPerSecond,
+    bytes_per_second: figures.bytesPerSecond,
+    eta_ms: isCopying ? figures.etaMs : null,
+    throttle: isCopying ? figures.throttle : null,
   }
 }
 
