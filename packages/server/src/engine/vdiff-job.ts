@@ -1,7 +1,7 @@
 // The detail of a `vdiff` job: written by the manager that creates it, carried on by the vdiff worker.
 import { FleetError, type ShardId } from '@fleetshard/core'
+import { compiledOnUse } from '@fleetshard/core/contract'
 import Type, { type Static } from 'typebox'
-import { Compile } from 'typebox/compile'
 
 /** `type` of the job's record. */
 export const vdiffJobType = 'vdiff'
@@ -67,7 +67,7 @@ const detail = Type.Object({
 /** Input and results of a vdiff job. */
 export type VdiffJobDetail = Static<typeof detail>
 
-const checker = Compile(detail)
+const checker = compiledOnUse(detail)
 
 /** The detail of a job that has not begun. */
 export function newVdiffJobDetail(input: Pick<VdiffJobDetail, 'compares' | 'tables'>): VdiffJobDetail {
@@ -76,7 +76,7 @@ export function newVdiffJobDetail(input: Pick<VdiffJobDetail, 'compares' | 'tabl
 
 /** @throws FleetError `corrupt_record` */
 export function parseVdiffJobDetail(value: unknown): VdiffJobDetail {
-  if (checker.Check(value)) return value
+  if (checker().Check(value)) return value
   throw new FleetError('corrupt_record', 'the detail of a vdiff job does not have its form')
 }
 
