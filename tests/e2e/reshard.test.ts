@@ -5,6 +5,7 @@ import type { ReshardJob, Shard, ShardList } from '@fleetshard/core/contract'
 import { Ledger } from '../faults/ledger/ledger.ts'
 import { ledgerDdl, readLedger, writeLedger, type Execute } from '../faults/ledger/writers.ts'
 import { startCluster, type Cluster } from './harness/cluster.ts'
+import type { Executed } from './harness/http.ts'
 import { keyOn, ownerOf, shardMapOf } from './harness/shard-map.ts'
 import { until } from './harness/until.ts'
 
@@ -72,8 +73,28 @@ async function underWriters(name: string, work: () => Promise<void>): Promise<nu
   return Math.max(...writesMs)
 }
 
+/** Writes that tell the version that they have made, each under an idempotency key of its own. */
+async function writeOnce(prefix: string): Promise<readonly Executed[]> {
+  const answers: Executed[] = []
+  for (let i = 0; i < 20; i += 1) {
+    const key = `${prefix}-${String(i)}`
+    const { status, body } = await cluster.execute({
+      shard_key: key,
+      query: `INSERT INTO ledger (key, version) VALUES ($1, 1)
+              ON CONFLICT (key) DO UPDATE SET version = ledger.version + 1 RETURNING version`,
+      params: [key],
+      options: { idempotency_key: `key-${key}` },
+    })
+    expect(status).toBe(200)
+    answers.push(body)
+    if (!body.replayed) ledger.note(key, ledger.next(key), 'acknowledged')
+  }
+  return answers
+}
+
 test('a split into embedded shards under writers loses, doubles and misplaces nothing', async () => {
   const [source] = await shards()
+  const once = await writeOnce('once')
   const longestMs = await underWriters('split', async () => {
     const { status, body, headers } = await cluster.manager<ReshardJob>('POST', '/api/v1/reshard/split', {
       source_shard_id: source?.id,
@@ -94,6 +115,10 @@ test('a split into embedded shards under writers loses, doubles and misplaces no
   expect(now.find(({ id }) => id === source?.id)).toMatchObject({ status: 'inactive', ranges: [] })
   const parts = now.filter(({ name }) => name === 'left' || name === 'right')
   expect(parts.map(({ status }) => status)).toEqual(['active', 'active'])
+  // Sent again, nothing is done again.
+  const again = await writeOnce('once')
+  expect(again.map(({ replayed }) => replayed)).toEqual(again.map(() => true))
+  expect(again.map(({ rows }) => rows)).toEqual(once.map(({ rows }) => rows))
 })
 
 test('a merge of two shards into a new one, by the command line', async () => {

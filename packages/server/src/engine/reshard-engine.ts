@@ -1,6 +1,14 @@
 // The port of a reshard job: what its worker does to the databases of sources and targets. One engine implements it
 // today (postgres/reshard/); log positions and transaction ids are Postgres' own.
-import type { CanonicalKey, Epoch, KeyType, Lsn, ShardId, TableRecord } from '@fleetshard/core'
+import {
+  parseKey,
+  type CanonicalKey,
+  type Epoch,
+  type KeyType,
+  type Lsn,
+  type ShardId,
+  type TableRecord,
+} from '@fleetshard/core'
 import type { NodeTarget } from './shard-engine.ts'
 import type { XidSnapshot } from './postgres/replication/xid.ts'
 import type { ReplicationStream } from './postgres/replication/stream.ts'
@@ -16,6 +24,24 @@ export interface MovedColumn {
   readonly type: string
 }
 
+/** How a column places its rows: as a key of that type, or as the hash of one. NULL as a hash: on every shard. */
+export type PlacedBy = KeyType | 'hash'
+
+/** What places a row: its key, or the hash of one as decimal text; null is a hash that is not there. */
+export type PlacingKey = CanonicalKey | null
+
+/** Where a row belongs, by position of the targets; none when it stays where it is. Allocates nothing. */
+export type PlaceOf = (key: PlacingKey) => readonly number[]
+
+/** The key of a row from its column's text. @throws FleetError `invalid_shard_key` */
+export function placingKey(value: string | null, by: PlacedBy): PlacingKey {
+  if (by !== 'hash') return parseKey(value, by)
+  return value === null ? null : parseKey(value, 'text')
+}
+
+/** Our own table of what was done under idempotency keys: it moves as a sharded table does. */
+export const keysTable = 'fleetshard.idempotency'
+
 /** A table that is moved, as preflight found it. */
 export interface MovedTable {
   /** Qualified, as its record has it. */
@@ -26,7 +52,7 @@ export interface MovedTable {
   /** Positions in `columns`, in the order of the primary key. */
   readonly primaryKey: readonly number[]
   /** Position of the shard key in `columns`, with its type; null for reference tables. */
-  readonly shardKey: { readonly column: number; readonly type: KeyType } | null
+  readonly shardKey: { readonly column: number; readonly type: PlacedBy } | null
   /** How the first column of the primary key is ordered outside of Postgres; `whole`: it is not, one unit has all. */
   readonly unitsBy: 'integer' | 'uuid' | 'whole'
   /** Changes with any change of the table that the job could not follow. */
@@ -105,8 +131,7 @@ export interface UnitCopy {
   readonly range: UnitRange
   /** Targets by position; a reference table goes to all of them. */
   readonly targets: readonly TargetWriter[]
-  /** Which of them owns a key. */
-  readonly place: (key: CanonicalKey) => number
+  readonly place: PlaceOf
   /**
    * Judges a snapshot before it is used: false to have another one taken a little later. Called until it is true.
    */
@@ -141,7 +166,7 @@ export interface RangeSum {
   readonly sum: string
 }
 
-/** Rows by primary key (as one text) with their sums. */
+/** Rows by primary key (as one text) with their sums; one that is to be on several targets as `sum and sum`. */
 export type RowSums = ReadonlyMap<string, string>
 
 /** The fence of one attempt on one source. */
@@ -187,6 +212,8 @@ export interface EpochState {
 
 /** All methods may be repeated, and throw as those of the shard engine do. */
 export interface ReshardEngine {
+  /** Makes the tables of our own that move with the rows, where an older version has not made them. */
+  prepare(target: NodeTarget, signal: AbortSignal): Promise<void>
   /** Reads what is to be moved and what stands against it. */
   inspectSource(
     target: NodeTarget,
@@ -261,20 +288,29 @@ export interface ReshardEngine {
    */
   raiseEpoch(target: NodeTarget, state: EpochState, signal: AbortSignal): Promise<void>
   openCutover(target: NodeTarget, signal: AbortSignal): Promise<CutoverSession>
-  /** Sum of the rows of a range. */
-  sumRange(target: NodeTarget, table: MovedTable, range: UnitRange, signal: AbortSignal): Promise<RangeSum>
+  /** Sum of the rows of a range; with `place` each counts as often as there are targets that it belongs to. */
+  sumRange(
+    target: NodeTarget,
+    table: MovedTable,
+    which: { readonly range: UnitRange; readonly place: PlaceOf | null },
+    signal: AbortSignal,
+  ): Promise<RangeSum>
   /** Sums of single rows: of a range, or of these keys in it. */
   sumRows(
     target: NodeTarget,
     table: MovedTable,
-    which: { readonly range: UnitRange; readonly keys: readonly string[] | null },
+    which: {
+      readonly range: UnitRange
+      readonly keys: readonly string[] | null
+      readonly place: PlaceOf | null
+    },
     signal: AbortSignal,
   ): Promise<RowSums>
   /** Calls for the shard key of every row. */
   eachKey(
     target: NodeTarget,
     table: MovedTable,
-    visit: (key: CanonicalKey) => void,
+    visit: (key: PlacingKey) => void,
     signal: AbortSignal,
   ): Promise<void>
 }

@@ -72,9 +72,12 @@ async function write(
     let client = clients.get(owner)
     if (client === undefined) clients.set(owner, (client = await fleet.client(owner)))
     try {
+      // Under an idempotency key, as routers do it: both or neither.
       await client.query(
-        'insert into t (key, version) values ($1, $2) on conflict (key) do update set version = $2',
-        [key, version_],
+        `with record as (insert into fleetshard.idempotency (key, shard_hash, fingerprint, expires_at)
+                         values ($3, $4, 'f', now() + interval '1 hour'))
+         insert into t (key, version) values ($1, $2) on conflict (key) do update set version = $2`,
+        [key, version_, idOf(key, version_), await fleet.hash(key)],
       )
       acknowledged.set(key, version_)
     } catch (error) {
@@ -85,7 +88,9 @@ async function write(
   }
 }
 
-it('is carried on by another process, wherever a worker is killed (1, 3, 4, 5, 8, 10)', async () => {
+const idOf = (key: string, version: number): string => `${key}:${String(version)}`
+
+it('is carried on by another process, wherever a worker is killed (1, 3, 4, 5, 8, 10, 13)', async () => {
   await using fleet = await makeFleet(server, {
     sources: ['a'],
     targets: ['b', 'c'],
@@ -141,4 +146,16 @@ it('is carried on by another process, wherever a worker is killed (1, 3, 4, 5, 8
   }
   const wrong = [...acknowledged].filter(([key, last]) => found.get(key) !== last)
   expect(wrong).toEqual([])
+  // Every write is remembered where it would be sent again, and nowhere else.
+  const remembered: string[] = []
+  for (const shard of ['b', 'c']) {
+    for (const { key } of await fleet.sql(shard, 'select key from fleetshard.idempotency')) {
+      expect(await fleet.owner(String(key).split(':')[0] ?? '')).toBe(shard)
+      remembered.push(String(key))
+    }
+  }
+  const done = [...acknowledged].flatMap(([key, last]) =>
+    key.startsWith('old-') ? [] : Array.from({ length: last }, (_, index) => idOf(key, index + 1)),
+  )
+  expect(remembered.toSorted()).toEqual(done.toSorted())
 }, 1_200_000)

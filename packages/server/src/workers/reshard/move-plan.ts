@@ -8,14 +8,12 @@ import {
   makeHash64,
   mergeShards,
   splitShard,
-  type CanonicalKey,
   type KeyspaceSnapshot,
-  type KeyType,
   type RangeMove,
   type RingChange,
   type ShardId,
 } from '@fleetshard/core'
-import type { ReshardJobDetail } from '../../engine/mod.ts'
+import type { PlacedBy, PlacingKey, ReshardJobDetail } from '../../engine/mod.ts'
 
 /** The ranges of a job at one state of the map. */
 export interface MovePlan {
@@ -24,8 +22,11 @@ export interface MovePlan {
   readonly digest: string
 }
 
-/** Which target (by position) owns a key. @throws FleetError `reshard_refused` for a key that no source owns */
-export type Place = (key: CanonicalKey, type: KeyType) => number
+/**
+ * Which targets (by position) a row belongs to: the one that owns its key; all of them without a hash.
+ * @throws FleetError `reshard_refused` for a key that no source owns
+ */
+export type Place = (key: PlacingKey, by: PlacedBy) => readonly number[]
 
 /** @throws FleetError `reshard_refused` where the map does not allow the job (any more) */
 export function planMoves(
@@ -57,18 +58,20 @@ export function planMoves(
   return { change, digest: createHash('sha256').update(JSON.stringify(change.moves)).digest('hex') }
 }
 
-/** The lookup of a plan. Allocates nothing. */
+/** The lookup of a plan. Allocates nothing for keys. */
 export function createPlace(
   snapshot: KeyspaceSnapshot,
   moves: readonly RangeMove[],
   targets: readonly ShardId[],
 ): Place {
   const hash = HASHES[snapshot.keyspace.hash]
+  const all = targets.map((_, index) => index)
+  const single = all.map((index) => [index])
   const cell = makeHash64()
   const table = moves.map(({ start, end, to }) => ({
     start: BigInt(start),
     end: BigInt(end),
-    target: targets.indexOf(to),
+    places: single[targets.indexOf(to)] ?? [],
   }))
   const halves = (bounds: readonly bigint[]) => ({
     hi: Uint32Array.from(bounds, (bound) => Number(bound >> 32n)),
@@ -80,8 +83,10 @@ export function createPlace(
     const hi = bounds.hi[index] ?? 0
     return cell.hi > hi || (cell.hi === hi && cell.lo > (bounds.lo[index] ?? 0))
   }
-  return (key, type) => {
-    hash.ofKey(key, type, cell)
+  return (key, by) => {
+    if (key === null) return all
+    if (by === 'hash') readHash(key, cell)
+    else hash.ofKey(key, by, cell)
     // The first range that does not end before the hash.
     let [low, high] = [0, table.length]
     while (low < high) {
@@ -90,11 +95,19 @@ export function createPlace(
       else high = middle
     }
     const found = table[low]
-    if (found !== undefined && !isBelow(starts, low, cell)) return found.target
+    if (found !== undefined && !isBelow(starts, low, cell)) return found.places
     throw new FleetError('reshard_refused', 'a source holds a row whose key it does not own', {
       hint: 'look for rows that were written past the routers, and move them to their shard',
     })
   }
+}
+
+/** @throws FleetError `corrupt_record` */
+function readHash(text: string, cell: { hi: number; lo: number }): void {
+  if (!/^[0-9]{1,20}$/.test(text)) throw new FleetError('corrupt_record', 'a stored hash is not a number')
+  const hash = BigInt(text)
+  cell.hi = Number(BigInt.asUintN(32, hash >> 32n))
+  cell.lo = Number(BigInt.asUintN(32, hash))
 }
 
 function isBelow(

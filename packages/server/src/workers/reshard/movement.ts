@@ -1,7 +1,13 @@
 // One run of a worker over one job, from the moment that rows may move: connections, progress read back, one mover
 // for each source, all followed in the background and given up together.
 import { FleetError, parseLsn, toFleetError, type KeyspaceSnapshot, type TableRecord } from '@fleetshard/core'
-import type { MovedTable, ReplicationStream, SourceReader, TargetWriter } from '../../engine/mod.ts'
+import {
+  keysTable,
+  type MovedTable,
+  type ReplicationStream,
+  type SourceReader,
+  type TargetWriter,
+} from '../../engine/mod.ts'
 import type { ReshardJob } from './job-store.ts'
 import { createPlace, planMoves, type Place as PlaceKey } from './move-plan.ts'
 import { SourceMover, type StaleUnit } from './source-mover.ts'
@@ -85,7 +91,7 @@ export function checkedMoves(job: ReshardJob, snapshot: KeyspaceSnapshot) {
     if (shard.term !== term) throw changed(`the primary of shard ${id}`)
   }
   const names = job.detail.tables?.map(({ name }) => name) ?? []
-  const declared = movedRecords(snapshot).map(({ name }) => name)
+  const declared = [...movedRecords(snapshot).map(({ name }) => name), keysTable]
   if (names.length !== declared.length || names.some((name) => !declared.includes(name))) {
     throw changed('the list of declared tables')
   }

@@ -15,6 +15,7 @@ export async function preflight(step: ReshardStep, job: ReshardJob): Promise<Res
   const targets = await placesOf(step, snapshot, targetsOf(job))
   refuseShards(job, snapshot)
   const { digest } = planMoves(snapshot, job.detail)
+  for (const { target } of [...sources, ...targets]) await step.engine.prepare(target, step.run.signal)
   const { tables, obstacles } = await inspectAll(step, job, { snapshot, sources, targets })
   if (obstacles.length > 0) throw refused(obstacles)
   const rowsTotal = tables.reduce((sum, { rowsEstimate }) => sum + rowsEstimate, 0)

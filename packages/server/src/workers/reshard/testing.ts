@@ -15,6 +15,7 @@ import {
   type HashName,
   type JobRecord,
   type KeyType,
+  type ShardMap,
   type ShardRecord,
   type TableRecord,
 } from '@fleetshard/core'
@@ -62,6 +63,8 @@ export interface TestFleet extends AsyncDisposable {
   runOnce(job: JobRecord, checkpoint?: Checkpoint, faulty?: Partial<Catalog>): Promise<JobProgress>
   /** The shard that owns a key by the map as it is. */
   owner(key: string, type?: KeyType): Promise<string>
+  /** The hash of a text key, decimal. */
+  hash(key: string): Promise<string>
 }
 
 /** What workers act with, on that store. */
@@ -242,9 +245,17 @@ class Fleet implements TestFleet {
   }
 
   async owner(key: string, type: KeyType = 'text'): Promise<string> {
+    return (await this.#map()).shardFor(parseKey(key, type), type).id
+  }
+
+  async hash(key: string): Promise<string> {
+    return (await this.#map()).locate(parseKey(key, 'text'), 'text').hash
+  }
+
+  async #map(): Promise<ShardMap> {
     const stored = await this.catalog.keyspaces.read(keyspace)
     if (stored === null) throw new Error('there is no keyspace')
-    return buildShardMap(stored.snapshot).shardFor(parseKey(key, type), type).id
+    return buildShardMap(stored.snapshot)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

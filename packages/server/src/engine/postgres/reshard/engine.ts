@@ -1,13 +1,13 @@
 // The Postgres side of the port of reshard jobs: each method on a connection of its own, the work in the files beside.
 import { parseLsn, type Clock } from '@fleetshard/core'
+import { idempotencyTableSql } from '@fleetshard/routing/idempotency'
 import type { MovedTable, ReshardEngine } from '../../reshard-engine.ts'
 import type { EngineParts, NodeTarget } from '../../shard-engine.ts'
-import { describeTables } from '../describe.ts'
 import { quoteTableName } from '../names.ts'
 import { openStream } from '../replication/stream.ts'
 import { withSession, type Session } from '../session.ts'
 import { JobConnection } from './connection.ts'
-import { inspectSource, inspectTarget } from './inspect-source.ts'
+import { inspectSource, inspectTarget, movableTables } from './inspect-source.ts'
 import { dropSlot, endReader, makeSlot, slotState } from './slots.ts'
 import { openCutover } from './cutover-session.ts'
 import { dropFences, isVacuumed, raiseEpoch } from './source-fence.ts'
@@ -43,10 +43,14 @@ export function createPostgresReshardEngine({ clock }: EngineParts): ReshardEngi
     return await work(connection)
   }
   return {
+    prepare: (target, signal) =>
+      on(target, signal, async (session) => {
+        for (const sql of idempotencyTableSql) await session.query(sql)
+      }),
     inspectSource: (target, tables, signal) =>
       on(target, signal, (session) => inspectSource(session, tables)),
     async inspectTarget(target, source, tables, signal) {
-      const facts = await on(source, signal, (session) => describeTables(session))
+      const facts = await on(source, signal, movableTables)
       return on(target, signal, (session) => inspectTarget(session, facts, tables))
     },
     makeSlot: (target, names, tables, signal) => makeSlot({ clock, target, signal }, names, tables),
@@ -83,8 +87,8 @@ export function createPostgresReshardEngine({ clock }: EngineParts): ReshardEngi
       }),
     raiseEpoch: (target, state, signal) => on(target, signal, (session) => raiseEpoch(session, state)),
     openCutover: (target, signal) => openCutover({ clock, target, signal }),
-    sumRange: (target, table, range, signal) =>
-      connected(target, signal, (connection) => sumRange(connection, table, range)),
+    sumRange: (target, table, which, signal) =>
+      connected(target, signal, (connection) => sumRange(connection, table, which)),
     sumRows: (target, table, which, signal) =>
       connected(target, signal, (connection) => sumRows(connection, table, which)),
     eachKey: (target, table, visit, signal) =>

@@ -1,12 +1,11 @@
 // Preflight: what is to be moved from a source, and everything that stands against it, with its remedy.
 import { createHash } from 'node:crypto'
 import type { TableRecord } from '@fleetshard/core'
-import type { MovedTable, Obstacle } from '../../reshard-engine.ts'
+import { keysTable, type MovedTable, type Obstacle, type PlacedBy } from '../../reshard-engine.ts'
 import type { TableFacts } from '../../schema-facts.ts'
 import { shapeDifference } from '../../table-shape.ts'
 import { describeTables } from '../describe.ts'
 import { findRows } from '../fence.ts'
-import { rememberedRemedy } from './source-fence.ts'
 import type { Session } from '../session.ts'
 import { quoteTableName } from '../names.ts'
 
@@ -40,7 +39,7 @@ export async function inspectSource(
   records: readonly TableRecord[],
 ): Promise<{ readonly tables: readonly MovedTable[]; readonly obstacles: readonly Obstacle[] }> {
   const obstacles = serverObstacles((await session.query<SourceRow>(sourceSql))[0])
-  const facts = await describeTables(session)
+  const facts = await movableTables(session)
   const identities = await identitiesOf(session)
   const tables: MovedTable[] = []
   for (const record of records) {
@@ -49,16 +48,12 @@ export async function inspectSource(
     if (obstacle !== null) obstacles.push(obstacle)
     else if (found !== undefined) tables.push(movedTable(record, found))
   }
-  const declared = new Set(records.map(({ name }) => name))
+  const keys = facts.find(({ name }) => name === keysTable)
+  if (keys !== undefined) tables.push(movedKeys(keys))
+  const declared = new Set([...records.map(({ name }) => name), keysTable])
   const others = facts
     .filter(({ name, kind }) => !declared.has(name) && kind !== 'foreign')
     .map(({ name }) => name)
-  if (await remembersKeys(session)) {
-    obstacles.push({
-      message: 'the shard remembers writes by their idempotency keys',
-      remedy: rememberedRemedy,
-    })
-  }
   const filled = await findRows(session, others)
   if (filled !== null) {
     obstacles.push({
@@ -69,16 +64,9 @@ export async function inspectSource(
   return { tables, obstacles }
 }
 
-/** True with records of idempotency keys that have not expired. The table is missing in shards of older versions. */
-async function remembersKeys(session: Session): Promise<boolean> {
-  const [table] = await session.query<{ there: boolean }>(
-    `select to_regclass('fleetshard.idempotency') is not null as there`,
-  )
-  if (table?.there !== true) return false
-  const [row] = await session.query<{ keys: boolean }>(
-    'select exists (select from fleetshard.idempotency where expires_at > now()) as keys',
-  )
-  return row?.keys === true
+/** All tables of the user's, and that of idempotency keys. */
+export async function movableTables(session: Session): Promise<readonly TableFacts[]> {
+  return [...(await describeTables(session)), ...(await describeTables(session, [keysTable], 'ours'))]
 }
 
 function serverObstacles(row: SourceRow | undefined): Obstacle[] {
@@ -163,19 +151,29 @@ function tableObstacle(
   return found === undefined ? null : { message: found[1], remedy: found[2] }
 }
 
-function movedTable(record: TableRecord, facts: TableFacts): MovedTable {
+function movedTable({ kind, keyColumn, keyType }: TableRecord, facts: TableFacts): MovedTable {
+  const shardKey = keyColumn === null || keyType === null ? null : { column: keyColumn, type: keyType }
+  return { ...movedShape(facts, shardKey), kind: kind === 'sharded' ? 'sharded' : 'reference' }
+}
+
+/** The records of idempotency keys go where the keys of their statements go. */
+const movedKeys = (facts: TableFacts): MovedTable => movedShape(facts, { column: 'shard_hash', type: 'hash' })
+
+function movedShape(
+  facts: TableFacts,
+  shardKey: { readonly column: string; readonly type: PlacedBy } | null,
+): MovedTable {
   const columns = facts.columns.filter(({ generated }) => !generated)
   const at = (name: string | null): number => columns.findIndex((column) => column.name === name)
   const primary = facts.uniques.find(({ kind }) => kind === 'primary')
   const primaryKey = (primary?.columns ?? []).map(at)
   const first = columns[primaryKey[0] ?? -1]
-  const { keyColumn, keyType } = record
   return {
-    name: record.name,
-    kind: record.kind === 'sharded' ? 'sharded' : 'reference',
+    name: facts.name,
+    kind: 'sharded',
     columns: columns.map(({ name, type }) => ({ name, type })),
     primaryKey,
-    shardKey: keyColumn === null || keyType === null ? null : { column: at(keyColumn), type: keyType },
+    shardKey: shardKey === null ? null : { column: at(shardKey.column), type: shardKey.type },
     unitsBy: unitsBy(first?.baseType),
     signature: signatureOf(facts),
     rowsEstimate: Math.max(0, Math.round(facts.rowsEstimate ?? 0)),
@@ -202,10 +200,8 @@ function signatureOf({ kind, unlogged, columns, uniques, foreignKeys }: TableFac
 
 /** The first of the tables that is not what it was; null when all are. */
 export async function changedTable(session: Session, tables: readonly MovedTable[]): Promise<string | null> {
-  const facts = await describeTables(
-    session,
-    tables.map(({ name }) => name),
-  )
+  const names = tables.map(({ name }) => name)
+  const facts = [...(await describeTables(session, names)), ...(await describeTables(session, names, 'ours'))]
   const same = (table: MovedTable): boolean => {
     const found = facts.find(({ name }) => name === table.name)
     return found !== undefined && signatureOf(found) === table.signature
@@ -219,7 +215,7 @@ export async function inspectTarget(
   source: readonly TableFacts[],
   tables: readonly MovedTable[],
 ): Promise<readonly Obstacle[]> {
-  const facts = await describeTables(session)
+  const facts = await movableTables(session)
   const obstacles: Obstacle[] = []
   for (const { name } of tables) {
     const [here, there] = [facts, source].map((list) => list.find((table) => table.name === name))

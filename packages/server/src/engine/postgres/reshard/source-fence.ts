@@ -2,8 +2,13 @@
 // of what was allowed, in one transaction that waits for writers. Statement triggers: the whole shard is left, so no
 // row needs to be looked at, and a statement that changes nothing is refused as well.
 import { FleetError } from '@fleetshard/core'
-import type { EpochState, FencePlaced, MovedTable, SourceFence } from '../../reshard-engine.ts'
-import { idempotencyTableSql } from '@fleetshard/routing/idempotency'
+import {
+  keysTable,
+  type EpochState,
+  type FencePlaced,
+  type MovedTable,
+  type SourceFence,
+} from '../../reshard-engine.ts'
 import { hasSqlstate, quoteIdentifier } from '../errors.ts'
 import { quoteTableName } from '../names.ts'
 import type { Session } from '../session.ts'
@@ -29,7 +34,6 @@ const refuseSql = `
 /** Makes what fences need. */
 export async function installFence(session: Session): Promise<void> {
   for (const sql of targetTablesSql.split(';')) await session.query(sql)
-  for (const sql of idempotencyTableSql) await session.query(sql)
   await session.query(refuseSql)
 }
 
@@ -58,8 +62,6 @@ export async function fingerprintOf(session: Session, tables: readonly MovedTabl
 
 interface FenceRow {
   readonly runs: number
-  /** There are writes that are remembered by a key. */
-  readonly keys: boolean
   readonly shard: string | null
   readonly fingerprint: string
 }
@@ -85,8 +87,7 @@ export async function placeFence(
             run as (insert into fleetshard.reshard_runs as r (job, run) values ($2, $3)
                     on conflict (job) do update set run = excluded.run where r.run <= excluded.run returning run)
        select (select count(*)::int from run) as runs, (select shard from fleetshard.shard_state) as shard,
-              (${fingerprintSql}) as fingerprint,
-              exists (select from fleetshard.idempotency where expires_at > now()) as keys`,
+              (${fingerprintSql}) as fingerprint`,
       [fence.tables.map(({ name }) => quoteTableName(name)), fence.job, fence.run],
     )
     const refusal = refusalOf(fence, found, fingerprint)
@@ -107,7 +108,6 @@ function refusalOf(fence: SourceFence, found: FenceRow | undefined, fingerprint:
     return new FleetError('wrong_database', `the database is not that of shard ${fence.shard} any more`)
   }
   if (found.runs === 0) return overtaken(fence.job)
-  if (found.keys) return keysRemembered(fence.shard)
   return found.fingerprint === fingerprint ? null : new TablesChanged()
 }
 
@@ -122,23 +122,17 @@ function fenceSql({ job, attempt, message }: SourceFence, tables: readonly strin
   return [...triggers, mark].join('; ')
 }
 
-/** What was done under an idempotency key is remembered where it was done: elsewhere it could be done again. */
-export const keysRemembered = (shard: string): FleetError =>
-  new FleetError('reshard_refused', `shard ${shard} remembers writes by their idempotency keys`, {
-    hint: rememberedRemedy,
-  })
-
-/** What lets a shard be moved that remembers keys. */
-export const rememberedRemedy =
-  'wait until the keys have expired (router.idempotency-expiry-ms), or delete them from fleetshard.idempotency when nobody sends them again'
-
 /** Rolls the transaction back. */
 class TablesChanged extends Error {
   override readonly name = 'TablesChanged'
 }
 
+/** In the order in which writes under a key lock them: its record comes first. */
 const sorted = (tables: readonly MovedTable[]): readonly MovedTable[] =>
-  tables.toSorted((a, b) => (a.name < b.name ? -1 : 1))
+  tables.toSorted((a, b) => {
+    if (a.name === keysTable || b.name === keysTable) return a.name === keysTable ? -1 : 1
+    return a.name < b.name ? -1 : 1
+  })
 
 /** Triggers fire in the order of their names: nothing of the user's comes before. */
 const fencePrefix = (job: string): string => `!fleetshard_fence_${job.slice(-24)}_`
