@@ -1,4 +1,4 @@
-// A split, a merge and a move of whole clusters under writers: no acknowledged write is lost, doubled or in the wrong
+// Splits, a merge, a move and a rebalance of whole clusters under writers: no acknowledged write is lost, doubled or in the wrong
 // place, and nobody is refused anything that may not be tried again.
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { ReshardJob, Shard, ShardList } from '@fleetshard/core/contract'
@@ -163,6 +163,33 @@ test('a move to other servers, after it was planned, paused, resumed and cancell
   expect((await shards()).find(({ name }) => name === 'moved')).toMatchObject({ status: 'active' })
 })
 
+test('a part of a shard moves away, then a third shard gets its share of both', async () => {
+  const source = (await shards()).find(({ name }) => name === 'moved')
+  await underWriters('part', async () => {
+    const { status, body } = await cluster.manager<ReshardJob>('POST', '/api/v1/reshard/split', {
+      source_shard_id: source?.id,
+      target_shards: [{ name: 'second', nodes: 'embedded' }],
+      keep_source: true,
+    })
+    expect(status).toBe(202)
+    expect(await ended(body.id)).toMatchObject({ status: 'completed', error_message: null })
+  })
+  expect((await shards()).find(({ id }) => id === source?.id)).toMatchObject({ status: 'active' })
+  await underWriters('share', async () => {
+    const words = ['reshard', 'rebalance', '--to', 'third', '--embedded']
+    const { code, out, err } = await cluster.cli(...words)
+    expect({ code, err: code === 0 ? '' : err }).toEqual({ code: 0, err: '' })
+    expect(out).toContain('completed')
+  })
+  const owners = (await shards()).filter(({ ranges = [] }) => ranges.length > 0)
+  expect(owners.map(({ name, status }) => `${name} ${status}`).toSorted()).toEqual([
+    'moved active',
+    'second active',
+    'third active',
+  ])
+  expect(owners.every((shard) => shard.leftovers_job_id === undefined)).toBe(true)
+})
+
 test('what cannot be moved is refused with the remedy, and nothing is made', async () => {
   const before = await shards()
   const [source] = before.filter(({ status }) => status === 'active')
@@ -175,10 +202,7 @@ test('what cannot be moved is refused with the remedy, and nothing is made', asy
     },
     { body: { source_shard_id: source?.id, target_shards: [target] }, code: 'invalid_request' },
     { body: { source_shard_id: source?.id, target_shards: [target, target] }, code: 'invalid_request' },
-    {
-      body: { source_shard_id: source?.id, target_shards: [target], keep_source: true },
-      code: 'reshard_refused',
-    },
+    { body: { source_shard_id: source?.id, target_shards: [], keep_source: true }, code: 'invalid_request' },
     {
       body: { source_shard_id: source?.id, target_shards: [{ name: source?.name }, target] },
       code: 'reshard_refused',

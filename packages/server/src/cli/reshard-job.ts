@@ -70,10 +70,15 @@ export function printReshardPlan(
       `${String(plan.ranges)} ranges of ${plan.source_shards.join(', ')} would change hands, with all their rows`,
       ...plan.target_shards.map((name, index) => `shard ${name} would get ${share(index)} of the ring`),
       'statements for them would be held for some tens of milliseconds at the end',
-      'the sources would own nothing then, and keep their rows until they are deleted',
+      keepsPart(plan, context)
+        ? 'rows that have moved would be removed from the sources then, which keep the rest'
+        : 'the sources would own nothing then, and keep their rows until they are deleted',
     ],
   })
 }
+
+const keepsPart = ({ type }: ReshardPlan, { options }: CommandContext): boolean =>
+  type === 'rebalance' || (type === 'split' && options.isSet('keepSource'))
 
 /** Follows a job that was begun, or says how to. */
 export async function followBegun(context: CommandContext, job: ReshardJob): Promise<ExitCode> {

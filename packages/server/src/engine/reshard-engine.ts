@@ -55,6 +55,12 @@ export interface MovedTable {
   readonly shardKey: { readonly column: number; readonly type: PlacedBy } | null
   /** How the first column of the primary key is ordered outside of Postgres; `whole`: it is not, one unit has all. */
   readonly unitsBy: 'integer' | 'uuid' | 'whole'
+  /** The log tells the shard key of a row that is deleted or changed. */
+  readonly tellsKey: boolean
+  /** It has triggers of the user's. */
+  readonly hasTriggers: boolean
+  /** Tables with foreign keys to it, itself among them. */
+  readonly referencedBy: readonly string[]
   /** Changes with any change of the table that the job could not follow. */
   readonly signature: string
   readonly rowsEstimate: number
@@ -101,8 +107,8 @@ export interface TargetProgress {
 export interface TargetWriter extends AsyncDisposable {
   /** Units that are there, and positions. */
   progress(): Promise<TargetProgress>
-  /** Removes a unit and its rows. Idempotent. */
-  removeUnit(unit: UnitRecord, table: MovedTable): Promise<void>
+  /** Removes a unit and its rows: those in its range, and of them, with `isOf`, those whose key is one of its source. */
+  removeUnit(unit: UnitRecord, table: MovedTable, isOf: ((key: PlacingKey) => boolean) | null): Promise<void>
   /** Current values of the given columns as text, of the rows with these primary keys; null for a row that is not there. */
   readRows(
     table: MovedTable,
@@ -200,6 +206,12 @@ export interface CutoverSession extends AsyncDisposable {
   placeFence(fence: SourceFence): Promise<FencePlaced>
   /** On a source: see `ReshardEngine.raiseEpoch`. */
   raiseEpoch(state: EpochState): Promise<void>
+  /**
+   * On a source that keeps a part: its fence lets everything pass from now on, without waiting for a lock. After
+   * `raiseEpoch`, which leaves nobody who could write.
+   * @throws FleetError `lease_lost` when a later run has taken over
+   */
+  liftFence(fence: Pick<SourceFence, 'job' | 'run' | 'attempt'>): Promise<void>
   /** On a target: foreign keys (not validated) and triggers again, unless a later run has taken over. */
   restoreKeys(job: string, run: number): Promise<void>
 }
@@ -210,16 +222,24 @@ export interface EpochState {
   readonly epochMin: Epoch
 }
 
+/** A source as preflight finds it. */
+export interface InspectedSource {
+  readonly tables: readonly MovedTable[]
+  readonly obstacles: readonly Obstacle[]
+  /** The login may delete rows without firing triggers and foreign keys. */
+  readonly mayBypassTriggers: boolean
+}
+
 /** All methods may be repeated, and throw as those of the shard engine do. */
 export interface ReshardEngine {
-  /** Makes the tables of our own that move with the rows, where an older version has not made them. */
+  /** Makes the tables of our own that move with the rows, where an older version has not made them. Changes no other. */
   prepare(target: NodeTarget, signal: AbortSignal): Promise<void>
   /** Reads what is to be moved and what stands against it. */
   inspectSource(
     target: NodeTarget,
     tables: readonly TableRecord[],
     signal: AbortSignal,
-  ): Promise<{ readonly tables: readonly MovedTable[]; readonly obstacles: readonly Obstacle[] }>
+  ): Promise<InspectedSource>
   /** What stands against a target: rows, other tables than the source's. */
   inspectTarget(
     target: NodeTarget,
@@ -288,6 +308,19 @@ export interface ReshardEngine {
    */
   raiseEpoch(target: NodeTarget, state: EpochState, signal: AbortSignal): Promise<void>
   openCutover(target: NodeTarget, signal: AbortSignal): Promise<CutoverSession>
+  /** Makes the log tell whose record of an idempotency key was removed, until `leaveSource`. */
+  tellKeys(target: NodeTarget, job: string, signal: AbortSignal): Promise<void>
+  /**
+   * Deletes the rows whose key is one of those, a few at a time; where the login may, without firing triggers and foreign
+   * keys.
+   * Rows without a key stay.
+   */
+  removeRows(
+    target: NodeTarget,
+    table: MovedTable,
+    isGone: (key: CanonicalKey) => boolean,
+    signal: AbortSignal,
+  ): Promise<void>
   /** Sum of the rows of a range; with `place` each counts as often as there are targets that it belongs to. */
   sumRange(
     target: NodeTarget,

@@ -63,32 +63,35 @@ async function compareRange(compared: Compared): Promise<Verified> {
   return { rows, differences: await differentRows(compared) }
 }
 
-/** One side of a comparison. */
-interface Compare {
-  readonly shards: readonly Place[]
-  /** How often each row of it counts; null: once. */
-  readonly place: PlaceOf | null
-}
+/** One side of a comparison: shards, and how often each row of theirs counts; null: once. */
+type Side = readonly { readonly shard: Place; readonly place: PlaceOf | null }[]
 
 /** Reference tables are the same on all of them. */
-function sourcesOf({ movement, table }: Compared): Compare {
-  const { sources, place } = movement
-  if (table.shardKey === null) return { shards: sources.slice(0, 1), place: null }
-  const by = table.shardKey.type
-  // Every row of a key goes to one target, and need not be asked where.
-  return { shards: sources, place: by === 'hash' ? (key) => place(key, by) : null }
+function sourcesOf({ movement, table }: Compared): Side {
+  const { sources, placeFrom, keeping } = movement
+  const by = table.shardKey?.type
+  if (by === undefined) return sources.slice(0, 1).map((shard) => ({ shard, place: null }))
+  return sources.map((source) => {
+    const { id } = source.shard
+    // Where nothing stays every row of a key goes to one target, and need not be asked where.
+    if (by !== 'hash' && !keeping.has(id)) return { shard: source, place: null }
+    const place = placeFrom(id)
+    return { shard: source, place: (key) => place(key, by) }
+  })
 }
 
-const targetsOf = ({ movement }: Compared): Compare => ({ shards: movement.targets, place: null })
+const targetsOf = ({ movement }: Compared): Side => movement.targets.map((shard) => ({ shard, place: null }))
 
 interface Sums {
   readonly rows: number
   readonly sum: bigint
 }
 
-async function sumsOn({ step, table, range, movement }: Compared, { shards, place }: Compare): Promise<Sums> {
+async function sumsOn({ step, table, range, movement }: Compared, side: Side): Promise<Sums> {
   const sums = await Promise.all(
-    shards.map(({ target }) => step.engine.sumRange(target, table, { range, place }, movement.signal)),
+    side.map(({ shard, place }) =>
+      step.engine.sumRange(shard.target, table, { range, place }, movement.signal),
+    ),
   )
   return {
     rows: sums.reduce((total, { rows }) => total + rows, 0),
@@ -109,11 +112,13 @@ async function barrier({ movers, signal }: Movement): Promise<void> {
 /** Rows of all places; the sum of one that lies on several says on how many. */
 async function rowsOn(
   { step, table, range, movement }: Compared,
-  { shards, place }: Compare,
+  side: Side,
   keys: readonly string[] | null,
 ): Promise<RowSums> {
   const found = await Promise.all(
-    shards.map(({ target }) => step.engine.sumRows(target, table, { range, keys, place }, movement.signal)),
+    side.map(({ shard, place }) =>
+      step.engine.sumRows(shard.target, table, { range, keys, place }, movement.signal),
+    ),
   )
   const joined = new Map<string, string>()
   for (const rows of found) {

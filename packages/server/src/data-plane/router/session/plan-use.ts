@@ -4,6 +4,7 @@ import { FleetError, type ShardMap, type ShardRecord, type TableRecord } from '@
 import {
   keyParametersOf,
   placeStatement,
+  refuseLeftovers,
   planOf,
   slotKey,
   tableNamesOf,
@@ -156,7 +157,9 @@ function placeCopy(
     })
   }
   if (declared?.kind === 'reference' && target.kind === 'none') return null
-  return namedShard(target, map)
+  const shard = namedShard(target, map)
+  refuseLeftovers(shard)
+  return shard
 }
 
 function homeOf({ homeShard }: TableRecord, map: ShardMap): ShardRecord | null {

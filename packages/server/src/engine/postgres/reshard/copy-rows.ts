@@ -240,23 +240,27 @@ class Sender implements GroupSink {
       if (length > 0) at += length
       if (at > end) throw protocolViolation('a row ends too early')
     }
+    const key = keyStart === -1 ? null : buf.subarray(keyStart, keyEnd)
+    if (!this.#handOn(buf, start, at, key)) return at
     this.#rows += 1
     this.#bytes += at - start
-    this.#handOn(buf, start, at, keyStart === -1 ? null : buf.subarray(keyStart, keyEnd))
     return at
   }
 
-  #handOn(buf: Buffer, start: number, end: number, key: Buffer | null): void {
+  /** False for a row that stays where it is. */
+  #handOn(buf: Buffer, start: number, end: number, key: Buffer | null): boolean {
     const placement = this.#placement
     if (placement === null) {
       for (const receiver of this.#receivers) this.#give(receiver, buf, start, end)
-      return
+      return true
     }
     // NULL has no place as a key, which keyOfBinary says.
-    for (const index of placement.place(keyOfBinary(key, placement.type))) {
+    const places = placement.place(keyOfBinary(key, placement.type))
+    for (const index of places) {
       const receiver = this.#receivers[index]
       if (receiver !== undefined) this.#give(receiver, buf, start, end)
     }
+    return places.length > 0
   }
 
   #give(receiver: Receiver, buf: Buffer, start: number, end: number): void {

@@ -1,10 +1,17 @@
 // Preflight: what is to be moved from a source, and everything that stands against it, with its remedy.
 import { createHash } from 'node:crypto'
 import type { TableRecord } from '@fleetshard/core'
-import { keysTable, type MovedTable, type Obstacle, type PlacedBy } from '../../reshard-engine.ts'
+import {
+  keysTable,
+  type InspectedSource,
+  type MovedTable,
+  type Obstacle,
+  type PlacedBy,
+} from '../../reshard-engine.ts'
 import type { TableFacts } from '../../schema-facts.ts'
 import { shapeDifference } from '../../table-shape.ts'
 import { describeTables } from '../describe.ts'
+import { hasSqlstate } from '../errors.ts'
 import { findRows } from '../fence.ts'
 import type { Session } from '../session.ts'
 import { quoteTableName } from '../names.ts'
@@ -19,6 +26,7 @@ interface SourceRow {
   readonly senders_free: number
   readonly prepared: number
   readonly large_objects: boolean
+  readonly may_bypass: boolean
   readonly in_recovery: boolean
 }
 
@@ -31,13 +39,14 @@ const sourceSql = `
            - (select count(*)::int from pg_stat_replication) as senders_free,
          (select count(*)::int from pg_prepared_xacts where database = current_database()) as prepared,
          exists (select from pg_largeobject_metadata) as large_objects,
-         pg_is_in_recovery() as in_recovery`
+         pg_is_in_recovery() as in_recovery,
+         (select setting_context.superuser from (select rolsuper as superuser from pg_roles where rolname = current_user) setting_context) as may_bypass`
 
 /** See the port. */
 export async function inspectSource(
   session: Session,
   records: readonly TableRecord[],
-): Promise<{ readonly tables: readonly MovedTable[]; readonly obstacles: readonly Obstacle[] }> {
+): Promise<InspectedSource> {
   const obstacles = serverObstacles((await session.query<SourceRow>(sourceSql))[0])
   const facts = await movableTables(session)
   const identities = await identitiesOf(session)
@@ -46,10 +55,10 @@ export async function inspectSource(
     const found = facts.find(({ name }) => name === record.name)
     const obstacle = found === undefined ? missing(record) : tableObstacle(record, found, identities)
     if (obstacle !== null) obstacles.push(obstacle)
-    else if (found !== undefined) tables.push(movedTable(record, found))
+    else if (found !== undefined) tables.push(movedTable(record, { facts: found, all: facts, identities }))
   }
   const keys = facts.find(({ name }) => name === keysTable)
-  if (keys !== undefined) tables.push(movedKeys(keys))
+  if (keys !== undefined) tables.push(movedKeys({ facts: keys, all: facts, identities }))
   const declared = new Set([...records.map(({ name }) => name), keysTable])
   const others = facts
     .filter(({ name, kind }) => !declared.has(name) && kind !== 'foreign')
@@ -61,7 +70,19 @@ export async function inspectSource(
       remedy: 'declare it (fleetshard table declare), or drop it',
     })
   }
-  return { tables, obstacles }
+  return { tables, obstacles, mayBypassTriggers: await mayBypassTriggers(session) }
+}
+
+/** Superusers may, and since PostgreSQL 15 whom it was granted. */
+async function mayBypassTriggers(session: Session): Promise<boolean> {
+  try {
+    await session.query('set session_replication_role = replica')
+  } catch (error) {
+    if (hasSqlstate(error, '42501')) return false
+    throw error
+  }
+  await session.query('reset session_replication_role')
+  return true
 }
 
 /** All tables of the user's, and that of idempotency keys. */
@@ -151,16 +172,26 @@ function tableObstacle(
   return found === undefined ? null : { message: found[1], remedy: found[2] }
 }
 
-function movedTable({ kind, keyColumn, keyType }: TableRecord, facts: TableFacts): MovedTable {
+type Identities = ReadonlyMap<string, IdentityRow>
+
+interface Described {
+  readonly facts: TableFacts
+  /** Of all tables. */
+  readonly all: readonly TableFacts[]
+  readonly identities: Identities
+}
+
+function movedTable({ kind, keyColumn, keyType }: TableRecord, described: Described): MovedTable {
   const shardKey = keyColumn === null || keyType === null ? null : { column: keyColumn, type: keyType }
-  return { ...movedShape(facts, shardKey), kind: kind === 'sharded' ? 'sharded' : 'reference' }
+  return { ...movedShape(described, shardKey), kind: kind === 'sharded' ? 'sharded' : 'reference' }
 }
 
 /** The records of idempotency keys go where the keys of their statements go. */
-const movedKeys = (facts: TableFacts): MovedTable => movedShape(facts, { column: 'shard_hash', type: 'hash' })
+const movedKeys = (described: Described): MovedTable =>
+  movedShape(described, { column: 'shard_hash', type: 'hash' })
 
 function movedShape(
-  facts: TableFacts,
+  { facts, all, identities }: Described,
   shardKey: { readonly column: string; readonly type: PlacedBy } | null,
 ): MovedTable {
   const columns = facts.columns.filter(({ generated }) => !generated)
@@ -175,6 +206,13 @@ function movedShape(
     primaryKey,
     shardKey: shardKey === null ? null : { column: at(shardKey.column), type: shardKey.type },
     unitsBy: unitsBy(first?.baseType),
+    tellsKey:
+      identities.get(facts.name)?.identity === 'f' ||
+      (shardKey !== null && primaryKey.includes(at(shardKey.column))),
+    hasTriggers: facts.triggers.some(({ enabled }) => enabled),
+    referencedBy: all
+      .filter(({ foreignKeys }) => foreignKeys.some(({ references }) => references === facts.name))
+      .map(({ name }) => name),
     signature: signatureOf(facts),
     rowsEstimate: Math.max(0, Math.round(facts.rowsEstimate ?? 0)),
     bytes: facts.bytes,

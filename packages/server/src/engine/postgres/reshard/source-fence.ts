@@ -1,7 +1,7 @@
 // The fence of a source: triggers that refuse every write of the moved tables, and the message that is the exact end
 // of what was allowed, in one transaction that waits for writers. Statement triggers: the whole shard is left, so no
 // row needs to be looked at, and a statement that changes nothing is refused as well.
-import { FleetError } from '@fleetshard/core'
+import { FleetError, type Clock } from '@fleetshard/core'
 import {
   keysTable,
   type EpochState,
@@ -19,13 +19,20 @@ import { routerApplicationPrefix, shardStateLockKey } from '@fleetshard/routing/
 
 /** How long an ended connection gets to be gone. */
 const terminateMsMax = 5_000
-/** How long dropping a fence waits for statements that were refused or read. */
-const dropLockTimeoutMs = 5_000
+/** How long dropping a fence waits for statements on a table, which others then wait for; and how often it tries. */
+const dropLockTimeoutMs = 200
+const dropPauseMs = 100
+const dropTriesMax = 40
 
-/** Refuses by our own SQLSTATE, which routers answer with a newer map. */
+/**
+ * Refuses by our own SQLSTATE, which routers answer with a newer map. A fence that is lifted lets pass: whoever has an
+ * older snapshot does not see that it is, and is refused.
+ */
 const refuseSql = `
-  create or replace function fleetshard.refuse_moved() returns trigger language plpgsql as $body$
+  create or replace function fleetshard.refuse_moved() returns trigger
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $body$
   begin
+    if exists (select from fleetshard.reshard_lifted where fence = tg_name) then return null; end if;
     raise exception 'the rows of % have moved to other shards', tg_relid::regclass
       using errcode = 'FS001', hint = 'refresh the shard map and send the statement to the shard that owns the key';
   end
@@ -112,7 +119,7 @@ function refusalOf(fence: SourceFence, found: FenceRow | undefined, fingerprint:
 }
 
 function fenceSql({ job, attempt, message }: SourceFence, tables: readonly string[]): string {
-  const trigger = quoteIdentifier(`${fencePrefix(job)}${String(attempt)}`)
+  const trigger = quoteIdentifier(fenceName({ job, attempt }))
   const triggers = tables.flatMap((table) => [
     `create or replace trigger ${trigger} before insert or update or delete or truncate on ${table}
        for each statement execute function fleetshard.refuse_moved()`,
@@ -137,6 +144,24 @@ const sorted = (tables: readonly MovedTable[]): readonly MovedTable[] =>
 /** Triggers fire in the order of their names: nothing of the user's comes before. */
 const fencePrefix = (job: string): string => `!fleetshard_fence_${job.slice(-24)}_`
 
+const fenceName = ({ job, attempt }: Pick<SourceFence, 'job' | 'attempt'>): string =>
+  `${fencePrefix(job)}${String(attempt)}`
+
+/** See the port. */
+export async function liftFence(
+  session: Session,
+  fence: Pick<SourceFence, 'job' | 'run' | 'attempt'>,
+): Promise<void> {
+  const held = await session.query(
+    `with held as (select from fleetshard.reshard_runs where job = $2 and run = $3 for share),
+          lifted as (insert into fleetshard.reshard_lifted (fence, job)
+                     select $1::text, $2 from held on conflict (fence) do nothing)
+     select from held`,
+    [fenceName(fence), fence.job, fence.run],
+  )
+  if (held.length === 0) throw overtaken(fence.job)
+}
+
 /** A run that was overtaken, asleep between two steps perhaps, must not fence a source that serves again. */
 async function takeRun(session: Session, { job, run }: Pick<SourceFence, 'job' | 'run'>): Promise<void> {
   const taken = await session.query(
@@ -154,6 +179,7 @@ function overtaken(job: string): FleetError {
 /** See the port. */
 export async function dropFences(
   session: Session,
+  clock: Clock,
   { job, run, attempt }: { readonly job: string; readonly run: number; readonly attempt: number },
 ): Promise<void> {
   for (const sql of targetTablesSql.split(';')) await session.query(sql)
@@ -167,7 +193,19 @@ export async function dropFences(
     [prefix, attempt],
   )
   await session.query("select set_config('lock_timeout', $1, false)", [String(dropLockTimeoutMs)])
-  for (const { sql } of rows) await session.query(sql)
+  for (const { sql } of rows) await dropWhenFree(session, clock, sql)
+}
+
+async function dropWhenFree(session: Session, clock: Clock, sql: string): Promise<void> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      await session.query(sql)
+      return
+    } catch (error) {
+      if (tries === dropTriesMax || !hasSqlstate(error, '55P03')) throw error
+    }
+    await clock.sleep(dropPauseMs)
+  }
 }
 
 /** See the port. */
