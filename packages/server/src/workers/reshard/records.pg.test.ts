@@ -1,6 +1,7 @@
 // What is remembered under idempotency keys, on its way with the rows: SPEC.md, invariant 13.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { parseShardId } from '@fleetshard/core'
+import { parseReshardJobDetail } from '../../engine/mod.ts'
 import { startVersion, testVersions } from '../../engine/postgres/testing.ts'
 import { makeFleet, type TestFleet } from './testing.ts'
 
@@ -83,6 +84,32 @@ describe.each(testVersions)('records of idempotency keys on $label', (version) =
       )
       expect(ended).toMatchObject({ status: 'completed', errorMessage: null })
       expect(refused).toMatchObject([{ code: 'FS001' }])
+    },
+    testMsMax,
+  )
+
+  it(
+    'are taken back with the rows when a job is cancelled, so that the next one brings them again',
+    async () => {
+      await using fleet = await usersFleet(['a'], ['b'])
+      await fleet.sql(
+        'a',
+        `insert into fleetshard.idempotency (key, fingerprint, expires_at)
+         select 'key-' || i, 'f', now() + interval '1 hour' from generate_series(1, 100) i`,
+      )
+      const first = await fleet.submit({ kind: 'move' })
+      const cancelled = await fleet.finish(first, async (name) => {
+        if (name !== 'before persist copied') return
+        await fleet.catalog.jobs.update(first.id, (job) => ({
+          ...job,
+          detail: { ...parseReshardJobDetail(job.detail), order: 'cancel' },
+        }))
+      })
+      expect(cancelled).toMatchObject({ status: 'cancelled' })
+      expect(await fleet.sql('b', 'select from fleetshard.idempotency')).toEqual([])
+      const ended = await fleet.finish(await fleet.submit({ kind: 'move' }))
+      expect(ended).toMatchObject({ status: 'completed', errorMessage: null })
+      expect(await fleet.sql('b', 'select from fleetshard.idempotency')).toHaveLength(100)
     },
     testMsMax,
   )
