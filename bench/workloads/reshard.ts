@@ -128,6 +128,9 @@ const item: MovedTable = {
   primaryKey: [0],
   shardKey: { column: 1, type: 'text' },
   unitsBy: 'integer',
+  tellsKey: false,
+  hasTriggers: false,
+  referencedBy: [],
   signature: '',
   rowsEstimate: rows,
   bytes: 0,
@@ -153,6 +156,7 @@ async function splitCopy(source: string, server: string): Promise<Run> {
   await using first = await engine.openTarget(targetOf(urls[0] ?? ''), 'bench', 1, signal)
   await using second = await engine.openTarget(targetOf(urls[1] ?? ''), 'bench', 1, signal)
   const cell = makeHash64()
+  const halves = [[0], [1]]
   const began = performance.now()
   await reader.copyUnit(
     {
@@ -162,8 +166,8 @@ async function splitCopy(source: string, server: string): Promise<Run> {
       range: { after: null, upTo: null },
       targets: [first, second],
       place: (key) => {
-        HASHES.murmur3.ofKey(key, 'text', cell)
-        return cell.hi >>> 31
+        if (key !== null) HASHES.murmur3.ofKey(key, 'text', cell)
+        return halves[cell.hi >>> 31] ?? []
       },
       mayUse: () => true,
     },

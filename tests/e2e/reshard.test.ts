@@ -1,10 +1,11 @@
-// A split, a merge and a move of whole clusters under writers: no acknowledged write is lost, doubled or in the wrong
+// Splits, a merge, a move and a rebalance of whole clusters under writers: no acknowledged write is lost, doubled or in the wrong
 // place, and nobody is refused anything that may not be tried again.
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { ReshardJob, Shard, ShardList } from '@fleetshard/core/contract'
 import { Ledger } from '../faults/ledger/ledger.ts'
 import { ledgerDdl, readLedger, writeLedger, type Execute } from '../faults/ledger/writers.ts'
 import { startCluster, type Cluster } from './harness/cluster.ts'
+import type { Executed } from './harness/http.ts'
 import { keyOn, ownerOf, shardMapOf } from './harness/shard-map.ts'
 import { until } from './harness/until.ts'
 
@@ -72,8 +73,28 @@ async function underWriters(name: string, work: () => Promise<void>): Promise<nu
   return Math.max(...writesMs)
 }
 
+/** Writes that tell the version that they have made, each under an idempotency key of its own. */
+async function writeOnce(prefix: string): Promise<readonly Executed[]> {
+  const answers: Executed[] = []
+  for (let i = 0; i < 20; i += 1) {
+    const key = `${prefix}-${String(i)}`
+    const { status, body } = await cluster.execute({
+      shard_key: key,
+      query: `INSERT INTO ledger (key, version) VALUES ($1, 1)
+              ON CONFLICT (key) DO UPDATE SET version = ledger.version + 1 RETURNING version`,
+      params: [key],
+      options: { idempotency_key: `key-${key}` },
+    })
+    expect(status).toBe(200)
+    answers.push(body)
+    if (!body.replayed) ledger.note(key, ledger.next(key), 'acknowledged')
+  }
+  return answers
+}
+
 test('a split into embedded shards under writers loses, doubles and misplaces nothing', async () => {
   const [source] = await shards()
+  const once = await writeOnce('once')
   const longestMs = await underWriters('split', async () => {
     const { status, body, headers } = await cluster.manager<ReshardJob>('POST', '/api/v1/reshard/split', {
       source_shard_id: source?.id,
@@ -94,6 +115,10 @@ test('a split into embedded shards under writers loses, doubles and misplaces no
   expect(now.find(({ id }) => id === source?.id)).toMatchObject({ status: 'inactive', ranges: [] })
   const parts = now.filter(({ name }) => name === 'left' || name === 'right')
   expect(parts.map(({ status }) => status)).toEqual(['active', 'active'])
+  // Sent again, nothing is done again.
+  const again = await writeOnce('once')
+  expect(again.map(({ replayed }) => replayed)).toEqual(again.map(() => true))
+  expect(again.map(({ rows }) => rows)).toEqual(once.map(({ rows }) => rows))
 })
 
 test('a merge of two shards into a new one, by the command line', async () => {
@@ -139,6 +164,33 @@ test('a move to other servers, after it was planned, paused, resumed and cancell
   expect((await shards()).find(({ name }) => name === 'moved')).toMatchObject({ status: 'active' })
 })
 
+test('a part of a shard moves away, then a third shard gets its share of both', async () => {
+  const source = (await shards()).find(({ name }) => name === 'moved')
+  await underWriters('part', async () => {
+    const { status, body } = await cluster.manager<ReshardJob>('POST', '/api/v1/reshard/split', {
+      source_shard_id: source?.id,
+      target_shards: [{ name: 'second', nodes: 'embedded' }],
+      keep_source: true,
+    })
+    expect(status).toBe(202)
+    expect(await ended(body.id)).toMatchObject({ status: 'completed', error_message: null })
+  })
+  expect((await shards()).find(({ id }) => id === source?.id)).toMatchObject({ status: 'active' })
+  await underWriters('share', async () => {
+    const words = ['reshard', 'rebalance', '--to', 'third', '--embedded']
+    const { code, out, err } = await cluster.cli(...words)
+    expect({ code, err: code === 0 ? '' : err }).toEqual({ code: 0, err: '' })
+    expect(out).toContain('completed')
+  })
+  const owners = (await shards()).filter(({ ranges = [] }) => ranges.length > 0)
+  expect(owners.map(({ name, status }) => `${name} ${status}`).toSorted()).toEqual([
+    'moved active',
+    'second active',
+    'third active',
+  ])
+  expect(owners.every((shard) => shard.leftovers_job_id === undefined)).toBe(true)
+})
+
 test('what cannot be moved is refused with the remedy, and nothing is made', async () => {
   const before = await shards()
   const [source] = before.filter(({ status }) => status === 'active')
@@ -151,10 +203,7 @@ test('what cannot be moved is refused with the remedy, and nothing is made', asy
     },
     { body: { source_shard_id: source?.id, target_shards: [target] }, code: 'invalid_request' },
     { body: { source_shard_id: source?.id, target_shards: [target, target] }, code: 'invalid_request' },
-    {
-      body: { source_shard_id: source?.id, target_shards: [target], keep_source: true },
-      code: 'reshard_refused',
-    },
+    { body: { source_shard_id: source?.id, target_shards: [], keep_source: true }, code: 'invalid_request' },
     {
       body: { source_shard_id: source?.id, target_shards: [{ name: source?.name }, target] },
       code: 'reshard_refused',

@@ -37,6 +37,14 @@ export interface ShardHold {
   readonly attempt: number
 }
 
+/**
+ * The shard still has rows of ranges that it has given away; a job removes them. Until then only statements that are
+ * tied to keys may run there: any other would see those rows, too.
+ */
+export interface ShardLeftovers {
+  readonly job: JobId
+}
+
 /** One shard: its ranges, its servers, its leadership. One catalog record each. */
 export interface ShardRecord {
   readonly id: ShardId
@@ -58,6 +66,8 @@ export interface ShardRecord {
   readonly sequenceBlock: number
   /** Absent but for the moment of a cutover. */
   readonly hold?: ShardHold
+  /** Absent but for the time after a part of the shard has moved away. */
+  readonly leftovers?: ShardLeftovers
   /** ISO 8601. */
   readonly createdAt: string
 }

@@ -18,6 +18,7 @@ export interface Executed {
   readonly row_count: number
   readonly node: string
   readonly epoch: number
+  readonly replayed: boolean
 }
 
 /** An answer with its parsed body, which is what the caller expects it to be, or a problem. */

@@ -17,6 +17,7 @@ import type {
   ManagerReady,
   MergeShards,
   MoveShard,
+  RebalanceShards,
   FleetNode,
   NodeList,
   NodeListQuery,
@@ -101,14 +102,16 @@ export interface JobCalls {
   watch(id: string, signal?: AbortSignal): AsyncGenerator<Job, void, void>
 }
 
-/** Splits, merges and moves. With `dry_run` a call tells what would be done. */
+/** Splits, merges, moves and rebalancing. With `dry_run` a call tells what would be done. */
 export interface ReshardCalls {
   split(body: SplitShard, options?: CallOptions): Promise<ReshardJob>
   merge(body: MergeShards, options?: CallOptions): Promise<ReshardJob>
   move(body: MoveShard, options?: CallOptions): Promise<ReshardJob>
+  rebalance(body: RebalanceShards, options?: CallOptions): Promise<ReshardJob>
   planSplit(body: SplitShard, options?: CallOptions): Promise<ReshardPlan>
   planMerge(body: MergeShards, options?: CallOptions): Promise<ReshardPlan>
   planMove(body: MoveShard, options?: CallOptions): Promise<ReshardPlan>
+  planRebalance(body: RebalanceShards, options?: CallOptions): Promise<ReshardPlan>
   get(id: string, options?: CallOptions): Promise<ReshardJob>
   /** The job now and at every change; ends after it is completed, failed or cancelled. */
   watch(id: string, signal?: AbortSignal): AsyncGenerator<ReshardJob, void, void>
@@ -236,9 +239,11 @@ function reshardCalls(transport: Transport): ReshardCalls {
     split: begin('split', false),
     merge: begin('merge', false),
     move: begin('move', false),
+    rebalance: begin('rebalance', false),
     planSplit: begin('split', true),
     planMerge: begin('merge', true),
     planMove: begin('move', true),
+    planRebalance: begin('rebalance', true),
     get: (id, call) => get(transport, path(id), undefined, call),
     watch: (id, signal) => stream<ReshardJob>(transport, { method: 'GET', path: path(id) }, signal),
     pause: order('pause'),

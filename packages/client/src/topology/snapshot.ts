@@ -2,6 +2,7 @@
 import {
   packTokens,
   parseEpoch,
+  parseJobId,
   parseKeyspaceName,
   parseNodeId,
   parseShardId,
@@ -67,6 +68,9 @@ export function shardOf(value: unknown): ShardRecord {
     vnodes: packTokens(arrayAt(shard, 'vnodes').map(tokenOf)),
     nodes: arrayAt(shard, 'nodes').map((node) => nodeOf(objectOf(node, 'node'))),
     sequenceBlock: noBlock,
+    ...('leftovers_job_id' in shard
+      ? { leftovers: { job: parseJobId(textAt(shard, 'leftovers_job_id')) } }
+      : {}),
     createdAt: textAt(shard, 'created_at'),
   }
 }

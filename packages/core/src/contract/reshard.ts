@@ -1,4 +1,4 @@
-// Contract of /api/v1/reshard: splits, merges and moves, and the jobs that carry them out.
+// Contract of /api/v1/reshard: splits, merges, moves and rebalancing, and the jobs that carry them out.
 import { Type, type Static } from 'typebox'
 import {
   EndpointSchema,
@@ -35,7 +35,9 @@ export const SplitShard = closed({
   source_shard_id: IdSchema,
   target_shards: targetsSchema,
   split_point: Type.Optional(HashPositionSchema),
-  keep_source: Type.Optional(Type.Boolean({ description: 'not supported yet: all rows leave the source' })),
+  keep_source: Type.Optional(
+    Type.Boolean({ description: 'true: the source stays, and keeps the first part of its ranges' }),
+  ),
   dry_run: Type.Optional(Type.Boolean({ description: 'tell what would be moved, and make nothing' })),
 })
 /** Body of POST /api/v1/reshard/split: the ranges of one shard are divided among others. */
@@ -59,9 +61,18 @@ export const MoveShard = closed({
 /** Body of POST /api/v1/reshard/move: another shard, on other servers, gets all ranges of one. */
 export type MoveShard = Static<typeof MoveShard>
 
+/** Body of POST /api/v1/reshard/rebalance. */
+export const RebalanceShards = closed({
+  keyspace: Type.Optional(KeyspaceNameSchema),
+  target_shard: ReshardTarget,
+  dry_run: Type.Optional(Type.Boolean()),
+})
+/** Body of POST /api/v1/reshard/rebalance: a shard gets its share of the ranges from all that own some. */
+export type RebalanceShards = Static<typeof RebalanceShards>
+
 /** What a dry run tells. */
 export const ReshardPlan = closed({
-  type: oneOf(['split', 'merge', 'move']),
+  type: oneOf(['split', 'merge', 'move', 'rebalance']),
   source_shards: Type.Array(IdSchema),
   target_shards: Type.Array(Type.String()),
   /** How much of the hash space each target gets, 0 to 1, in the order of the targets. */
@@ -75,10 +86,10 @@ export const ReshardPlan = closed({
 /** What a dry run tells. */
 export type ReshardPlan = Static<typeof ReshardPlan>
 
-/** A split, merge or move on its way. */
+/** A split, merge, move or rebalance on its way. */
 export const ReshardJob = closed({
   id: IdSchema,
-  type: oneOf(['split', 'merge', 'move']),
+  type: oneOf(['split', 'merge', 'move', 'rebalance']),
   keyspace: KeyspaceNameSchema,
   source_shards: Type.Array(IdSchema),
   target_shards: Type.Array(IdSchema),
@@ -107,5 +118,5 @@ export const ReshardJob = closed({
   started_at: nullable(TimeSchema),
   completed_at: nullable(TimeSchema),
 })
-/** A split, merge or move on its way. */
+/** A split, merge, move or rebalance on its way. */
 export type ReshardJob = Static<typeof ReshardJob>

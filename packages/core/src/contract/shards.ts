@@ -45,6 +45,13 @@ export const shardRecordFields = {
   primary_endpoint: nullable(Type.String({ description: 'postgres:// URL without the password' })),
   replicas: Type.Array(Type.String({ description: 'postgres:// URL without the password' })),
   nodes: Type.Array(ShardNode),
+  leftovers_job_id: Type.Optional(
+    Type.Unsafe<string>({
+      ...IdSchema,
+      description:
+        'the job that removes rows of ranges which the shard has given away; there until it has ended',
+    }),
+  ),
   created_at: TimeSchema,
 } as const
 

@@ -41,6 +41,7 @@ export function topologyShardView(shard: ShardRecord, withVnodes: boolean): Topo
     primary_endpoint: primary?.endpoint ?? null,
     replicas: nodes.filter(({ role }) => role !== 'primary').map(({ endpoint }) => endpoint),
     nodes,
+    ...(shard.leftovers === undefined ? {} : { leftovers_job_id: shard.leftovers.job }),
     created_at: shard.createdAt,
   }
 }

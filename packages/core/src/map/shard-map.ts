@@ -45,6 +45,8 @@ export interface ShardMap {
   /** The ring behind the map; null under the `modulo` strategy. */
   readonly ring: Ring | null
   readonly vnodeCount: number
+  /** True while a shard has rows that it has given away: see `ShardRecord.leftovers`. */
+  readonly hasLeftovers: boolean
   /** Index of the vnode that owns a hash, -1 when no shard owns anything. Allocates nothing. */
   lookup(hi: number, lo: number): number
   /** Hash and lookup in one: the vnode of a key, -1 when no shard owns anything. Allocates nothing. */
@@ -116,6 +118,7 @@ export function buildShardMap(snapshot: KeyspaceSnapshot): ShardMap {
     epoch,
     hash,
     shards: new Map(shards.map((shard) => [shard.id, shard])),
+    hasLeftovers: shards.some(({ leftovers }) => leftovers !== undefined),
     owners: keyspace.strategy === 'ring' ? shards.filter((shard) => shard.vnodes !== '') : shards,
     tables: new Map(snapshot.tables.map((table) => [table.name, table])),
     keyType: commonKeyType(snapshot.tables),

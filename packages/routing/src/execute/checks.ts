@@ -73,11 +73,17 @@ export type CheckedCall = Pick<
 
 /**
  * With several shards: what reaches rows that the statement does not name, and keys that the column would cut.
- * @throws FleetError `shard_key_required`, `statement_refused`, `invalid_shard_key`
+ * @throws FleetError `shard_key_required`, `statement_refused`, `invalid_shard_key`, `shard_not_serving`
  */
 export function refuseHidden(call: CheckedCall, map: ShardMap, facts: SchemaFacts): void {
   if (map.owners.length <= 1) return
-  const reader = !isNamed(call.known, call) ? readerIn(call.known.facts, facts) : null
+  const isFree = !isNamed(call.known, call)
+  const reader = isFree || map.hasLeftovers ? readerIn(call.known.facts, facts) : null
+  if (reader !== null && !isFree) {
+    throw new FleetError('shard_not_serving', `the function ${reader} may read rows that have moved away`, {
+      hint: 'try again when the job that moves them has ended',
+    })
+  }
   if (reader !== null) {
     throw new FleetError('shard_key_required', `the function ${reader} may read rows of other shards`, {
       hint: 'send shard_key with the statement: the function then sees the rows of that shard',

@@ -30,6 +30,7 @@ export {
   placeCall,
   placementOf,
   placeStatement,
+  refuseLeftovers,
   type KeyParameter,
   type Placement,
   type PlacementRequest,

@@ -49,7 +49,7 @@ export function placementOf(known: KnownStatement, map: ShardMap, request: Place
   const named = placeNamed(targetIn(known, request), plan, map)
   if (named === null && map.owners.length === 0) throw noShard(map)
   const only = map.owners.length === 1 ? map.owners[0] : undefined
-  if (only !== undefined) return one(named ?? only)
+  if (only !== undefined && !map.hasLeftovers) return one(named ?? only)
   switch (plan.kind) {
     case 'keyed':
       return placeKeyed(plan.keys, map, request, named)
@@ -63,6 +63,7 @@ export function placementOf(known: KnownStatement, map: ShardMap, request: Place
         throw new FleetError('shard_key_required', plan.reason, { hint: 'send shard_key with the statement' })
       }
       if (plan.home !== null) placeHome(plan.home, map, named)
+      refuseLeftovers(named)
       return placeKeyed(plan.keys, map, request, named)
     case 'refused':
       throw new FleetError('statement_refused', plan.reason, { hint: plan.hint })
@@ -106,6 +107,22 @@ function targetIn({ hint }: Pick<KnownStatement, 'hint'>, request: PlacementRequ
     )
   }
   return request.shardKey === undefined ? { kind: 'none' } : { kind: 'key', key: request.shardKey }
+}
+
+/**
+ * For what would see all rows of the shard.
+ * @throws FleetError `shard_not_serving` while some of them belong to others
+ */
+export function refuseLeftovers({ name, leftovers }: ShardRecord): void {
+  if (leftovers === undefined) return
+  throw new FleetError(
+    'shard_not_serving',
+    `a part of shard ${name} has moved away, and its rows are being removed there`,
+    {
+      hint: `name the keys in the statement itself (WHERE key = …), or try again when the job ${leftovers.job} has ended`,
+      facts: { job_id: leftovers.job },
+    },
+  )
 }
 
 const one = (shard: ShardRecord): Placement => ({ kind: 'one', shard })

@@ -88,6 +88,7 @@ const shard = Type.Object({
   nodes: Type.Array(node),
   sequenceBlock: Type.Integer(counter),
   hold: Type.Optional(Type.Object({ job: jobId, attempt: Type.Integer(counter) })),
+  leftovers: Type.Optional(Type.Object({ job: jobId })),
   createdAt: text,
 })
 

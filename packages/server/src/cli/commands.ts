@@ -15,6 +15,7 @@ import { nodeList } from './commands/node-list.ts'
 import { reshardMerge } from './commands/reshard-merge.ts'
 import { reshardMove } from './commands/reshard-move.ts'
 import { reshardCancel, reshardPause, reshardResume } from './commands/reshard-order.ts'
+import { reshardRebalance } from './commands/reshard-rebalance.ts'
 import { reshardSplit } from './commands/reshard-split.ts'
 import { reshardWatch } from './commands/reshard-watch.ts'
 import { route } from './commands/route.ts'
@@ -64,6 +65,7 @@ export function commandTable(runners: RoleRunners): readonly CommandSpec[] {
     reshardSplit,
     reshardMerge,
     reshardMove,
+    reshardRebalance,
     reshardWatch,
     reshardPause,
     reshardResume,

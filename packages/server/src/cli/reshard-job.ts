@@ -71,10 +71,15 @@ export function printReshardPlan(
       ...plan.target_shards.map((name, index) => `shard ${name} would get ${share(index)} of the ring`),
       `about ${String(plan.rows)} rows and ${String(plan.bytes)} bytes, of ${plan.tables.length === 0 ? 'no table' : plan.tables.join(', ')}`,
       `at the end these would be held: ${plan.held}`,
-      'the sources would own nothing then, and keep their rows until they are deleted',
+      keepsPart(plan, context)
+        ? 'rows that have moved would be removed from the sources then, which keep the rest'
+        : 'the sources would own nothing then, and keep their rows until they are deleted',
     ],
   })
 }
+
+const keepsPart = ({ type }: ReshardPlan, { options }: CommandContext): boolean =>
+  type === 'rebalance' || (type === 'split' && options.isSet('keepSource'))
 
 /** Follows a job that was begun, or says how to. */
 export async function followBegun(context: CommandContext, job: ReshardJob): Promise<ExitCode> {

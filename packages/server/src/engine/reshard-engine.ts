@@ -1,6 +1,14 @@
 // The port of a reshard job: what its worker does to the databases of sources and targets. One engine implements it
 // today (postgres/reshard/); log positions and transaction ids are Postgres' own.
-import type { CanonicalKey, Epoch, KeyType, Lsn, ShardId, TableRecord } from '@fleetshard/core'
+import {
+  parseKey,
+  type CanonicalKey,
+  type Epoch,
+  type KeyType,
+  type Lsn,
+  type ShardId,
+  type TableRecord,
+} from '@fleetshard/core'
 import type { NodeTarget } from './shard-engine.ts'
 import type { XidSnapshot } from './postgres/replication/xid.ts'
 import type { ReplicationStream } from './postgres/replication/stream.ts'
@@ -16,6 +24,24 @@ export interface MovedColumn {
   readonly type: string
 }
 
+/** How a column places its rows: as a key of that type, or as the hash of one. NULL as a hash: on every shard. */
+export type PlacedBy = KeyType | 'hash'
+
+/** What places a row: its key, or the hash of one as decimal text; null is a hash that is not there. */
+export type PlacingKey = CanonicalKey | null
+
+/** Where a row belongs, by position of the targets; none when it stays where it is. Allocates nothing. */
+export type PlaceOf = (key: PlacingKey) => readonly number[]
+
+/** The key of a row from its column's text. @throws FleetError `invalid_shard_key` */
+export function placingKey(value: string | null, by: PlacedBy): PlacingKey {
+  if (by !== 'hash') return parseKey(value, by)
+  return value === null ? null : parseKey(value, 'text')
+}
+
+/** Our own table of what was done under idempotency keys: it moves as a sharded table does. */
+export const keysTable = 'fleetshard.idempotency'
+
 /** A table that is moved, as preflight found it. */
 export interface MovedTable {
   /** Qualified, as its record has it. */
@@ -26,9 +52,15 @@ export interface MovedTable {
   /** Positions in `columns`, in the order of the primary key. */
   readonly primaryKey: readonly number[]
   /** Position of the shard key in `columns`, with its type; null for reference tables. */
-  readonly shardKey: { readonly column: number; readonly type: KeyType } | null
+  readonly shardKey: { readonly column: number; readonly type: PlacedBy } | null
   /** How the first column of the primary key is ordered outside of Postgres; `whole`: it is not, one unit has all. */
   readonly unitsBy: 'integer' | 'uuid' | 'whole'
+  /** The log tells the shard key of a row that is deleted or changed. */
+  readonly tellsKey: boolean
+  /** It has triggers of the user's. */
+  readonly hasTriggers: boolean
+  /** Tables with foreign keys to it, itself among them. */
+  readonly referencedBy: readonly string[]
   /** Changes with any change of the table that the job could not follow. */
   readonly signature: string
   readonly rowsEstimate: number
@@ -75,8 +107,8 @@ export interface TargetProgress {
 export interface TargetWriter extends AsyncDisposable {
   /** Units that are there, and positions. */
   progress(): Promise<TargetProgress>
-  /** Removes a unit and its rows. Idempotent. */
-  removeUnit(unit: UnitRecord, table: MovedTable): Promise<void>
+  /** Removes a unit and its rows: those in its range, and of them, with `isOf`, those whose key is one of its source. */
+  removeUnit(unit: UnitRecord, table: MovedTable, isOf: ((key: PlacingKey) => boolean) | null): Promise<void>
   /** Current values of the given columns as text, of the rows with these primary keys; null for a row that is not there. */
   readRows(
     table: MovedTable,
@@ -105,8 +137,7 @@ export interface UnitCopy {
   readonly range: UnitRange
   /** Targets by position; a reference table goes to all of them. */
   readonly targets: readonly TargetWriter[]
-  /** Which of them owns a key. */
-  readonly place: (key: CanonicalKey) => number
+  readonly place: PlaceOf
   /**
    * Judges a snapshot before it is used: false to have another one taken a little later. Called until it is true.
    */
@@ -141,7 +172,7 @@ export interface RangeSum {
   readonly sum: string
 }
 
-/** Rows by primary key (as one text) with their sums. */
+/** Rows by primary key (as one text) with their sums; one that is to be on several targets as `sum and sum`. */
 export type RowSums = ReadonlyMap<string, string>
 
 /** How a source bears a job. */
@@ -187,6 +218,12 @@ export interface CutoverSession extends AsyncDisposable {
   placeFence(fence: SourceFence): Promise<FencePlaced>
   /** On a source: see `ReshardEngine.raiseEpoch`. */
   raiseEpoch(state: EpochState): Promise<void>
+  /**
+   * On a source that keeps a part: its fence lets everything pass from now on, without waiting for a lock. After
+   * `raiseEpoch`, which leaves nobody who could write.
+   * @throws FleetError `lease_lost` when a later run has taken over
+   */
+  liftFence(fence: Pick<SourceFence, 'job' | 'run' | 'attempt'>): Promise<void>
   /** On a target: foreign keys (not validated) and triggers again, unless a later run has taken over. */
   restoreKeys(job: string, run: number): Promise<void>
 }
@@ -197,14 +234,24 @@ export interface EpochState {
   readonly epochMin: Epoch
 }
 
+/** A source as preflight finds it. */
+export interface InspectedSource {
+  readonly tables: readonly MovedTable[]
+  readonly obstacles: readonly Obstacle[]
+  /** The login may delete rows without firing triggers and foreign keys. */
+  readonly mayBypassTriggers: boolean
+}
+
 /** All methods may be repeated, and throw as those of the shard engine do. */
 export interface ReshardEngine {
+  /** Makes the tables of our own that move with the rows, where an older version has not made them. Changes no other. */
+  prepare(target: NodeTarget, signal: AbortSignal): Promise<void>
   /** Reads what is to be moved and what stands against it. */
   inspectSource(
     target: NodeTarget,
     tables: readonly TableRecord[],
     signal: AbortSignal,
-  ): Promise<{ readonly tables: readonly MovedTable[]; readonly obstacles: readonly Obstacle[] }>
+  ): Promise<InspectedSource>
   /** What stands against a target: rows, other tables than the source's. */
   inspectTarget(
     target: NodeTarget,
@@ -274,20 +321,42 @@ export interface ReshardEngine {
    */
   raiseEpoch(target: NodeTarget, state: EpochState, signal: AbortSignal): Promise<void>
   openCutover(target: NodeTarget, signal: AbortSignal): Promise<CutoverSession>
-  /** Sum of the rows of a range. */
-  sumRange(target: NodeTarget, table: MovedTable, range: UnitRange, signal: AbortSignal): Promise<RangeSum>
+  /** Makes the log tell whose record of an idempotency key was removed, until `leaveSource`. */
+  tellKeys(target: NodeTarget, job: string, signal: AbortSignal): Promise<void>
+  /**
+   * Deletes the rows whose key is one of those, a few at a time; where the login may, without firing triggers and foreign
+   * keys.
+   * Rows without a key stay.
+   */
+  removeRows(
+    target: NodeTarget,
+    table: MovedTable,
+    isGone: (key: CanonicalKey) => boolean,
+    signal: AbortSignal,
+  ): Promise<void>
+  /** Sum of the rows of a range; with `place` each counts as often as there are targets that it belongs to. */
+  sumRange(
+    target: NodeTarget,
+    table: MovedTable,
+    which: { readonly range: UnitRange; readonly place: PlaceOf | null },
+    signal: AbortSignal,
+  ): Promise<RangeSum>
   /** Sums of single rows: of a range, or of these keys in it. */
   sumRows(
     target: NodeTarget,
     table: MovedTable,
-    which: { readonly range: UnitRange; readonly keys: readonly string[] | null },
+    which: {
+      readonly range: UnitRange
+      readonly keys: readonly string[] | null
+      readonly place: PlaceOf | null
+    },
     signal: AbortSignal,
   ): Promise<RowSums>
   /** Calls for the shard key of every row. */
   eachKey(
     target: NodeTarget,
     table: MovedTable,
-    visit: (key: CanonicalKey) => void,
+    visit: (key: PlacingKey) => void,
     signal: AbortSignal,
   ): Promise<void>
 }

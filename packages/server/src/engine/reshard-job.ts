@@ -45,7 +45,9 @@ const figures = Type.Object({
 })
 
 const detail = Type.Object({
-  kind: Type.Unsafe<'split' | 'merge' | 'move'>(Type.Enum(['split', 'merge', 'move'])),
+  kind: Type.Unsafe<'split' | 'merge' | 'move' | 'rebalance'>(
+    Type.Enum(['split', 'merge', 'move', 'rebalance']),
+  ),
   sources: Type.Array(shardId, { minItems: 1, maxItems: reshardShardsMax }),
   targets: Type.Array(Type.Object({ shard: shardId, vnodeCount: Type.Integer({ minimum: 1 }) }), {
     minItems: 1,
@@ -53,6 +55,8 @@ const detail = Type.Object({
   }),
   /** Last hash of the first of two parts, decimal; null for equal parts. */
   splitPoint: textOrNull,
+  /** Of a split: the source stays and keeps the first part. */
+  keepSource: Type.Optional(Type.Boolean()),
   /** What the operator wants; written by managers only. */
   order: Type.Unsafe<'run' | 'pause' | 'cancel'>(Type.Enum(['run', 'pause', 'cancel'])),
   /** +1 by every worker that takes the job. */
@@ -92,7 +96,7 @@ const checker = compiledOnUse(detail)
 
 /** The detail of a job that has not begun: state `planned`, status `pending`. */
 export function newReshardJobDetail(
-  input: Pick<ReshardJobDetail, 'kind' | 'sources' | 'targets' | 'splitPoint'>,
+  input: Pick<ReshardJobDetail, 'kind' | 'sources' | 'targets' | 'splitPoint' | 'keepSource'>,
 ): ReshardJobDetail {
   return {
     ...input,

@@ -9,11 +9,12 @@ export const reshardSplit: CommandSpec = {
   details:
     'Rows are copied and kept in step, compared, and then handed over in one moment in which statements wait. ' +
     'Until then the job can be cancelled, and the source stays as it is. Afterwards the source owns nothing; it keeps ' +
-    'its rows until it is deleted.',
+    'its rows until it is deleted. With --keep-source it keeps the first part, and only rows that have moved are removed.',
   user: 'cli',
   args: [{ name: 'source', doc: 'id of the shard' }],
   flags: [
     ...targetFlags,
+    { flags: '--keep-source', doc: 'the source stays and keeps the first of the parts' },
     {
       flags: '--split-point <hash>',
       doc: 'last hash of the first of two parts, for a source of a single range',
@@ -21,6 +22,7 @@ export const reshardSplit: CommandSpec = {
   ],
   examples: [
     'reshard split shard-01 --to shard-03 --to shard-04 --embedded',
+    'reshard split shard-01 --keep-source --to shard-03 --embedded',
     'reshard split shard-01 --to a=postgres://app@db-3/app --to b=postgres://app@db-4/app --dry-run',
   ],
   async run(context) {
@@ -29,6 +31,7 @@ export const reshardSplit: CommandSpec = {
     const body = {
       source_shard_id: options.arg(0),
       target_shards: [...targetsOf(context)],
+      ...(options.isSet('keepSource') ? { keep_source: true } : {}),
       ...(splitPoint === undefined ? {} : { split_point: splitPoint }),
     }
     if (options.isSet('dryRun')) {

@@ -13,7 +13,7 @@ export const shardCreate: CommandSpec = {
   summary: 'add a shard, with given servers or with fresh ones on this machine',
   details:
     'While no sharded table of the keyspace holds a row, the ring is dealt anew among all shards. Later a new shard ' +
-    'is inactive and owns nothing until ranges are handed to it.',
+    'is inactive and owns nothing until reshard rebalance gives it its share.',
   user: 'cli',
   args: [{ name: 'name', doc: 'name of the shard, unique in its keyspace' }],
   flags: [

@@ -12,14 +12,14 @@ import type {
 import { describedTablesMax } from '../shard-engine.ts'
 import type { Session } from './session.ts'
 
-/** What all queries below agree on: the tables in question as `t(oid, …)`. $1: qualified names, or null for all. */
+/** What all queries below agree on: the tables in question as `t(oid, …)`. $1: qualified names, or null for all; $2: ours. */
 const tablesCte = `
   with t as (
     select c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relispartition, c.reltuples,
            format('%I.%I', n.nspname, c.relname) as name
       from pg_class c join pg_namespace n on n.oid = c.relnamespace
      where c.relkind in ('r', 'p', 'f')
-       and n.nspname not in ('pg_catalog', 'information_schema', 'fleetshard')
+       and n.nspname not in ('pg_catalog', 'information_schema') and (n.nspname = 'fleetshard') = $2
        and n.nspname !~ '^pg_(toast|temp_)'
        and not exists (select from pg_depend d
                         where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
@@ -170,14 +170,15 @@ const triggersSql = `${tablesCte}
 const triggerBits = { row: 1, before: 2, insert: 4, update: 16, instead: 64 } as const
 
 /**
- * All user tables, or those named.
+ * All user tables, or those named; with `whose`, tables of our own schema instead.
  * @throws FleetError `result_too_large` beyond `describedTablesMax`
  */
 export async function describeTables(
   session: Session,
   names: readonly string[] | null = null,
+  whose: 'user' | 'ours' = 'user',
 ): Promise<readonly TableFacts[]> {
-  const parameters = [names]
+  const parameters = [names, whose === 'ours']
   const tables = await session.query<TableRow>(tablesSql, parameters)
   if (tables.length > describedTablesMax) {
     throw new FleetError(

@@ -7,7 +7,7 @@ import { parseEpoch, parseKeyspaceName, parseShardId, parseTerm } from '@fleetsh
 import { systemClock } from '../../runtime/mod.ts'
 import type { NodeTarget, ShardClaim } from '../shard-engine.ts'
 import { createPostgresEngine } from './engine.ts'
-import { shardStateCheck, type ShardStateRow } from '@fleetshard/routing/shard-state'
+import { routerApplicationPrefix, shardStateCheck, type ShardStateRow } from '@fleetshard/routing/shard-state'
 import { startTestServer, type TestServer } from '../../local/testing.ts'
 
 const installs = '/usr/lib/postgresql'
@@ -91,3 +91,6 @@ export async function checkShardState(client: Client): Promise<ShardStateRow> {
   if (row === undefined) throw new Error('no row')
   return row
 }
+
+/** What connections of routers are called, by which fences find them. */
+export const routerName = `${routerApplicationPrefix} test`

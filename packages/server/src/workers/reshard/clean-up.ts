@@ -1,33 +1,102 @@
-// The two ways to an end: after the flip the job's traces go from sources and targets; after a decision against it
+// The two ways to an end: after the flip the job's traces go from sources and targets, and from a source that keeps a
+// part the rows that have moved; after a decision against it
 // the targets are emptied as well and get everything back that was taken off them.
-import { parseEpoch } from '@fleetshard/core'
-import { move, type ReshardJob } from './job-store.ts'
+import { FleetError, parseEpoch, type KeyspaceSnapshot, type ShardRecord } from '@fleetshard/core'
+import type { PlanRouting } from '../../catalog/mod.ts'
+import { acknowledged } from './cutover.ts'
+import { move, moved, readReshardJob, type ReshardJob } from './job-store.ts'
+import { createOwnership } from './move-plan.ts'
+import { removalOrder } from './removal-order.ts'
 import { movedRecords } from './movement.ts'
-import { fencesOf, namesOf, placesOf, readKeyspace, sourcesOf, targetsOf, type ReshardStep } from './step.ts'
+import {
+  fencesOf,
+  namesOf,
+  placesOf,
+  readKeyspace,
+  sourcesOf,
+  targetsOf,
+  type Place,
+  type ReshardStep,
+} from './step.ts'
 
 /** The step of `cleaning`. */
 export async function cleanUp(step: ReshardStep, job: ReshardJob): Promise<ReshardJob> {
   const { engine, run } = step
   const { id } = job.stored.record
-  const { snapshot } = await readKeyspace(step, job)
+  const stored = await readKeyspace(step, job)
+  const { snapshot } = stored
   const targets = await placesOf(step, snapshot, targetsOf(job))
-  for (const source of await placesOf(step, snapshot, sourcesOf(job))) {
-    const { shard, target } = source
-    // Every connection was planned with an older map, or may be; only then may the fence go.
-    await step.effect(`close ${shard.id}`, () =>
-      engine.raiseEpoch(target, { shard: shard.id, epochMin: parseEpoch(snapshot.epoch) }, run.signal),
-    )
+  const sources = await placesOf(step, snapshot, sourcesOf(job))
+  for (const { shard, target } of sources) {
+    // Every connection was planned with an older map, or may be; only then may the fence go. Where a part stays they
+    // were ended before the flip, and those of now are at work.
+    if (!keeps(shard)) {
+      await step.effect(`close ${shard.id}`, () =>
+        engine.raiseEpoch(target, { shard: shard.id, epochMin: parseEpoch(snapshot.epoch) }, run.signal),
+      )
+    }
     await step.effect(`drop slot ${shard.id}`, () =>
       engine.dropSlot(target, namesOf(job, shard.id), run.signal),
     )
     await step.effect(`drop fences ${shard.id}`, () => engine.dropFences(target, fencesOf(job), run.signal))
-    await engine.leaveSource(target, id, run.signal)
   }
+  const left = sources.filter(({ shard }) => keeps(shard))
+  // What a router with an older map reads of a replica may be old, but is to be there.
+  if (left.length > 0) await acknowledged(step, stored, run.signal)
+  for (const source of left) await removeMoved(step, snapshot, source)
+  for (const { target } of sources) await engine.leaveSource(target, id, run.signal)
   for (const { shard, target } of targets) {
     const { tables } = await engine.inspectSource(target, movedRecords(snapshot), run.signal)
     await step.effect(`leave ${shard.id}`, () => engine.leaveTarget(target, id, tables, run.signal))
   }
-  return step.effect('persist cleaned', () => move(step.parts, run, job, { event: 'cleaned' }))
+  return step.effect('persist cleaned', () => cleaned(step, job, snapshot))
+}
+
+/** After the flip: the shard is still an owner. */
+const keeps = ({ vnodes }: ShardRecord): boolean => vnodes !== ''
+
+/** Removes the rows that the source does not own any more. */
+async function removeMoved(step: ReshardStep, snapshot: KeyspaceSnapshot, source: Place): Promise<void> {
+  const { engine, run } = step
+  const { shard, target } = source
+  const owns = createOwnership(snapshot, shard.id)
+  const { tables } = await engine.inspectSource(target, movedRecords(snapshot), run.signal)
+  const { ordered, circular } = removalOrder(tables)
+  for (const table of [...ordered, ...tables.filter(({ name }) => circular.includes(name))]) {
+    const { shardKey } = table
+    if (shardKey === null) continue
+    await step.effect(`remove rows of ${table.name} on ${shard.id}`, () =>
+      engine.removeRows(target, table, (key) => !owns(key, shardKey.type), run.signal),
+    )
+  }
+}
+
+/** The end; with it statements that see all rows of a source may run there again. */
+async function cleaned(step: ReshardStep, job: ReshardJob, snapshot: KeyspaceSnapshot): Promise<ReshardJob> {
+  const { parts, run } = step
+  const { id } = job.stored.record
+  const isOurs = ({ leftovers }: ShardRecord): boolean => leftovers?.job === id
+  if (!snapshot.shards.some(isOurs)) return move(parts, run, job, { event: 'cleaned' })
+  const plan: PlanRouting = (current) => ({
+    put: current.shards.filter(isOurs).map(withoutLeftovers),
+    extras: parts.catalog.jobs.updateParts(
+      job.stored,
+      moved(job.stored.record, 'cleaned', { now: new Date(parts.clock.now()).toISOString() }),
+    ),
+  })
+  await parts.catalog.changeRouting(snapshot.keyspace.name, plan, {
+    conditions: [run.claim.condition],
+    signal: run.signal,
+  })
+  const stored = await parts.catalog.jobs.get(id, run.signal)
+  if (stored === null) throw new FleetError('not_found', `there is no job ${id}`)
+  return readReshardJob(stored)
+}
+
+function withoutLeftovers(shard: ShardRecord): ShardRecord {
+  const rid: { -readonly [Key in keyof ShardRecord]: ShardRecord[Key] } = { ...shard }
+  delete rid.leftovers
+  return rid
 }
 
 /** The step of `undoing`. Shards that are gone meanwhile are passed over. */

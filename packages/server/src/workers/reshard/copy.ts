@@ -49,7 +49,11 @@ export async function copyAll(step: ReshardStep, job: ReshardJob, movement: Move
   await Promise.all(movement.movers.map((mover) => copyFrom(step, { movement, mover, progress })))
   const noted = await progress.write()
   if (progress.isInterrupted) return noted
-  return step.effect('persist copied', () => move(step.parts, step.run, noted, { event: 'copied' }))
+  // Now it is known; before it was an estimate.
+  const { rowsCopied: rowsTotal } = noted.detail
+  return step.effect('persist copied', () =>
+    move(step.parts, step.run, noted, { event: 'copied', detail: { rowsTotal } }),
+  )
 }
 
 interface CopyFrom {

@@ -12,8 +12,7 @@ import type { PlanRouting, StoredKeyspace } from '../../catalog/mod.ts'
 import type { CutoverSession } from '../../engine/mod.ts'
 import { CutoverTimes } from './cutover-times.ts'
 import { moved, readReshardJob, type ReshardJob } from './job-store.ts'
-import { checkedMoves, type Movement } from './movement.ts'
-import { planMoves } from './move-plan.ts'
+import { checkedPlan, type Movement } from './movement.ts'
 import {
   fenceMark,
   fenceOf,
@@ -93,7 +92,7 @@ async function hold(step: ReshardStep, job: ReshardJob, base: StoredKeyspace): P
   const attempt = job.detail.attempt + 1
   const sources = new Set(sourcesOf(job))
   const plan: PlanRouting = (current) => {
-    checkedMoves(job, current)
+    checkedPlan(job, current)
     return {
       put: current.shards
         .filter(({ id }) => sources.has(id))
@@ -134,6 +133,9 @@ async function flip(
   ])
   await step.effect('fence', () => fenceAll(job, { movement, ready, times, deadline }))
   const epochMin = parseEpoch(epoch + 1)
+  const { id } = job.stored.record
+  const { detail } = job
+  const { attempt } = detail
   await step.effect('prepare flip', () =>
     allOf([
       times.of('keys', () =>
@@ -142,7 +144,13 @@ async function flip(
       // An open transaction, or a session that keeps its connection, might read here what the targets will have
       // changed, whatever its router holds.
       times.of('epoch', () =>
-        allOf(ready.sources.map(({ shard, session }) => session.raiseEpoch({ shard: shard.id, epochMin }))),
+        allOf(
+          ready.sources.map(async ({ shard, session }) => {
+            await session.raiseEpoch({ shard: shard.id, epochMin })
+            // Nobody can come to the source by any map that there is: the next one is the decision.
+            if (movement.keeping.has(shard.id)) await session.liftFence({ job: id, run: detail.run, attempt })
+          }),
+        ),
       ),
     ]),
   )
@@ -184,13 +192,15 @@ function placeAll(job: ReshardJob, { movement, ready }: Pick<Flip, 'movement' | 
 /** The plan of the flip, made anew on whatever the map is by then: it must still be the move that was prepared. */
 function flipPlan(step: ReshardStep, job: ReshardJob, elapsedMs: () => number): PlanRouting {
   return (current) => {
-    checkedMoves(job, current)
-    const { change } = planMoves(current, job.detail)
+    const { change, keeping } = checkedPlan(job, current)
     const sources = new Set(sourcesOf(job))
     const targets = new Set(targetsOf(job))
     const names = current.shards.filter(({ id }) => targets.has(id)).map(({ name }) => name)
     const put = current.shards.flatMap((shard): ShardRecord[] => {
       const vnodes = change.vnodes.get(shard.id) ?? shard.vnodes
+      if (keeping.has(shard.id)) {
+        return [{ ...withoutHold(shard), vnodes, leftovers: { job: job.stored.record.id } }]
+      }
       if (sources.has(shard.id)) {
         const statusReason = `its rows have moved to ${names.join(', ')}; it can be deleted`
         return [{ ...withoutHold(shard), vnodes, status: 'inactive', statusReason }]
@@ -259,10 +269,10 @@ async function reread(step: ReshardStep, job: ReshardJob): Promise<ReshardJob> {
 }
 
 /**
- * Waits until every router has the hold, within bounds, so that clients feel a pause and no error. Direct clients do not
+ * Waits until every router has that map, within bounds, so that clients feel a pause and no error. Direct clients do not
  * hold: they lose their connections and come back.
  */
-async function acknowledged(
+export async function acknowledged(
   step: ReshardStep,
   { snapshot }: StoredKeyspace,
   signal: AbortSignal,

@@ -14,6 +14,8 @@ export interface KillOrder {
   readonly password: string
   /** Checkpoints to be passed. */
   readonly passed: readonly string[]
+  /** The only steps to die at; null: all. */
+  readonly only: readonly string[] | null
   readonly leaseTtlMs: number
 }
 
@@ -30,7 +32,7 @@ const definition = createReshardWorker({
   engine: createReshardEngine('postgres', deps),
   unitRowsMax: testUnitRowsMax,
   checkpoint: (name) =>
-    passed.has(name)
+    passed.has(name) || order.only?.some((step) => name.endsWith(` ${step}`)) === false
       ? undefined
       : new Promise(() => {
           process.send?.(name, undefined, undefined, die)

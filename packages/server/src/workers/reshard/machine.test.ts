@@ -63,6 +63,12 @@ describe('the machine of a reshard job', () => {
     }
   })
 
+  it('copies again before it verifies again, when a unit is missing (invariants 3 and 6)', () => {
+    for (const state of ['catching_up', 'verifying', 'ready'] as const)
+      expect(nextState(state, 'recopy')).toBe('copying')
+    expect(() => nextState('cutover', 'recopy')).toThrow(/does not know/)
+  })
+
   it('refuses an event that a state does not know', () => {
     for (const state of states) {
       for (const event of events) {

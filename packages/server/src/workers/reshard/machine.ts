@@ -28,6 +28,8 @@ export type ReshardEvent =
   /** The lag is small and the secondary indexes stand again. */
   | 'caught_up'
   | 'verified'
+  /** A unit has to be copied anew. */
+  | 'recopy'
   /** The hold is in the map: part of the commit that puts it there. */
   | 'hold'
   /** The ranges are the targets': part of the commit that gives them. */
@@ -78,19 +80,19 @@ export const reshardMachine = {
   catching_up: {
     status: 'running',
     progress: 0.8,
-    next: { caught_up: 'verifying', ...stoppable },
+    next: { caught_up: 'verifying', recopy: 'copying', ...stoppable },
     wayOut: 'bring the server back, or cancel the job',
   },
   verifying: {
     status: 'running',
     progress: 0.85,
-    next: { verified: 'ready', ...stoppable },
+    next: { verified: 'ready', recopy: 'copying', ...stoppable },
     wayOut: 'bring the server back, or cancel the job',
   },
   ready: {
     status: 'running',
     progress: 0.95,
-    next: { hold: 'cutover', ...stoppable },
+    next: { hold: 'cutover', recopy: 'copying', ...stoppable },
     wayOut: 'end the transaction that the log names, or cancel the job',
   },
   cutover: {

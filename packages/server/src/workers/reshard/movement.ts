@@ -1,9 +1,31 @@
 // One run of a worker over one job, from the moment that rows may move: connections, progress read back, one mover
 // for each source, all followed in the background and given up together.
-import { FleetError, parseLsn, toFleetError, type KeyspaceSnapshot, type TableRecord } from '@fleetshard/core'
-import type { MovedTable, ReplicationStream, SourceReader, TargetWriter } from '../../engine/mod.ts'
+import {
+  FleetError,
+  parseLsn,
+  toFleetError,
+  type KeyspaceSnapshot,
+  type ShardId,
+  type TableRecord,
+} from '@fleetshard/core'
+import {
+  keysTable,
+  type MovedTable,
+  type PlacingKey,
+  type ReplicationStream,
+  type SourceReader,
+  type TargetWriter,
+  type UnitRecord,
+} from '../../engine/mod.ts'
 import type { ReshardJob } from './job-store.ts'
-import { createPlace, planMoves, type Place as PlaceKey } from './move-plan.ts'
+import {
+  createOwnership,
+  createPlace,
+  createPlaceFrom,
+  planMoves,
+  type MovePlan,
+  type Place as PlaceKey,
+} from './move-plan.ts'
 import { SourceMover, type StaleUnit } from './source-mover.ts'
 import {
   namesOf,
@@ -24,6 +46,10 @@ export interface Movement extends AsyncDisposable {
   readonly targets: readonly Place[]
   readonly movers: readonly SourceMover[]
   readonly place: PlaceKey
+  /** The same for rows of one source: those that stay belong to no target. */
+  readonly placeFrom: (source: ShardId) => PlaceKey
+  /** Sources that keep a part. */
+  readonly keeping: ReadonlySet<ShardId>
   /** Aborts when a mover fails, when the claim is lost, and at the end. */
   readonly signal: AbortSignal
 }
@@ -36,14 +62,21 @@ export async function openMovement(step: ReshardStep, job: ReshardJob): Promise<
   const sources = await placesOf(step, snapshot, sourcesOf(job))
   const targets = await placesOf(step, snapshot, targetsOf(job))
   const tables = await currentTables(step, job, { snapshot, sources })
-  const place = createPlace(snapshot, checkedMoves(job, snapshot), targetsOf(job))
+  const { change, keeping } = checkedPlan(job, snapshot)
+  const placing = { snapshot, moves: change.moves, targets: targetsOf(job), keeping }
+  const places = new Map(sources.map(({ shard }) => [shard.id, createPlaceFrom(placing, shard.id)]))
+  const place = createPlace(placing)
+  const placeFrom = (source: ShardId): PlaceKey => places.get(source) ?? place
   await requireSlots(step, job, sources)
   const stack = new AsyncDisposableStack()
   const movers: SourceMover[] = []
   const following: Promise<unknown>[] = []
   try {
     for (const source of sources) {
-      const mover = await openMover({ step, job, source, targets, tables, place, signal }, stack)
+      const mover = await openMover(
+        { step, job, source, snapshot, targets, tables, place: placeFrom(source.shard.id), signal },
+        stack,
+      )
       movers.push(mover)
       following.push(
         mover.follow(signal).catch((error: unknown) => {
@@ -65,6 +98,8 @@ export async function openMovement(step: ReshardStep, job: ReshardJob): Promise<
     targets,
     movers,
     place,
+    placeFrom,
+    keeping,
     signal,
     async [Symbol.asyncDispose]() {
       stop.abort(new FleetError('canceled', 'the step is over'))
@@ -74,10 +109,10 @@ export async function openMovement(step: ReshardStep, job: ReshardJob): Promise<
   }
 }
 
-/** The ranges, which must be those that preflight saw. */
-export function checkedMoves(job: ReshardJob, snapshot: KeyspaceSnapshot) {
-  const { change, digest } = planMoves(snapshot, job.detail)
-  if (digest !== job.detail.ranges) throw changed('the ranges of a source')
+/** The plan, which must be that of preflight. */
+export function checkedPlan(job: ReshardJob, snapshot: KeyspaceSnapshot): MovePlan {
+  const plan = planMoves(snapshot, job.detail)
+  if (plan.digest !== job.detail.ranges) throw changed('the ranges of a source')
   for (const [id, term] of Object.entries(job.detail.terms)) {
     const shard = snapshot.shards.find((one) => one.id === id)
     if (shard === undefined) throw changed(`shard ${id}, which is gone,`)
@@ -85,11 +120,11 @@ export function checkedMoves(job: ReshardJob, snapshot: KeyspaceSnapshot) {
     if (shard.term !== term) throw changed(`the primary of shard ${id}`)
   }
   const names = job.detail.tables?.map(({ name }) => name) ?? []
-  const declared = movedRecords(snapshot).map(({ name }) => name)
+  const declared = [...movedRecords(snapshot).map(({ name }) => name), keysTable]
   if (names.length !== declared.length || names.some((name) => !declared.includes(name))) {
     throw changed('the list of declared tables')
   }
-  return change.moves
+  return plan
 }
 
 /** Declared tables, all of which a job has to know how to move. */
@@ -138,6 +173,7 @@ interface OpenMover {
   readonly step: ReshardStep
   readonly job: ReshardJob
   readonly source: Place
+  readonly snapshot: KeyspaceSnapshot
   readonly targets: readonly Place[]
   readonly tables: readonly MovedTable[]
   readonly place: PlaceKey
@@ -145,7 +181,7 @@ interface OpenMover {
 }
 
 async function openMover(open: OpenMover, stack: AsyncDisposableStack): Promise<SourceMover> {
-  const { step, job, source, targets, tables, place, signal } = open
+  const { step, job, source, snapshot, targets, tables, place, signal } = open
   const { engine } = step
   const { id } = job.stored.record
   const own = tablesFrom(job, source, tables)
@@ -162,7 +198,8 @@ async function openMover(open: OpenMover, stack: AsyncDisposableStack): Promise<
     const table = own.find(({ name }) => name === unit.table)
     if (table === undefined) continue
     await step.effect(`remove unit ${unit.table} ${String(unit.number)}`, async () => {
-      for (const writer of writers) await writer.removeUnit(unit, table)
+      const isOf = rowsOf(job, snapshot, unit, table)
+      for (const writer of writers) await writer.removeUnit(unit, table, isOf)
     })
   }
   const reader: SourceReader = stack.use(await engine.openSource(source.target, signal))
@@ -185,6 +222,18 @@ async function openMover(open: OpenMover, stack: AsyncDisposableStack): Promise<
   })
 }
 
+/** Of several sources: whose rows lie in the same range tells the map, which the flip has yet to change. */
+function rowsOf(
+  job: ReshardJob,
+  snapshot: KeyspaceSnapshot,
+  { source }: UnitRecord,
+  { shardKey }: MovedTable,
+): ((key: PlacingKey) => boolean) | null {
+  if (job.detail.sources.length === 1 || shardKey === null) return null
+  const owns = createOwnership(snapshot, source)
+  return (key) => key === null || owns(key, shardKey.type)
+}
+
 /** Removes a unit and all that come after it from every target. */
 export async function forgetUnits(
   step: ReshardStep,
@@ -204,7 +253,8 @@ export async function forgetUnits(
       (unit) => unit.source === source && unit.table === table.name && unit.number >= number,
     )
     // The last first: what a crash leaves has no gap.
-    for (const unit of stale.toReversed()) await writer.removeUnit(unit, table)
+    for (const unit of stale.toReversed())
+      await writer.removeUnit(unit, table, rowsOf(job, snapshot, unit, table))
   }
 }
 

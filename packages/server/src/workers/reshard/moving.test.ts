@@ -13,11 +13,12 @@ import {
   parseTerm,
   type HashName,
   type KeyspaceSnapshot,
+  type ShardId,
   type ShardRecord,
 } from '@fleetshard/core'
 import { parseXidSnapshot, unchanged, type MovedTable, type UnitRecord } from '../../engine/mod.ts'
 import { TargetBatch } from './batch.ts'
-import { createPlace, planMoves } from './move-plan.ts'
+import { createOwnership, createPlace, createPlaceFrom, planMoves } from './move-plan.ts'
 import { routeChange } from './route.ts'
 import { joinUnits, TableUnits } from './units.ts'
 
@@ -59,6 +60,9 @@ function snapshotOf(hash: HashName, owners: readonly string[], idle: readonly st
   }
 }
 
+const hashOf = (snapshot: KeyspaceSnapshot, text: string): string =>
+  buildShardMap(snapshot).locate(parseKey(text, 'text'), 'text').hash
+
 const target = (name: string) => ({ shard: parseShardId(name), vnodeCount: 8 })
 
 describe('the plan of a move', () => {
@@ -66,43 +70,53 @@ describe('the plan of a move', () => {
     { kind: 'split', sources: ['a'], targets: ['x', 'y', 'z'] },
     { kind: 'merge', sources: ['a', 'b'], targets: ['x'] },
     { kind: 'move', sources: ['b'], targets: ['x'] },
+    { kind: 'split', sources: ['a'], targets: ['x', 'y'], keepSource: true },
+    { kind: 'rebalance', sources: ['a', 'b'], targets: ['x'] },
   ] as const
 
-  it.each(orders)(
-    'places every key of a $kind where the map puts it after the flip',
-    ({ kind, sources, targets }) => {
-      fc.assert(
-        fc.property(
-          fc.constantFrom<HashName>('murmur3', 'xxhash', 'postgres'),
-          fc.string({ minLength: 1 }).filter((text) => !text.includes('\0')),
-          (hash, text) => {
-            const snapshot = snapshotOf(hash, ['a', 'b'], ['x', 'y', 'z'])
-            const detail = {
-              kind,
-              sources: sources.map(parseShardId),
-              targets: targets.map(target),
-              splitPoint: null,
-            }
-            const { change } = planMoves(snapshot, detail)
-            const ids = targets.map(parseShardId)
-            const place = createPlace(snapshot, change.moves, ids)
-            const key = parseKey(text, 'text')
-            const before = buildShardMap(snapshot).shardFor(key, 'text').id
-            const shards = snapshot.shards.map((shard) => ({
-              ...shard,
-              vnodes: change.vnodes.get(shard.id) ?? shard.vnodes,
-            }))
-            const after = buildShardMap({ ...snapshot, shards }).shardFor(key, 'text').id
-            if (detail.sources.includes(before)) expect(ids[place(key, 'text')]).toBe(after)
-            else {
-              expect(after).toBe(before)
-              expect(() => place(key, 'text')).toThrow(/does not own/)
-            }
-          },
-        ),
-      )
-    },
-  )
+  it.each(orders)('places every key of a $kind where the map puts it after the flip', (order) => {
+    const { kind, sources, targets } = order
+    fc.assert(
+      fc.property(
+        fc.constantFrom<HashName>('murmur3', 'xxhash', 'postgres'),
+        fc.string({ minLength: 1 }).filter((text) => !text.includes('\0')),
+        (hash, text) => {
+          const snapshot = snapshotOf(hash, ['a', 'b'], ['x', 'y', 'z'])
+          const detail = {
+            kind,
+            sources: sources.map(parseShardId),
+            targets: targets.map(target),
+            splitPoint: null,
+            keepSource: 'keepSource' in order,
+          }
+          const { change, keeping } = planMoves(snapshot, detail)
+          const ids = targets.map(parseShardId)
+          const place = createPlace({ snapshot, moves: change.moves, targets: ids, keeping })
+          const key = parseKey(text, 'text')
+          const before = buildShardMap(snapshot).shardFor(key, 'text').id
+          const shards = snapshot.shards.map((shard) => ({
+            ...shard,
+            vnodes: change.vnodes.get(shard.id) ?? shard.vnodes,
+          }))
+          const after = buildShardMap({ ...snapshot, shards }).shardFor(key, 'text').id
+          if (detail.sources.includes(before)) {
+            const found = place(key, 'text').map((index) => ids[index])
+            expect(found).toEqual(after === before ? [] : [after])
+            const from = (source: ShardId) =>
+              createPlaceFrom({ snapshot, moves: change.moves, targets: ids, keeping }, source)
+            expect(from(before)(key, 'text')).toEqual(place(key, 'text'))
+            expect(place(parseKey(hashOf(snapshot, text), 'text'), 'hash')).toEqual(place(key, 'text'))
+            expect(createOwnership(snapshot, before)(key, 'text')).toBe(true)
+            for (const other of detail.sources.filter((id) => id !== before))
+              expect(() => from(other)(key, 'text')).toThrow(/does not own/)
+          } else {
+            expect(after).toBe(before)
+            expect(() => place(key, 'text')).toThrow(/does not own/)
+          }
+        },
+      ),
+    )
+  })
 
   it('has another digest when the ranges are others', () => {
     const detail = {
@@ -132,6 +146,9 @@ const table: MovedTable = {
   primaryKey: [0],
   shardKey: { column: 1, type: 'text' },
   unitsBy: 'integer',
+  tellsKey: false,
+  hasTriggers: false,
+  referencedBy: [],
   signature: '',
   rowsEstimate: 0,
   bytes: 0,
@@ -194,7 +211,11 @@ describe('units', () => {
 
 describe('a change on its way to the targets', () => {
   // Keys are placed by their first letter.
-  const parts = { table, place: (key: string) => 'xyz'.indexOf(key.charAt(0)), targetCount: 3 }
+  const parts = {
+    table,
+    place: (key: string | null) => ['xyz'.indexOf((key ?? '').charAt(0))],
+    targetCount: 3,
+  }
   const route = (change: object) =>
     routeChange(parts, { xid: null, oid: 1, ...change } as Parameters<typeof routeChange>[1]).map(
       (one) => `${one.kind} ${one.key.join()} on ${String(one.target)}`,

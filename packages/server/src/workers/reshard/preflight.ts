@@ -1,10 +1,17 @@
 // The step of `preflight`: everything that stands against the move is found before anything is made, and told at once.
-import { FleetError, type KeyspaceSnapshot } from '@fleetshard/core'
-import { parseReshardJobDetail, reshardJobType, type MovedTable, type Obstacle } from '../../engine/mod.ts'
+import { FleetError, type KeyspaceSnapshot, type ShardId } from '@fleetshard/core'
+import {
+  parseReshardJobDetail,
+  reshardJobType,
+  type InspectedSource,
+  type MovedTable,
+  type Obstacle,
+} from '../../engine/mod.ts'
 import type { JobProgress } from '../worker.ts'
 import { move, type ReshardJob } from './job-store.ts'
 import { movedRecords, tablesFrom } from './movement.ts'
 import { planMoves } from './move-plan.ts'
+import { removalOrder } from './removal-order.ts'
 import { placesOf, readKeyspace, sourcesOf, targetsOf, type Place, type ReshardStep } from './step.ts'
 
 /** The step. @throws FleetError `reshard_refused` with all obstacles */
@@ -14,8 +21,13 @@ export async function preflight(step: ReshardStep, job: ReshardJob): Promise<Res
   const sources = await placesOf(step, snapshot, sourcesOf(job))
   const targets = await placesOf(step, snapshot, targetsOf(job))
   refuseShards(job, snapshot)
-  const { digest } = planMoves(snapshot, job.detail)
-  const { tables, obstacles } = await inspectAll(step, job, { snapshot, sources, targets })
+  const { digest, keeping } = planMoves(snapshot, job.detail)
+  for (const { target } of [...sources, ...targets]) await step.engine.prepare(target, step.run.signal)
+  if (sources.length > 1 && keeping.size > 0) {
+    for (const { target } of sources)
+      await step.engine.tellKeys(target, job.stored.record.id, step.run.signal)
+  }
+  const { tables, obstacles } = await inspectAll(step, job, { snapshot, sources, targets, keeping })
   if (obstacles.length > 0) throw refused(obstacles)
   const rowsTotal = tables.reduce((sum, { rowsEstimate }) => sum + rowsEstimate, 0)
   const bytesTotal = tables.reduce((sum, { bytes }) => sum + bytes, 0)
@@ -78,12 +90,13 @@ interface Looked {
   readonly snapshot: KeyspaceSnapshot
   readonly sources: readonly Place[]
   readonly targets: readonly Place[]
+  readonly keeping: ReadonlySet<ShardId>
 }
 
 async function inspectAll(
   step: ReshardStep,
   job: ReshardJob,
-  { snapshot, sources, targets }: Looked,
+  { snapshot, sources, targets, keeping }: Looked,
 ): Promise<{ readonly tables: readonly MovedTable[]; readonly obstacles: readonly Obstacle[] }> {
   const { engine, run } = step
   const records = movedRecords(snapshot)
@@ -92,7 +105,8 @@ async function inspectAll(
   for (const source of sources) {
     const inspected = await engine.inspectSource(source.target, records, run.signal)
     found.push([...inspected.tables])
-    obstacles.push(...inspected.obstacles.map(on(source)))
+    const partial = keeping.has(source.shard.id) ? partObstacles(inspected, sources.length) : []
+    obstacles.push(...[...inspected.obstacles, ...partial].map(on(source)))
   }
   const [first = [], ...others] = found
   for (const tables of others) {
@@ -125,6 +139,33 @@ async function inspectAll(
     }
   })
   return { tables, obstacles }
+}
+
+/** What stands against taking a part of a source. */
+function partObstacles({ tables, mayBypassTriggers }: InspectedSource, sources: number): Obstacle[] {
+  const { circular } = removalOrder(tables)
+  return tables
+    .filter(({ kind }) => kind === 'sharded')
+    .flatMap(({ name, tellsKey, hasTriggers }): Obstacle[] => [
+      // A row that stays here and one that comes from another source may have the same primary key.
+      ...(sources > 1 && !tellsKey
+        ? [
+            {
+              message: `the log does not tell the shard key of rows of ${name} that are deleted`,
+              remedy: `ALTER TABLE ${name} REPLICA IDENTITY FULL, or take the shard key into its primary key`,
+            },
+          ]
+        : []),
+      ...((hasTriggers || circular.includes(name)) && !mayBypassTriggers
+        ? [
+            {
+              message: `to remove the moved rows of ${name} would fire its triggers, or foreign keys that go round`,
+              remedy:
+                'GRANT SET ON PARAMETER session_replication_role to the login, or move the whole shard instead',
+            },
+          ]
+        : []),
+    ])
 }
 
 const on =

@@ -1,6 +1,6 @@
 // From a change in the stream to what it means for the targets: which rows are to be put where, which are to go. Pure.
-import { FleetError, parseKey } from '@fleetshard/core'
-import type { MovedTable, PgOutputMessage, Tuple } from '../../engine/mod.ts'
+import { FleetError } from '@fleetshard/core'
+import { placingKey, type MovedTable, type PgOutputMessage, type Tuple } from '../../engine/mod.ts'
 import type { Place } from './move-plan.ts'
 
 type RowChange = Extract<PgOutputMessage, { kind: 'insert' | 'update' | 'delete' }>
@@ -81,12 +81,12 @@ function removals(
     .map((target) => ({ kind: 'remove', target, key }))
 }
 
-/** The targets that own a row: one, or all for a reference table. */
+/** The targets that a row belongs to: one as a rule, all for a reference table. */
 function placesOf({ table, place, targetCount }: RouteParts, row: Tuple): readonly number[] {
   const { shardKey } = table
   if (shardKey === null) return Array.from({ length: targetCount }, (_, index) => index)
   const value = row[shardKey.column]
-  if (typeof value !== 'string') {
+  if (typeof value !== 'string' && (value !== null || shardKey.type !== 'hash')) {
     throw new FleetError(
       'reshard_refused',
       `a row of ${table.name} was changed whose shard key is not told`,
@@ -95,7 +95,7 @@ function placesOf({ table, place, targetCount }: RouteParts, row: Tuple): readon
       },
     )
   }
-  return [place(parseKey(value, shardKey.type), shardKey.type)]
+  return place(placingKey(value, shardKey.type), shardKey.type)
 }
 
 function keyOf(table: MovedTable, row: Tuple): readonly string[] {

@@ -178,7 +178,7 @@ export class SourceMover {
     const { source, reader, targets, place } = this.#parts
     const { table, nextNumber: number } = units
     const range = { after, upTo: await reader.unitEnd(table, after, rowsMax) }
-    const type = table.shardKey?.type ?? 'text'
+    const by = table.shardKey?.type ?? 'text'
     const copied = await reader.copyUnit(
       {
         source,
@@ -186,7 +186,7 @@ export class SourceMover {
         number,
         range,
         targets,
-        place: (key) => place(key, type),
+        place: (key) => place(key, by),
         mayUse: (snapshot) => this.#mayUse(snapshot),
       },
       signal,

@@ -15,6 +15,7 @@ import {
   type HashName,
   type JobRecord,
   type KeyType,
+  type ShardMap,
   type ShardRecord,
   type TableRecord,
 } from '@fleetshard/core'
@@ -34,6 +35,7 @@ import { targetOf } from '../../engine/postgres/testing.ts'
 import type { TestServer } from '../../local/testing.ts'
 import { silentLogger, systemClock } from '../../runtime/mod.ts'
 import type { JobProgress, WorkerParts } from '../worker.ts'
+import { planMoves } from './move-plan.ts'
 import type { Checkpoint } from './step.ts'
 import type { ThrottleBounds } from './throttle.ts'
 import { createReshardWorker, type ReshardWorkerParts } from './worker.ts'
@@ -51,7 +53,7 @@ export interface TestFleet extends AsyncDisposable {
   /** Runs SQL on a shard. */
   sql(shard: string, text: string, params?: readonly unknown[]): Promise<Record<string, unknown>[]>
   /** A connection of its own, ended with the fleet. */
-  client(shard: string): Promise<Client>
+  client(shard: string, applicationName?: string): Promise<Client>
   declare(table: string, key: { readonly column: string; readonly type: KeyType } | null): Promise<void>
   submit(order: Partial<ReshardJobDetail> & Pick<ReshardJobDetail, 'kind'>): Promise<JobRecord>
   job(job: JobRecord): Promise<{ readonly record: JobRecord; readonly detail: ReshardJobDetail }>
@@ -63,6 +65,12 @@ export interface TestFleet extends AsyncDisposable {
   runOnce(job: JobRecord, checkpoint?: Checkpoint, faulty?: Partial<Catalog>): Promise<JobProgress>
   /** The shard that owns a key by the map as it is. */
   owner(key: string, type?: KeyType): Promise<string>
+  /** The shard that will own a text key when the job has ended. */
+  planned(job: JobRecord): Promise<(key: string) => string>
+  /** The map as it is. */
+  map(): Promise<ShardMap>
+  /** The hash of a text key, decimal. */
+  hash(key: string): Promise<string>
 }
 
 /** What workers act with, on that store. */
@@ -171,9 +179,16 @@ class Fleet implements TestFleet {
     return found
   }
 
-  async client(shard: string): Promise<Client> {
+  async client(shard: string, applicationName = 'test'): Promise<Client> {
     const { host, port, database, user, password } = this.target(shard)
-    const made = new Client({ host, port, database, user, password: password ?? '' })
+    const made = new Client({
+      host,
+      port,
+      database,
+      user,
+      password: password ?? '',
+      application_name: applicationName,
+    })
     made.on('error', () => undefined)
     await made.connect()
     this.#clients.push(made)
@@ -246,9 +261,28 @@ class Fleet implements TestFleet {
   }
 
   async owner(key: string, type: KeyType = 'text'): Promise<string> {
+    return (await this.map()).shardFor(parseKey(key, type), type).id
+  }
+
+  async planned(job: JobRecord): Promise<(key: string) => string> {
+    const { snapshot } = await this.map()
+    const { change } = planMoves(snapshot, (await this.job(job)).detail)
+    const shards = snapshot.shards.map((shard) => ({
+      ...shard,
+      vnodes: change.vnodes.get(shard.id) ?? shard.vnodes,
+    }))
+    const after = buildShardMap({ ...snapshot, shards })
+    return (key) => after.shardFor(parseKey(key, 'text'), 'text').id
+  }
+
+  async hash(key: string): Promise<string> {
+    return (await this.map()).locate(parseKey(key, 'text'), 'text').hash
+  }
+
+  async map(): Promise<ShardMap> {
     const stored = await this.catalog.keyspaces.read(keyspace)
     if (stored === null) throw new Error('there is no keyspace')
-    return buildShardMap(stored.snapshot).shardFor(parseKey(key, type), type).id
+    return buildShardMap(stored.snapshot)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

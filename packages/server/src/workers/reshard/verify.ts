@@ -1,7 +1,7 @@
 // Compares sources and targets while both are written: sums of ranges after a barrier in the stream, then single rows
 // where sums differ, then those rows again. Only what stays different while the source stays as it is counts.
-import { FleetError, type CanonicalKey } from '@fleetshard/core'
-import type { MovedTable, RowSums, UnitRange } from '../../engine/mod.ts'
+import { FleetError } from '@fleetshard/core'
+import type { MovedTable, PlaceOf, PlacingKey, RowSums, UnitRange } from '../../engine/mod.ts'
 import type { Movement } from './movement.ts'
 import type { Place, ReshardStep } from './step.ts'
 
@@ -56,26 +56,42 @@ async function compareRange(compared: Compared): Promise<Verified> {
   for (let round = 0; round < sumsMax; round += 1) {
     const there = await sumsOn(compared, sourcesOf(compared))
     await barrier(compared.movement)
-    const here = await sumsOn(compared, compared.movement.targets)
+    const here = await sumsOn(compared, targetsOf(compared))
     rows = there.rows
     if (areAlike(compared, there, here)) return { rows, differences: [] }
   }
   return { rows, differences: await differentRows(compared) }
 }
 
+/** One side of a comparison: shards, and how often each row of theirs counts; null: once. */
+type Side = readonly { readonly shard: Place; readonly place: PlaceOf | null }[]
+
 /** Reference tables are the same on all of them. */
-function sourcesOf({ movement, table }: Compared): readonly Place[] {
-  return table.kind === 'reference' ? movement.sources.slice(0, 1) : movement.sources
+function sourcesOf({ movement, table }: Compared): Side {
+  const { sources, placeFrom, keeping } = movement
+  const by = table.shardKey?.type
+  if (by === undefined) return sources.slice(0, 1).map((shard) => ({ shard, place: null }))
+  return sources.map((source) => {
+    const { id } = source.shard
+    // Where nothing stays every row of a key goes to one target, and need not be asked where.
+    if (by !== 'hash' && !keeping.has(id)) return { shard: source, place: null }
+    const place = placeFrom(id)
+    return { shard: source, place: (key) => place(key, by) }
+  })
 }
+
+const targetsOf = ({ movement }: Compared): Side => movement.targets.map((shard) => ({ shard, place: null }))
 
 interface Sums {
   readonly rows: number
   readonly sum: bigint
 }
 
-async function sumsOn({ step, table, range, movement }: Compared, places: readonly Place[]): Promise<Sums> {
+async function sumsOn({ step, table, range, movement }: Compared, side: Side): Promise<Sums> {
   const sums = await Promise.all(
-    places.map(({ target }) => step.engine.sumRange(target, table, range, movement.signal)),
+    side.map(({ shard, place }) =>
+      step.engine.sumRange(shard.target, table, { range, place }, movement.signal),
+    ),
   )
   return {
     rows: sums.reduce((total, { rows }) => total + rows, 0),
@@ -96,11 +112,13 @@ async function barrier({ movers, signal }: Movement): Promise<void> {
 /** Rows of all places; the sum of one that lies on several says on how many. */
 async function rowsOn(
   { step, table, range, movement }: Compared,
-  places: readonly Place[],
+  side: Side,
   keys: readonly string[] | null,
 ): Promise<RowSums> {
   const found = await Promise.all(
-    places.map(({ target }) => step.engine.sumRows(target, table, { range, keys }, movement.signal)),
+    side.map(({ shard, place }) =>
+      step.engine.sumRows(shard.target, table, { range, keys, place }, movement.signal),
+    ),
   )
   const joined = new Map<string, string>()
   for (const rows of found) {
@@ -126,7 +144,7 @@ async function differentRows(compared: Compared): Promise<readonly string[]> {
   for (let round = 0; round < roundsMax; round += 1) {
     const before = await rowsOn(compared, sources, keys)
     await barrier(movement)
-    const here = await rowsOn(compared, movement.targets, keys)
+    const here = await rowsOn(compared, targetsOf(compared), keys)
     const after = await rowsOn(compared, sources, keys)
     const looked: readonly string[] = keys ?? [
       ...new Set([...before.keys(), ...here.keys(), ...after.keys()]),
@@ -159,8 +177,8 @@ async function misplaced(
   if (shardKey === null) return []
   const found: string[] = []
   for (const [index, { shard, target }] of movement.targets.entries()) {
-    const visit = (key: CanonicalKey): void => {
-      if (movement.place(key, shardKey.type) === index || found.length >= differencesMax) return
+    const visit = (key: PlacingKey): void => {
+      if (movement.place(key, shardKey.type).includes(index) || found.length >= differencesMax) return
       found.push(`${table.name}: a row on shard ${shard.id}, which does not own its key`)
     }
     await step.engine.eachKey(target, table, visit, movement.signal)

@@ -2,7 +2,6 @@
 // numbers in brackets are the invariants of SPEC.md.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { FleetError, type JobRecord } from '@fleetshard/core'
-import { idempotencyTableSql } from '@fleetshard/routing/idempotency'
 import type { Catalog } from '../../catalog/mod.ts'
 import { startVersion, testVersions } from '../../engine/postgres/testing.ts'
 import { makeFleet, type TestFleet } from './testing.ts'
@@ -449,27 +448,6 @@ describe('what preflight refuses, with the remedy', () => {
       /shard c: its table public.users is not like the source's: column extra/,
     )
   })
-
-  it.each(['before the move', 'until the cutover'])(
-    'idempotency keys that are remembered %s',
-    async (when) => {
-      await using fleet = await makeFleet(server, { sources: ['a'], targets: ['b', 'c'], ddl: usersDdl })
-      await fleet.declare('public.users', key)
-      await fleet.sql('a', fillUsers)
-      const remember = `insert into fleetshard.idempotency (key, fingerprint, expires_at)
-                      values ('k', 'f', now() + interval '1 hour')`
-      // As the first key of a shard does.
-      for (const sql of idempotencyTableSql) await fleet.sql('a', sql)
-      if (when === 'before the move') await fleet.sql('a', remember)
-      const ended = await fleet.finish(await fleet.submit({ kind: 'split' }), async (name) => {
-        if (when !== 'before the move' && name === 'before hold') await fleet.sql('a', remember)
-      })
-      expect(ended).toMatchObject({ status: 'failed', errorCode: 'reshard_refused' })
-      expect(ended.errorMessage).toMatch(/remembers writes by their idempotency keys/)
-      await fleet.sql('a', `delete from fleetshard.idempotency`)
-      expect(await fleet.finish(await fleet.submit({ kind: 'split' }))).toMatchObject({ status: 'completed' })
-    },
-  )
 
   it('a source whose log is not logical', async () => {
     if (embedded === undefined) throw new Error('there is always the embedded server')

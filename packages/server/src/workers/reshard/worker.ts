@@ -152,9 +152,16 @@ async function copyAgain(
       ),
     )
   }
+  if (current.state === 'cutover') return release(step, current)
   step.parts.log.info({ table: stale.table.name, unit: stale.number }, 'copying a unit anew')
-  await forgetUnits(step, current, stale)
-  return note(step.parts, step.run, current, { detail: { recopies } })
+  // First the state: no cutover may come of one in which the unit is missing. The change that cannot be applied without
+  // it comes again, should the unit not be gone.
+  const copying =
+    current.state === 'copying'
+      ? await note(step.parts, step.run, current, { detail: { recopies } })
+      : await move(step.parts, step.run, current, { event: 'recopy', detail: { recopies } })
+  await forgetUnits(step, copying, stale)
+  return copying
 }
 
 function orderedEvent(job: ReshardJob): ReshardEvent | null {

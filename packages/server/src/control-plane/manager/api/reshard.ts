@@ -1,6 +1,13 @@
 // /api/v1/reshard
 import type { JobId, JobRecord } from '@fleetshard/core'
-import { MergeShards, MoveShard, ReshardJob, ReshardPlan, SplitShard } from '@fleetshard/core/contract'
+import {
+  MergeShards,
+  MoveShard,
+  RebalanceShards,
+  ReshardJob,
+  ReshardPlan,
+  SplitShard,
+} from '@fleetshard/core/contract'
 import {
   accepted,
   ok,
@@ -13,6 +20,7 @@ import {
 import {
   orderOfMerge,
   orderOfMove,
+  orderOfRebalance,
   orderOfSplit,
   planOf,
   submitReshard,
@@ -30,6 +38,7 @@ export const reshardRoutes = (api: Api): readonly Route[] => [
   split(api),
   merge(api),
   move(api),
+  rebalance(api),
   get(api),
   order(api, 'pause', 'pause', 'Pause a job; its replication slots go on holding log on the sources'),
   order(api, 'resume', 'run', 'Let a paused job go on'),
@@ -44,7 +53,7 @@ const split = (api: Api): Route =>
     url: `${url}/split`,
     tag,
     kind: 'change',
-    summary: 'Divide the ranges and rows of a shard among other shards, while it serves',
+    summary: 'Divide the ranges and rows of a shard among other shards, or with itself, while it serves',
     body: SplitShard,
     answers,
     handle: async ({ body }, call) => begin(api, orderOfSplit(body), body.dry_run, call),
@@ -72,6 +81,18 @@ const move = (api: Api): Route =>
     body: MoveShard,
     answers,
     handle: async ({ body }, call) => begin(api, orderOfMove(body), body.dry_run, call),
+  })
+
+const rebalance = (api: Api): Route =>
+  route({
+    method: 'POST',
+    url: `${url}/rebalance`,
+    tag,
+    kind: 'change',
+    summary: 'Give a shard its share of the ranges and rows of all others, while they serve',
+    body: RebalanceShards,
+    answers,
+    handle: async ({ body }, call) => begin(api, orderOfRebalance(api, body), body.dry_run, call),
   })
 
 async function begin(

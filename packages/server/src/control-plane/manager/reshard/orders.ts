@@ -2,10 +2,12 @@
 // Workers do the rest.
 import { randomUUID } from 'node:crypto'
 import {
+  addShard,
   buildRing,
   FleetError,
   mergeShards,
   parseJobId,
+  parseKeyspaceName,
   parseShardId,
   shareOf,
   splitShard,
@@ -20,6 +22,7 @@ import {
 import type {
   MergeShards,
   MoveShard,
+  RebalanceShards,
   ReshardPlan,
   ReshardTarget,
   SplitShard,
@@ -27,6 +30,7 @@ import type {
 import {
   newReshardJobDetail,
   reshardJobType,
+  reshardShardsMax,
   type ReshardJobDetail,
   type TableFacts,
 } from '../../../engine/mod.ts'
@@ -48,32 +52,52 @@ export interface ReshardOrder {
   readonly sources: readonly string[]
   readonly targets: readonly ReshardTarget[]
   readonly splitPoint: string | null
+  /** Of a split: the source keeps the first part. */
+  readonly keepSource: boolean
 }
 
 /** @throws FleetError `reshard_refused` for what is not supported, `invalid_request` */
 export function orderOfSplit(body: SplitShard): ReshardOrder {
-  if (body.keep_source === true) {
-    throw new FleetError('reshard_refused', 'a source that keeps part of its ranges is not supported yet', {
-      hint: 'leave out keep_source and name one more target: all rows leave the source, which can then be deleted',
-    })
-  }
-  const targets = body.target_shards
-  if (targets.length < 2) {
+  const { target_shards: targets, keep_source: keepSource = false, split_point: splitPoint = null } = body
+  if (targets.length < 2 && !keepSource) {
     throw new FleetError('invalid_request', 'a split needs at least two target shards', {
-      hint: 'to bring a shard to other servers as it is: POST /api/v1/reshard/move',
+      hint: 'set keep_source to leave a part where it is; POST /api/v1/reshard/move brings a shard to other servers',
     })
   }
-  return { kind: 'split', sources: [body.source_shard_id], targets, splitPoint: body.split_point ?? null }
+  return { kind: 'split', sources: [body.source_shard_id], targets, splitPoint, keepSource }
 }
 
 /** The order of a merge. */
 export function orderOfMerge({ source_shard_ids: sources, target_shard: target }: MergeShards): ReshardOrder {
-  return { kind: 'merge', sources, targets: [target], splitPoint: null }
+  return { kind: 'merge', sources, targets: [target], ...whole }
 }
 
 /** The order of a move. */
 export function orderOfMove({ source_shard_id: source, target_shard: target }: MoveShard): ReshardOrder {
-  return { kind: 'move', sources: [source], targets: [target], splitPoint: null }
+  return { kind: 'move', sources: [source], targets: [target], ...whole }
+}
+
+/** All ranges of the sources move. */
+const whole = { splitPoint: null, keepSource: false }
+
+/** The order of a rebalance: every shard that owns something may give. @throws FleetError `not_found`, `conflict` */
+export function orderOfRebalance(
+  { parts }: Pick<Work, 'parts'>,
+  { keyspace = 'default', target_shard: target }: RebalanceShards,
+): ReshardOrder {
+  const { shards } = parts.fleet.keyspace(parseKeyspaceName(keyspace))
+  const sources = shards.filter(({ vnodes }) => vnodes !== '').map(({ id }) => id)
+  if (sources.length === 0) {
+    throw new FleetError('conflict', `no shard of ${keyspace} owns anything`, {
+      hint: 'the first shard gets all ranges when it is created: fleetshard shard create',
+    })
+  }
+  if (sources.length > reshardShardsMax) {
+    throw new FleetError('reshard_refused', `one job takes from at most ${String(reshardShardsMax)} shards`, {
+      hint: 'split single shards with keep_source',
+    })
+  }
+  return { kind: 'rebalance', sources, targets: [target], ...whole }
 }
 
 /** Everything about an order that can be told before anything is made. @throws FleetError */
@@ -149,16 +173,17 @@ const receiver = (
 
 function changeOf(
   snapshot: KeyspaceSnapshot,
-  { kind, sources, splitPoint }: ReshardOrder,
+  { kind, sources, splitPoint, keepSource }: ReshardOrder,
   targets: readonly ReceivingShard[],
 ): RingChange {
   const ring = buildRing(snapshot.shards.filter(({ vnodes }) => vnodes !== ''))
   const [source = ''] = sources
   const [target] = targets
   if (target === undefined) throw new FleetError('invalid_request', 'a move without a target')
+  if (kind === 'rebalance') return addShard(ring, target)
   if (kind !== 'split') return mergeShards(ring, { sources: sources.map(parseShardId), target })
   const point = splitPoint === null ? {} : { splitPoint }
-  return splitShard(ring, { source: parseShardId(source), targets, ...point })
+  return splitShard(ring, { source: parseShardId(source), targets, keepSource, ...point })
 }
 
 /** What would be done. @throws FleetError `shard_unavailable` when a source cannot be asked what it holds */
@@ -254,6 +279,9 @@ async function writeJob(
   return parts.mutex.run(name, signal, async () => {
     refuseDuringSchemaJob(work, name)
     for (const id of order.sources) refuseShardDuringReshard(work, parts.fleet.shard(id).shard)
+    const receivers = targets.map(({ shard, vnodeCount }) => ({ id: shard, vnodeCount }))
+    const { moves } = changeOf(parts.fleet.keyspace(name), order, receivers)
+    const giving = new Set(moves.map(({ from }) => from))
     const { record } = await parts.catalog.jobs.create(
       {
         id: parseJobId(`${order.kind}-${randomUUID().slice(0, 8)}`),
@@ -264,9 +292,10 @@ async function writeJob(
         progress: 0,
         detail: newReshardJobDetail({
           kind: order.kind,
-          sources: order.sources.map(parseShardId),
+          sources: order.sources.map(parseShardId).filter((id) => giving.has(id)),
           targets,
           splitPoint: order.splitPoint,
+          keepSource: order.keepSource,
         }),
         errorCode: null,
         errorMessage: null,

@@ -74,7 +74,7 @@ async function placeFenced(
     if (outcome.kind === 'changed') return placed(outcome.stored, newcomer)
     reason =
       outcome.because === 'rows'
-        ? `${outcome.reason}: a reshard hands ranges to it`
+        ? `${outcome.reason}: a reshard hands ranges to it (fleetshard reshard rebalance --to ${newcomer.record.name})`
         : `the ring was not dealt anew, ${outcome.reason}; set the status to active to try again`
   } catch (error) {
     work.signal.throwIfAborted()

@@ -5,6 +5,7 @@ import {
   isSystemName,
   keyParametersOf,
   placeStatement,
+  refuseLeftovers,
   planOf,
   slotKey,
   tableNamesOf,
@@ -153,7 +154,9 @@ function placeCopy(
     })
   }
   if (declared?.kind === 'reference' && target.kind === 'none') return null
-  return namedShard(target, map)
+  const shard = namedShard(target, map)
+  refuseLeftovers(shard)
+  return shard
 }
 
 function homeOf({ homeShard }: TableRecord, map: ShardMap): ShardRecord | null {

@@ -45,6 +45,14 @@ function insertSql(table: MovedTable, rows: readonly (readonly (string | null)[]
   return { text, params }
 }
 
+/** Reads the shard key and the primary key of rows. */
+export function keysSql(table: MovedTable, condition: string): string {
+  const columns = [table.shardKey?.column ?? -1, ...table.primaryKey].map(
+    (position) => `${quoteIdentifier(columnAt(table, position).name)}::text`,
+  )
+  return `select ${columns.join(', ')} from ${quoteTableName(table.name)} where ${condition}`
+}
+
 const unnested = (count: number): string =>
   `unnest(${Array.from({ length: count }, (_, index) => `$${String(index + 1)}::text[]`).join(', ')})`
 

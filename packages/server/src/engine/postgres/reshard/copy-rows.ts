@@ -1,7 +1,7 @@
 // Copies a unit: COPY BINARY out of the source, each row looked at where it lies, its bytes handed on to the COPY of
 // the target that owns it. Rows are never decoded but for their shard key, and no more of them is held than a buffer
 // for each target. Format: PostgreSQL documentation, "COPY", "Binary Format".
-import { FleetError, keyFromBinary, toFleetError, type CanonicalKey, type KeyType } from '@fleetshard/core'
+import { toFleetError, type FleetError } from '@fleetshard/core'
 import {
   backendCode,
   decodeServerError,
@@ -14,6 +14,8 @@ import {
   writeQuery,
 } from '@fleetshard/routing/pgwire'
 import { sqlError, type GroupSink, type ServerConnection } from '@fleetshard/routing/wire'
+import type { PlacedBy, PlaceOf } from '../../reshard-engine.ts'
+import { keyOfBinary } from './binary-key.ts'
 
 /** What every binary COPY begins with: signature, no flags, no extension. */
 const copyHeader = Buffer.concat([
@@ -29,8 +31,8 @@ const chunkBytes = 128 * 1024
 /** Where the shard key of a row lies, and who owns it; null when every target gets every row. */
 export interface RowPlacement {
   readonly column: number
-  readonly type: KeyType
-  readonly place: (key: CanonicalKey) => number
+  readonly type: PlacedBy
+  readonly place: PlaceOf
 }
 
 /** Rows and bytes that a copy has moved. */
@@ -238,22 +240,27 @@ class Sender implements GroupSink {
       if (length > 0) at += length
       if (at > end) throw protocolViolation('a row ends too early')
     }
+    const key = keyStart === -1 ? null : buf.subarray(keyStart, keyEnd)
+    if (!this.#handOn(buf, start, at, key)) return at
     this.#rows += 1
     this.#bytes += at - start
-    this.#handOn(buf, start, at, keyStart === -1 ? null : buf.subarray(keyStart, keyEnd))
     return at
   }
 
-  #handOn(buf: Buffer, start: number, end: number, key: Buffer | null): void {
+  /** False for a row that stays where it is. */
+  #handOn(buf: Buffer, start: number, end: number, key: Buffer | null): boolean {
     const placement = this.#placement
     if (placement === null) {
       for (const receiver of this.#receivers) this.#give(receiver, buf, start, end)
-      return
+      return true
     }
-    // NULL has no place, which keyFromBinary says.
-    const receiver = this.#receivers[placement.place(keyFromBinary(key, placement.type))]
-    if (receiver === undefined) throw new FleetError('internal', 'a row whose key no target owns')
-    this.#give(receiver, buf, start, end)
+    // NULL has no place as a key, which keyOfBinary says.
+    const places = placement.place(keyOfBinary(key, placement.type))
+    for (const index of places) {
+      const receiver = this.#receivers[index]
+      if (receiver !== undefined) this.#give(receiver, buf, start, end)
+    }
+    return places.length > 0
   }
 
   #give(receiver: Receiver, buf: Buffer, start: number, end: number): void {

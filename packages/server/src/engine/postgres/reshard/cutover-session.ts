@@ -5,7 +5,7 @@ import type { NodeTarget } from '../../shard-engine.ts'
 import { toNodeError } from '../errors.ts'
 import { openSession } from '../session.ts'
 import { changedTable } from './inspect-source.ts'
-import { fingerprintOf, installFence, placeFence, raiseEpoch } from './source-fence.ts'
+import { fingerprintOf, installFence, liftFence, placeFence, raiseEpoch } from './source-fence.ts'
 import { restore } from './stripped.ts'
 
 /** From being opened to the end of the cutover. */
@@ -42,6 +42,7 @@ export async function openCutover(parts: {
       return told(placeFence(session, fence, fingerprint))
     },
     raiseEpoch: (state) => told(raiseEpoch(session, state)),
+    liftFence: (fence) => told(liftFence(session, fence)),
     restoreKeys: (job, run) => told(restore(session, job, ['trigger', 'foreign key'], run)),
     [Symbol.asyncDispose]: () => session[Symbol.asyncDispose](),
   }

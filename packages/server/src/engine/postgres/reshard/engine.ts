@@ -1,19 +1,20 @@
 // The Postgres side of the port of reshard jobs: each method on a connection of its own, the work in the files beside.
 import { parseLsn, type Clock } from '@fleetshard/core'
+import { idempotencyTableSql } from '@fleetshard/routing/idempotency'
 import type { MovedTable, ReshardEngine } from '../../reshard-engine.ts'
 import type { EngineParts, NodeTarget } from '../../shard-engine.ts'
-import { describeTables } from '../describe.ts'
 import { quoteTableName } from '../names.ts'
 import { openStream } from '../replication/stream.ts'
 import { withSession, type Session } from '../session.ts'
 import { JobConnection } from './connection.ts'
-import { inspectSource, inspectTarget } from './inspect-source.ts'
+import { inspectSource, inspectTarget, movableTables } from './inspect-source.ts'
 import { dropSlot, endReader, makeSlot, slotState } from './slots.ts'
 import { openCutover } from './cutover-session.ts'
 import { sourceFigures } from './source-figures.ts'
 import { dropFences, isVacuumed, raiseEpoch } from './source-fence.ts'
 import { PostgresSourceReader } from './source-reader.ts'
-import { calm, endRuns, forget, restore, strip, validateKeys } from './stripped.ts'
+import { removeRows } from './remove-rows.ts'
+import { calm, endRuns, forget, restore, strip, tellKeys, validateKeys } from './stripped.ts'
 import { eachKey, sumRange, sumRows } from './sums.ts'
 import { PostgresTargetWriter } from './target-writer.ts'
 
@@ -35,19 +36,15 @@ export function createPostgresReshardEngine({ clock }: EngineParts): ReshardEngi
     work: (session: Session) => Promise<T>,
     timeoutMs = stepMsMax,
   ): Promise<T> => withSession({ clock, target, bounds: { signal, timeoutMs } }, work)
-  const connected = async <T>(
-    target: NodeTarget,
-    signal: AbortSignal,
-    work: (connection: JobConnection) => Promise<T>,
-  ): Promise<T> => {
-    await using connection = await JobConnection.open(target, clock, signal)
-    return await work(connection)
-  }
   return {
+    prepare: (target, signal) =>
+      on(target, signal, async (session) => {
+        for (const sql of idempotencyTableSql) await session.query(sql)
+      }),
     inspectSource: (target, tables, signal) =>
       on(target, signal, (session) => inspectSource(session, tables)),
     async inspectTarget(target, source, tables, signal) {
-      const facts = await on(source, signal, (session) => describeTables(session))
+      const facts = await on(source, signal, movableTables)
       return on(target, signal, (session) => inspectTarget(session, facts, tables))
     },
     makeSlot: (target, names, tables, signal) => makeSlot({ clock, target, signal }, names, tables),
@@ -77,20 +74,39 @@ export function createPostgresReshardEngine({ clock }: EngineParts): ReshardEngi
       on(target, signal, (session) => emptyTarget(session, job, tables), longStepMsMax),
     calm: (target, job, tables, signal) =>
       on(target, signal, (session) => calmed(session, clock, { job, tables }), stepMsMax * 2),
-    dropFences: (target, fences, signal) => on(target, signal, (session) => dropFences(session, fences)),
+    dropFences: (target, fences, signal) =>
+      on(target, signal, (session) => dropFences(session, clock, fences)),
     leaveSource: (target, job, signal) =>
       on(target, signal, async (session) => {
-        await restore(session, job, ['autovacuum'])
+        await restore(session, job, ['autovacuum', 'identity'])
         await forget(session, job)
       }),
+    tellKeys: (target, job, signal) => on(target, signal, (session) => tellKeys(session, job)),
     raiseEpoch: (target, state, signal) => on(target, signal, (session) => raiseEpoch(session, state)),
     openCutover: (target, signal) => openCutover({ clock, target, signal }),
-    sumRange: (target, table, range, signal) =>
-      connected(target, signal, (connection) => sumRange(connection, table, range)),
+    ...rowWork(clock),
+  }
+}
+
+/** What goes through all rows of a table, on a connection without a deadline. */
+function rowWork(clock: Clock): Pick<ReshardEngine, 'sumRange' | 'sumRows' | 'eachKey' | 'removeRows'> {
+  const on = async <T>(
+    target: NodeTarget,
+    signal: AbortSignal,
+    work: (connection: JobConnection) => Promise<T>,
+  ): Promise<T> => {
+    await using connection = await JobConnection.open(target, clock, signal)
+    return await work(connection)
+  }
+  return {
+    sumRange: (target, table, which, signal) =>
+      on(target, signal, (connection) => sumRange(connection, table, which)),
     sumRows: (target, table, which, signal) =>
-      connected(target, signal, (connection) => sumRows(connection, table, which)),
+      on(target, signal, (connection) => sumRows(connection, table, which)),
     eachKey: (target, table, visit, signal) =>
-      connected(target, signal, (connection) => eachKey(connection, table, visit)),
+      on(target, signal, (connection) => eachKey(connection, table, visit)),
+    removeRows: (target, table, isGone, signal) =>
+      on(target, signal, (connection) => removeRows(connection, table, isGone)),
   }
 }
 

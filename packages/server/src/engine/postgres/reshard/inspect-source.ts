@@ -1,12 +1,18 @@
 // Preflight: what is to be moved from a source, and everything that stands against it, with its remedy.
 import { createHash } from 'node:crypto'
 import type { TableRecord } from '@fleetshard/core'
-import type { MovedTable, Obstacle } from '../../reshard-engine.ts'
+import {
+  keysTable,
+  type InspectedSource,
+  type MovedTable,
+  type Obstacle,
+  type PlacedBy,
+} from '../../reshard-engine.ts'
 import type { TableFacts } from '../../schema-facts.ts'
 import { shapeDifference } from '../../table-shape.ts'
 import { describeTables } from '../describe.ts'
+import { hasSqlstate } from '../errors.ts'
 import { findRows } from '../fence.ts'
-import { rememberedRemedy } from './source-fence.ts'
 import type { Session } from '../session.ts'
 import { quoteTableName } from '../names.ts'
 
@@ -20,6 +26,7 @@ interface SourceRow {
   readonly senders_free: number
   readonly prepared: number
   readonly large_objects: boolean
+  readonly may_bypass: boolean
   readonly in_recovery: boolean
 }
 
@@ -32,33 +39,30 @@ const sourceSql = `
            - (select count(*)::int from pg_stat_replication) as senders_free,
          (select count(*)::int from pg_prepared_xacts where database = current_database()) as prepared,
          exists (select from pg_largeobject_metadata) as large_objects,
-         pg_is_in_recovery() as in_recovery`
+         pg_is_in_recovery() as in_recovery,
+         (select setting_context.superuser from (select rolsuper as superuser from pg_roles where rolname = current_user) setting_context) as may_bypass`
 
 /** See the port. */
 export async function inspectSource(
   session: Session,
   records: readonly TableRecord[],
-): Promise<{ readonly tables: readonly MovedTable[]; readonly obstacles: readonly Obstacle[] }> {
+): Promise<InspectedSource> {
   const obstacles = serverObstacles((await session.query<SourceRow>(sourceSql))[0])
-  const facts = await describeTables(session)
+  const facts = await movableTables(session)
   const identities = await identitiesOf(session)
   const tables: MovedTable[] = []
   for (const record of records) {
     const found = facts.find(({ name }) => name === record.name)
     const obstacle = found === undefined ? missing(record) : tableObstacle(record, found, identities)
     if (obstacle !== null) obstacles.push(obstacle)
-    else if (found !== undefined) tables.push(movedTable(record, found))
+    else if (found !== undefined) tables.push(movedTable(record, { facts: found, all: facts, identities }))
   }
-  const declared = new Set(records.map(({ name }) => name))
+  const keys = facts.find(({ name }) => name === keysTable)
+  if (keys !== undefined) tables.push(movedKeys({ facts: keys, all: facts, identities }))
+  const declared = new Set([...records.map(({ name }) => name), keysTable])
   const others = facts
     .filter(({ name, kind }) => !declared.has(name) && kind !== 'foreign')
     .map(({ name }) => name)
-  if (await remembersKeys(session)) {
-    obstacles.push({
-      message: 'the shard remembers writes by their idempotency keys',
-      remedy: rememberedRemedy,
-    })
-  }
   const filled = await findRows(session, others)
   if (filled !== null) {
     obstacles.push({
@@ -66,19 +70,24 @@ export async function inspectSource(
       remedy: 'declare it (fleetshard table declare), or drop it',
     })
   }
-  return { tables, obstacles }
+  return { tables, obstacles, mayBypassTriggers: await mayBypassTriggers(session) }
 }
 
-/** True with records of idempotency keys that have not expired. The table is missing before the first key. */
-async function remembersKeys(session: Session): Promise<boolean> {
-  const [table] = await session.query<{ there: boolean }>(
-    `select to_regclass('fleetshard.idempotency') is not null as there`,
-  )
-  if (table?.there !== true) return false
-  const [row] = await session.query<{ keys: boolean }>(
-    'select exists (select from fleetshard.idempotency where expires_at > now()) as keys',
-  )
-  return row?.keys === true
+/** Superusers may, and since PostgreSQL 15 whom it was granted. */
+async function mayBypassTriggers(session: Session): Promise<boolean> {
+  try {
+    await session.query('set session_replication_role = replica')
+  } catch (error) {
+    if (hasSqlstate(error, '42501')) return false
+    throw error
+  }
+  await session.query('reset session_replication_role')
+  return true
+}
+
+/** All tables of the user's, and that of idempotency keys. */
+export async function movableTables(session: Session): Promise<readonly TableFacts[]> {
+  return [...(await describeTables(session)), ...(await describeTables(session, [keysTable], 'ours'))]
 }
 
 function serverObstacles(row: SourceRow | undefined): Obstacle[] {
@@ -163,20 +172,47 @@ function tableObstacle(
   return found === undefined ? null : { message: found[1], remedy: found[2] }
 }
 
-function movedTable(record: TableRecord, facts: TableFacts): MovedTable {
+type Identities = ReadonlyMap<string, IdentityRow>
+
+interface Described {
+  readonly facts: TableFacts
+  /** Of all tables. */
+  readonly all: readonly TableFacts[]
+  readonly identities: Identities
+}
+
+function movedTable({ kind, keyColumn, keyType }: TableRecord, described: Described): MovedTable {
+  const shardKey = keyColumn === null || keyType === null ? null : { column: keyColumn, type: keyType }
+  return { ...movedShape(described, shardKey), kind: kind === 'sharded' ? 'sharded' : 'reference' }
+}
+
+/** The records of idempotency keys go where the keys of their statements go. */
+const movedKeys = (described: Described): MovedTable =>
+  movedShape(described, { column: 'shard_hash', type: 'hash' })
+
+function movedShape(
+  { facts, all, identities }: Described,
+  shardKey: { readonly column: string; readonly type: PlacedBy } | null,
+): MovedTable {
   const columns = facts.columns.filter(({ generated }) => !generated)
   const at = (name: string | null): number => columns.findIndex((column) => column.name === name)
   const primary = facts.uniques.find(({ kind }) => kind === 'primary')
   const primaryKey = (primary?.columns ?? []).map(at)
   const first = columns[primaryKey[0] ?? -1]
-  const { keyColumn, keyType } = record
   return {
-    name: record.name,
-    kind: record.kind === 'sharded' ? 'sharded' : 'reference',
+    name: facts.name,
+    kind: 'sharded',
     columns: columns.map(({ name, type }) => ({ name, type })),
     primaryKey,
-    shardKey: keyColumn === null || keyType === null ? null : { column: at(keyColumn), type: keyType },
+    shardKey: shardKey === null ? null : { column: at(shardKey.column), type: shardKey.type },
     unitsBy: unitsBy(first?.baseType),
+    tellsKey:
+      identities.get(facts.name)?.identity === 'f' ||
+      (shardKey !== null && primaryKey.includes(at(shardKey.column))),
+    hasTriggers: facts.triggers.some(({ enabled }) => enabled),
+    referencedBy: all
+      .filter(({ foreignKeys }) => foreignKeys.some(({ references }) => references === facts.name))
+      .map(({ name }) => name),
     signature: signatureOf(facts),
     rowsEstimate: Math.max(0, Math.round(facts.rowsEstimate ?? 0)),
     bytes: facts.bytes,
@@ -202,10 +238,8 @@ function signatureOf({ kind, unlogged, columns, uniques, foreignKeys }: TableFac
 
 /** The first of the tables that is not what it was; null when all are. */
 export async function changedTable(session: Session, tables: readonly MovedTable[]): Promise<string | null> {
-  const facts = await describeTables(
-    session,
-    tables.map(({ name }) => name),
-  )
+  const names = tables.map(({ name }) => name)
+  const facts = [...(await describeTables(session, names)), ...(await describeTables(session, names, 'ours'))]
   const same = (table: MovedTable): boolean => {
     const found = facts.find(({ name }) => name === table.name)
     return found !== undefined && signatureOf(found) === table.signature
@@ -219,7 +253,7 @@ export async function inspectTarget(
   source: readonly TableFacts[],
   tables: readonly MovedTable[],
 ): Promise<readonly Obstacle[]> {
-  const facts = await describeTables(session)
+  const facts = await movableTables(session)
   const obstacles: Obstacle[] = []
   for (const { name } of tables) {
     const [here, there] = [facts, source].map((list) => list.find((table) => table.name === name))

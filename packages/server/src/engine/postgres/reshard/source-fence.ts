@@ -1,9 +1,14 @@
 // The fence of a source: triggers that refuse every write of the moved tables, and the message that is the exact end
 // of what was allowed, in one transaction that waits for writers. Statement triggers: the whole shard is left, so no
 // row needs to be looked at, and a statement that changes nothing is refused as well.
-import { FleetError } from '@fleetshard/core'
-import type { EpochState, FencePlaced, MovedTable, SourceFence } from '../../reshard-engine.ts'
-import { idempotencyTableSql } from '@fleetshard/routing/idempotency'
+import { FleetError, type Clock } from '@fleetshard/core'
+import {
+  keysTable,
+  type EpochState,
+  type FencePlaced,
+  type MovedTable,
+  type SourceFence,
+} from '../../reshard-engine.ts'
 import { hasSqlstate, quoteIdentifier } from '../errors.ts'
 import { endRouterConnections } from '../identity.ts'
 import { quoteTableName } from '../names.ts'
@@ -13,13 +18,20 @@ import { quoteText } from './sql.ts'
 import { targetTablesSql } from './target-writer.ts'
 import { shardStateLockKey } from '@fleetshard/routing/shard-state'
 
-/** How long dropping a fence waits for statements that were refused or read. */
-const dropLockTimeoutMs = 5_000
+/** How long dropping a fence waits for statements on a table, which others then wait for; and how often it tries. */
+const dropLockTimeoutMs = 200
+const dropPauseMs = 100
+const dropTriesMax = 40
 
-/** Refuses by our own SQLSTATE, which routers answer with a newer map. */
+/**
+ * Refuses by our own SQLSTATE, which routers answer with a newer map. A fence that is lifted lets pass: whoever has an
+ * older snapshot does not see that it is, and is refused.
+ */
 const refuseSql = `
-  create or replace function fleetshard.refuse_moved() returns trigger language plpgsql as $body$
+  create or replace function fleetshard.refuse_moved() returns trigger
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $body$
   begin
+    if exists (select from fleetshard.reshard_lifted where fence = tg_name) then return null; end if;
     raise exception 'the rows of % have moved to other shards', tg_relid::regclass
       using errcode = 'FS001', hint = 'refresh the shard map and send the statement to the shard that owns the key';
   end
@@ -28,7 +40,6 @@ const refuseSql = `
 /** Makes what fences need. */
 export async function installFence(session: Session): Promise<void> {
   for (const sql of targetTablesSql.split(';')) await session.query(sql)
-  for (const sql of idempotencyTableSql) await session.query(sql)
   await session.query(refuseSql)
 }
 
@@ -57,8 +68,6 @@ export async function fingerprintOf(session: Session, tables: readonly MovedTabl
 
 interface FenceRow {
   readonly runs: number
-  /** There are writes that are remembered by a key. */
-  readonly keys: boolean
   readonly shard: string | null
   readonly fingerprint: string
 }
@@ -84,8 +93,7 @@ export async function placeFence(
             run as (insert into fleetshard.reshard_runs as r (job, run) values ($2, $3)
                     on conflict (job) do update set run = excluded.run where r.run <= excluded.run returning run)
        select (select count(*)::int from run) as runs, (select shard from fleetshard.shard_state) as shard,
-              (${fingerprintSql}) as fingerprint,
-              exists (select from fleetshard.idempotency where expires_at > now()) as keys`,
+              (${fingerprintSql}) as fingerprint`,
       [fence.tables.map(({ name }) => quoteTableName(name)), fence.job, fence.run],
     )
     const refusal = refusalOf(fence, found, fingerprint)
@@ -106,12 +114,11 @@ function refusalOf(fence: SourceFence, found: FenceRow | undefined, fingerprint:
     return new FleetError('wrong_database', `the database is not that of shard ${fence.shard} any more`)
   }
   if (found.runs === 0) return overtaken(fence.job)
-  if (found.keys) return keysRemembered(fence.shard)
   return found.fingerprint === fingerprint ? null : new TablesChanged()
 }
 
 function fenceSql({ job, attempt, message }: SourceFence, tables: readonly string[]): string {
-  const trigger = quoteIdentifier(`${fencePrefix(job)}${String(attempt)}`)
+  const trigger = quoteIdentifier(fenceName({ job, attempt }))
   const triggers = tables.flatMap((table) => [
     `create or replace trigger ${trigger} before insert or update or delete or truncate on ${table}
        for each statement execute function fleetshard.refuse_moved()`,
@@ -121,26 +128,38 @@ function fenceSql({ job, attempt, message }: SourceFence, tables: readonly strin
   return [...triggers, mark].join('; ')
 }
 
-/** What was done under an idempotency key is remembered where it was done: elsewhere it could be done again. */
-export const keysRemembered = (shard: string): FleetError =>
-  new FleetError('reshard_refused', `shard ${shard} remembers writes by their idempotency keys`, {
-    hint: rememberedRemedy,
-  })
-
-/** What lets a shard be moved that remembers keys. */
-export const rememberedRemedy =
-  'wait until the keys have expired (router.idempotency-expiry-ms), or delete them from fleetshard.idempotency when nobody sends them again'
-
 /** Rolls the transaction back. */
 class TablesChanged extends Error {
   override readonly name = 'TablesChanged'
 }
 
+/** In the order in which writes under a key lock them: its record comes first. */
 const sorted = (tables: readonly MovedTable[]): readonly MovedTable[] =>
-  tables.toSorted((a, b) => (a.name < b.name ? -1 : 1))
+  tables.toSorted((a, b) => {
+    if (a.name === keysTable || b.name === keysTable) return a.name === keysTable ? -1 : 1
+    return a.name < b.name ? -1 : 1
+  })
 
 /** Triggers fire in the order of their names: nothing of the user's comes before. */
 const fencePrefix = (job: string): string => `!fleetshard_fence_${job.slice(-24)}_`
+
+const fenceName = ({ job, attempt }: Pick<SourceFence, 'job' | 'attempt'>): string =>
+  `${fencePrefix(job)}${String(attempt)}`
+
+/** See the port. */
+export async function liftFence(
+  session: Session,
+  fence: Pick<SourceFence, 'job' | 'run' | 'attempt'>,
+): Promise<void> {
+  const held = await session.query(
+    `with held as (select from fleetshard.reshard_runs where job = $2 and run = $3 for share),
+          lifted as (insert into fleetshard.reshard_lifted (fence, job)
+                     select $1::text, $2 from held on conflict (fence) do nothing)
+     select from held`,
+    [fenceName(fence), fence.job, fence.run],
+  )
+  if (held.length === 0) throw overtaken(fence.job)
+}
 
 /** A run that was overtaken, asleep between two steps perhaps, must not fence a source that serves again. */
 async function takeRun(session: Session, { job, run }: Pick<SourceFence, 'job' | 'run'>): Promise<void> {
@@ -159,6 +178,7 @@ function overtaken(job: string): FleetError {
 /** See the port. */
 export async function dropFences(
   session: Session,
+  clock: Clock,
   { job, run, attempt }: { readonly job: string; readonly run: number; readonly attempt: number },
 ): Promise<void> {
   for (const sql of targetTablesSql.split(';')) await session.query(sql)
@@ -172,7 +192,19 @@ export async function dropFences(
     [prefix, attempt],
   )
   await session.query("select set_config('lock_timeout', $1, false)", [String(dropLockTimeoutMs)])
-  for (const { sql } of rows) await session.query(sql)
+  for (const { sql } of rows) await dropWhenFree(session, clock, sql)
+}
+
+async function dropWhenFree(session: Session, clock: Clock, sql: string): Promise<void> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      await session.query(sql)
+      return
+    } catch (error) {
+      if (tries === dropTriesMax || !hasSqlstate(error, '55P03')) throw error
+    }
+    await clock.sleep(dropPauseMs)
+  }
 }
 
 /** See the port. */

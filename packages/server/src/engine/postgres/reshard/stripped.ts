@@ -2,14 +2,14 @@
 // at different times until the stream has passed them all), foreign keys and user triggers (rows were checked and
 // triggers fired at the source). What restores each is kept on the target, written with the taking off.
 import { FleetError } from '@fleetshard/core'
-import type { MovedTable } from '../../reshard-engine.ts'
+import { keysTable, type MovedTable } from '../../reshard-engine.ts'
 import { hasSqlstate } from '../errors.ts'
 import { quoteTableName } from '../names.ts'
 import { inTransaction, type Session } from '../session.ts'
 import { targetTablesSql } from './target-writer.ts'
 
 interface Stripping {
-  readonly kind: 'index' | 'foreign key' | 'trigger' | 'autovacuum'
+  readonly kind: 'index' | 'foreign key' | 'trigger' | 'autovacuum' | 'identity'
   readonly take: string
   readonly restore: string
 }
@@ -105,6 +105,23 @@ export async function calm(session: Session, job: string, tables: readonly Moved
   }
 }
 
+/** The log has the whole of a removed record of an idempotency key from now on. */
+export async function tellKeys(session: Session, job: string): Promise<void> {
+  for (const sql of targetTablesSql.split(';')) await session.query(sql)
+  await inTransaction(session, async () => {
+    const [row] = await session.query<{ full: boolean }>(
+      `select relreplident = 'f' as full from pg_class where oid = $1::regclass`,
+      [keysTable],
+    )
+    if (row?.full !== false) return
+    await session.query(
+      'insert into fleetshard.reshard_stripped (job, kind, "table", restore) values ($1, $2, $3, $4)',
+      [job, 'identity', keysTable, `alter table ${keysTable} replica identity default`],
+    )
+    await session.query(`alter table ${keysTable} replica identity full`)
+  })
+}
+
 /** What was taken off last is given back first. Nothing where nothing was ever taken off. */
 async function keptOf(
   session: Session,
@@ -157,6 +174,8 @@ export async function endRuns(session: Session, job: string): Promise<void> {
   await session.query('delete from fleetshard.reshard_runs where job = $1', [job])
 }
 
+const jobTables = ['reshard_units', 'reshard_applied', 'reshard_stripped', 'reshard_lifted', 'reshard_runs']
+
 /** Removes the job's records from the target. */
 export async function forget(session: Session, job: string): Promise<void> {
   const [table] = await session.query<{ found: boolean }>(
@@ -164,7 +183,7 @@ export async function forget(session: Session, job: string): Promise<void> {
   )
   if (table?.found !== true) return
   await inTransaction(session, async () => {
-    for (const name of ['reshard_units', 'reshard_applied', 'reshard_stripped', 'reshard_runs']) {
+    for (const name of jobTables) {
       await session.query(`delete from fleetshard.${name} where job = $1`, [job])
     }
   })

@@ -9,17 +9,19 @@ import {
   type Lsn,
   type ShardId,
 } from '@fleetshard/core'
-import type {
-  MovedTable,
-  TableChanges,
-  TargetProgress,
-  TargetWriter,
-  UnitRecord,
+import {
+  placingKey,
+  type MovedTable,
+  type PlacingKey,
+  type TableChanges,
+  type TargetProgress,
+  type TargetWriter,
+  type UnitRecord,
 } from '../../reshard-engine.ts'
 import type { NodeTarget } from '../../shard-engine.ts'
 import { quoteTableName } from '../names.ts'
 import { JobConnection } from './connection.ts'
-import { applySql, readSql } from './apply-sql.ts'
+import { applySql, keysSql, readSql } from './apply-sql.ts'
 import { rangeCondition } from './sql.ts'
 
 /** Where the job keeps its records on a target. */
@@ -33,7 +35,8 @@ export const targetTablesSql = `
     primary key (job, source, "table", number));
   create table if not exists fleetshard.reshard_stripped (
     id bigint generated always as identity primary key,
-    job text not null, kind text not null, "table" text not null, restore text not null)`
+    job text not null, kind text not null, "table" text not null, restore text not null);
+  create table if not exists fleetshard.reshard_lifted (fence text primary key, job text not null)`
 
 /** Begins a transaction that fails when a later run has taken over; holds the later run off until its end. */
 const beginSql = `begin; set constraints all deferred`
@@ -100,11 +103,24 @@ export class PostgresTargetWriter implements TargetWriter {
     }
   }
 
-  async removeUnit(unit: UnitRecord, table: MovedTable): Promise<void> {
+  async removeUnit(
+    unit: UnitRecord,
+    table: MovedTable,
+    isOf: ((key: PlacingKey) => boolean) | null,
+  ): Promise<void> {
     await this.begin()
-    await this.connection.rows(
-      `delete from ${quoteTableName(table.name)} where ${rangeCondition(table, unit.range)}`,
-    )
+    const condition = rangeCondition(table, unit.range)
+    if (isOf === null || table.shardKey === null) {
+      await this.connection.rows(`delete from ${quoteTableName(table.name)} where ${condition}`)
+    } else {
+      const by = table.shardKey.type
+      const rows = await this.connection.rows(keysSql(table, condition), [], unitRowsMax)
+      const remove = rows
+        .filter(([value = null]) => isOf(placingKey(value, by)))
+        .map(([, ...key]) => key.map((part) => part ?? ''))
+      for (const { text, params } of applySql({ table, remove, insert: [] }))
+        await this.connection.rows(text, params)
+    }
     await this.connection.rows(
       `delete from fleetshard.reshard_units where job = $1 and source = $2 and "table" = $3 and number = $4`,
       [this.#job, unit.source, unit.table, String(unit.number)],
@@ -168,6 +184,9 @@ export class PostgresTargetWriter implements TargetWriter {
     return this.connection[Symbol.asyncDispose]()
   }
 }
+
+/** More rows than a unit has. */
+const unitRowsMax = 10_000_000
 
 /** Most units of one job on one target. */
 const unitsMax = 1_000_000
