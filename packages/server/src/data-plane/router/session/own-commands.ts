@@ -52,7 +52,7 @@ function preparedResult(state: SessionState, { known, place, lexed }: OwnStateme
   const statement = preparedStatement(state, command)
   const { generation } = state.environment.wireStatements
   return tagOnly('PREPARE', () =>
-    state.statements.set(name, { statement, name, isOnServer: false, generation }),
+    state.statements.set(name, { statement, name, isOnServer: false, generation, shape: null }),
   )
 }
 

@@ -7,11 +7,10 @@ import { step, type AnswerStep } from './answer.ts'
 import { BindMessage } from './bind-message.ts'
 import { extendedWork } from './extended-work.ts'
 import { built, type GroupItem } from './group-items.ts'
-import { describe, prepare } from './prepare.ts'
+import { learn, prepare } from './prepare.ts'
 import type { GroupRunner } from './server-side.ts'
 import type { SessionState } from './session-state.ts'
 import { keepsPrepared, preparedStatement, refused } from './sql-prepare.ts'
-import type { WireStatement } from './wire-statements.ts'
 import type { Work } from './work.ts'
 
 /** float4, float8, numeric: they read a number with a fraction as it is, where integers would round it. */
@@ -33,10 +32,12 @@ export async function checkPrepare(
     })
   }
   const statement = preparedStatement(state, command)
-  await found(prepare(state, runner, [parseOf(command.name, statement, state)]))
+  const { generation } = state.environment.wireStatements
+  const use = { statement, name: command.name, isOnServer: false, generation, shape: null }
+  await found(prepare(state, runner, [{ kind: 'parse', name: command.name, use }]))
   if (statement.known?.facts.command.kind !== 'rows')
     throw refused('PREPARE of another command than SELECT, INSERT, UPDATE, DELETE, MERGE or VALUES')
-  await describe(state, runner, statement)
+  await learn(state, runner, use)
 }
 
 /**
@@ -57,7 +58,7 @@ export async function executeWork(
   }
   // Prepared on the server that the session is bound to, while there was one shard.
   if (use.isOnServer) return null
-  if (use.statement.described === null) await describe(state, runner, use.statement)
+  if (use.statement.described === null) await learn(state, runner, use)
   const types = use.statement.described?.types ?? []
   if (types.length !== command.values.length)
     throw wrongCount(command.name, types.length, command.values.length)
@@ -81,11 +82,6 @@ async function found(finding: ReturnType<typeof prepare>): Promise<void> {
   if (unready !== null) throw unready.error
 }
 
-function parseOf(name: string, statement: WireStatement, { environment }: SessionState): GroupItem {
-  const { generation } = environment.wireStatements
-  return { kind: 'parse', name, use: { statement, name, isOnServer: false, generation } }
-}
-
 /** A Query is not told of what the protocol says around its rows. */
 function answeredAsQuery(work: Work): Work {
   return {
@@ -99,7 +95,8 @@ function answeredAsQuery(work: Work): Work {
 
 function inQuery(each: AnswerStep): AnswerStep {
   if (each === step.forward) return step.hide
-  return each === step.describePortal ? step.describeRows : each
+  const isDescription = typeof each === 'object' && 'shape' in each
+  return isDescription || each === step.describePortal ? step.describeRows : each
 }
 
 /** The value as text, which a server reads as it would read the literal. */
