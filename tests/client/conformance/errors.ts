@@ -11,7 +11,7 @@ export function errorCases(context: () => ConformanceContext): void {
   it.each([
     ['syntax', 'selekt 1', { code: 'sql_syntax', sqlstate: '42601' }],
     ['two statements', 'select 1; select 2', { code: 'several_statements' }],
-    ['an unknown table', `select * from nowhere`, { code: 'shard_key_required' }],
+    ['an unknown table', `select * from nowhere`, { code: 'table_not_declared' }],
     ['division by zero', 'select 1/0', { code: 'sql_error', sqlstate: '22012' }],
     ['no statement', '  ', { code: 'invalid_request' }],
     ['SET', 'set work_mem = 1000', { code: 'statement_refused' }],

@@ -90,7 +90,8 @@ it('takes no write and no strong read until the next map, which says where they 
     simple.query(`insert into users (user_id) values ('${a}')`),
     extended.query(insert, [b]),
     reader.query('select current_database() as name from users where user_id = $1', [c]),
-    transaction.query(insert, [d]),
+    // It has the one connection until it ends.
+    transaction.query(insert, [d]).then(() => transaction.query('commit')),
   ]
   for (const one of waiting) void one.then(() => (answered += 1))
   // An older read, and what belongs to no shard, overtake all of them.
@@ -100,7 +101,6 @@ it('takes no write and no strong read until the next map, which says where they 
   await owned(s1)
   const [, , found] = await Promise.all(waiting)
   expect(found?.rows).toEqual([{ name: router.database(s1) }])
-  await transaction.query('commit')
   expect(await usersOn(s0)).toEqual([])
   expect(await usersOn(s1)).toEqual([a, b, c, d].toSorted())
 })
