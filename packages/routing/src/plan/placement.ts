@@ -58,10 +58,7 @@ export function placementOf(known: KnownStatement, map: ShardMap, request: Place
     case 'any':
       return one(named ?? anyOwner(map))
     case 'unkeyed':
-      if (named === null) {
-        if (plan.isUndeclared === true) throw new FleetError('table_not_declared', plan.reason)
-        throw new FleetError('shard_key_required', plan.reason, { hint: 'send shard_key with the statement' })
-      }
+      if (named === null) throw unplaced(plan)
       if (plan.home !== null) placeHome(plan.home, map, named)
       refuseLeftovers(named)
       return placeKeyed(plan.keys, map, request, named)
@@ -70,6 +67,11 @@ export function placementOf(known: KnownStatement, map: ShardMap, request: Place
     default:
       return assertNever(plan)
   }
+}
+
+function unplaced({ reason, isUndeclared }: Extract<Plan, { kind: 'unkeyed' }>): FleetError {
+  if (isUndeclared === true) return new FleetError('table_not_declared', reason)
+  return new FleetError('shard_key_required', reason, { hint: 'send shard_key with the statement' })
 }
 
 /**
