@@ -75,7 +75,7 @@ export async function runAlone(
     const params = written instanceof Promise ? await written : written
     if (cancellation.reason !== null) return errorEnd(cancellation.reason)
     if (isEnd(params)) return { end: params, bytes: 0, serverMs: 0 }
-    return await submit(parts, session, { work, params, giveUp }, (run) => {
+    return await submit(session, { work, params, giveUp }, (run) => {
       cancellation.whenCancelled((reason) => {
         run.abandon(reason)
         giveUp(reason)
@@ -177,12 +177,15 @@ export function runInLane(
   const begin = (params: WrittenParams): Promise<WorkEnd> => {
     if (cancellation.reason !== null) return Promise.resolve(errorEnd(cancellation.reason))
     if (isEnd(params)) return Promise.resolve({ end: params, bytes: 0, serverMs: 0 })
-    return submit(parts, session, { work, params, giveUp: noop }, (started) => (run = started))
+    return submit(session, { work, params, giveUp: noop }, (started) => (run = started))
   }
   const written = writeParams(session, work)
   const running = written instanceof Promise ? written.then(begin) : begin(written)
   return new Promise((resolve, reject) => {
     const sharer: LaneSharer = {
+      chain: null,
+      before: null,
+      behind: null,
       moveAway() {
         const error = new FleetError('shard_unavailable', 'the lane was taken by a slow reader')
         run?.abandon(error)
@@ -298,13 +301,11 @@ interface Submission {
 }
 
 function submit(
-  parts: WorkParts,
   session: Session,
   { work, params, giveUp }: Submission,
   started: (run: StatementRun) => void,
 ): Promise<WorkEnd> {
   return new Promise((resolve, reject) => {
-    const submittedMs = parts.clock.monotonic()
     let over = false
     const run: StatementRun = new StatementRun({
       consumer: work.consumer,
@@ -312,9 +313,8 @@ function submit(
       refusing: giveUp,
       ended: (end) => {
         over = true
-        const now = parts.clock.monotonic()
-        const serverMs = now - Math.max(submittedMs, session.lastEndMs)
-        session.lastEndMs = now
+        const { receivedMs, headTookMs: serverMs } = session.connection
+        session.lastEndMs = receivedMs
         resolve({ end, bytes: run.bytes, serverMs })
       },
     })

@@ -39,8 +39,9 @@ export function createPreparedStatements(
 class StatementCache implements PreparedStatements, PreparedHost {
   readonly #connection: ServerConnection
   readonly #max: number
-  /** In order of use, the least recent first. */
   readonly #statements = new Map<string, Prepared>()
+  /** Counts uses; an order kept by the map itself would cost a new entry each. */
+  #uses = 0
   /** Names to close with the next group. */
   #unwanted: string[] = []
   #namesGiven = 0
@@ -114,16 +115,20 @@ class StatementCache implements PreparedStatements, PreparedHost {
 
   #newStatement(key: string): Prepared {
     this.#namesGiven += 1
-    return { key, name: `fs_${String(this.#namesGiven)}`, description: null }
+    return { key, name: `fs_${String(this.#namesGiven)}`, description: null, usedAt: 0 }
   }
 
-  /** Puts the statement at the end of the order and closes what is too many. */
+  /** Notes the use, and closes what is too many. */
   #use(statement: Prepared): void {
-    this.#statements.delete(statement.key)
+    statement.usedAt = this.#uses += 1
+    if (this.#statements.get(statement.key) === statement) return
     this.#statements.set(statement.key, statement)
     if (this.#statements.size <= this.#max) return
-    const [oldest] = this.#statements.values()
-    if (oldest !== undefined) this.forget(oldest, true)
+    let least: Prepared | null = null
+    for (const each of this.#statements.values()) {
+      if (each.usedAt < (least?.usedAt ?? Infinity)) least = each
+    }
+    if (least !== null) this.forget(least, true)
   }
 }
 

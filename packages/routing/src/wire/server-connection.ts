@@ -83,6 +83,8 @@ class Connection implements ServerConnection, MessageReceiver {
   #status: TransactionStatus = 'idle'
   #state: 'open' | 'closing' | 'closed' = 'open'
   #headSinceMs: number | null = null
+  #receivedMs = 0
+  #headTookMs = 0
   #paused = false
   #flushScheduled = false
   /** Groups at the tail whose bytes lie in `#out`. */
@@ -122,6 +124,12 @@ class Connection implements ServerConnection, MessageReceiver {
   }
   get headSinceMs(): number | null {
     return this.#headSinceMs
+  }
+  get receivedMs(): number {
+    return this.#receivedMs
+  }
+  get headTookMs(): number {
+    return this.#headTookMs
   }
   get paused(): boolean {
     return this.#paused
@@ -289,6 +297,7 @@ class Connection implements ServerConnection, MessageReceiver {
 
   #receive(buf: Buffer, length: number): void {
     if (this.#state === 'closed') return
+    this.#receivedMs = this.#clock.monotonic()
     try {
       this.#splitter.feed(buf, 0, length)
     } catch (error) {
@@ -315,7 +324,8 @@ class Connection implements ServerConnection, MessageReceiver {
     // The sink may have destroyed the connection; it had its last call then.
     if (this.#state === 'closed') return
     this.#groups.shift()
-    this.#headSinceMs = this.#groups.length === 0 ? null : this.#clock.monotonic()
+    this.#headTookMs = this.#receivedMs - (this.#headSinceMs ?? this.#receivedMs)
+    this.#headSinceMs = this.#groups.length === this.#unflushed ? null : this.#receivedMs
     head.done(this.#status)
     if (this.#state === 'closing' && this.#groups.length === 0) this.#terminate()
   }
@@ -360,7 +370,6 @@ class Connection implements ServerConnection, MessageReceiver {
   }
 
   #take(sink: GroupSink): void {
-    if (this.#groups.length === 0) this.#headSinceMs = this.#clock.monotonic()
     this.#groups.push(sink)
     this.#unflushed += 1
     this.#scheduleFlush()
@@ -377,6 +386,7 @@ class Connection implements ServerConnection, MessageReceiver {
 
   #flush(): void {
     this.#flushScheduled = false
+    if (this.#headSinceMs === null && this.#groups.length > 0) this.#headSinceMs = this.#clock.monotonic()
     this.#unflushed = 0
     const socket = this.#transport?.socket
     if (this.#state === 'closed' || socket === undefined || this.#out.length === 0) return

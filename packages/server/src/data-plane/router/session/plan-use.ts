@@ -114,8 +114,10 @@ export function place(use: Use, map: ShardMap, session: RouteTarget): Placed {
   if (isSharded && facts.command.kind === 'copy' && facts.command.table !== null) {
     return { use, shard: placeCopy(facts.command.table, { direction: facts.command.direction, target, map }) }
   }
-  const isAnywhere = planOf(known, map).kind === 'any' || readsCatalogsOnly(facts, map)
-  if (isSharded && target.kind === 'none' && isAnywhere) return { use, shard: null }
+  if (isSharded && target.kind === 'none') {
+    const isAnywhere = planOf(known, map).kind === 'any' || readsCatalogsOnly(facts, map)
+    if (isAnywhere) return { use, shard: null }
+  }
   const shard = placeStatement(known, map, {
     params: parametersOf(use, map),
     literals: use.literals ?? undefined,

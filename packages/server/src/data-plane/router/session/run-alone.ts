@@ -142,10 +142,8 @@ interface Sending extends Attempt {
 
 async function send(state: SessionState, runner: GroupRunner, sending: Sending): Promise<Ran | null> {
   const { work, held } = sending
-  const { clock } = state.environment
   const before = { settings: state.settings, transaction: state.transaction }
   const parsed: WireStatement[] = []
-  const sentMs = clock.monotonic()
   let answered: Answered
   try {
     answered = await runner.run(held, work.group(held.session.statements, parsed))
@@ -163,7 +161,7 @@ async function send(state: SessionState, runner: GroupRunner, sending: Sending):
   await settle(state, held)
   const [only] = work.executed
   if (answer.sqlstate === '' && only !== undefined && work.executed.length === 1) {
-    learnCost(only.known.cost, { bytes: answer.rowBytes, serverMs: clock.monotonic() - sentMs })
+    learnCost(only.known.cost, { bytes: answer.rowBytes, serverMs: held.session.connection.headTookMs })
   }
   if (work.executed.some(({ known }) => known.facts.kind === 'ddl')) {
     held.access.schemaChanged()
