@@ -170,10 +170,20 @@ class Connection implements ServerConnection, MessageReceiver {
     if (!this.#mayTake(sink, bytes.length)) return
     this.#out.raw(bytes)
     this.#take(sink)
+    this.#scheduleFlush()
   }
 
   submitWith(encode: (out: WireWriter) => void, sink: GroupSink): void {
-    if (!this.#mayTake(sink, 0)) return
+    if (this.#encode(encode, sink)) this.#scheduleFlush()
+  }
+
+  submitNow(encode: (out: WireWriter) => void, sink: GroupSink): void {
+    if (this.#encode(encode, sink)) this.#flush()
+  }
+
+  /** False on a connection that is gone. */
+  #encode(encode: (out: WireWriter) => void, sink: GroupSink): boolean {
+    if (!this.#mayTake(sink, 0)) return false
     const before = this.#out.length
     try {
       encode(this.#out)
@@ -182,6 +192,7 @@ class Connection implements ServerConnection, MessageReceiver {
       throw error
     }
     this.#take(sink)
+    return true
   }
 
   append(bytes: Uint8Array): boolean {
@@ -372,7 +383,6 @@ class Connection implements ServerConnection, MessageReceiver {
   #take(sink: GroupSink): void {
     this.#groups.push(sink)
     this.#unflushed += 1
-    this.#scheduleFlush()
   }
 
   #scheduleFlush(): void {
@@ -380,12 +390,12 @@ class Connection implements ServerConnection, MessageReceiver {
     this.#flushScheduled = true
     // After the poll phase: what many client sockets brought in one turn goes out in one write.
     setImmediate(() => {
+      this.#flushScheduled = false
       this.#flush()
     })
   }
 
   #flush(): void {
-    this.#flushScheduled = false
     if (this.#headSinceMs === null && this.#groups.length > 0) this.#headSinceMs = this.#clock.monotonic()
     this.#unflushed = 0
     const socket = this.#transport?.socket

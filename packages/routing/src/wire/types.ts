@@ -103,6 +103,8 @@ export interface ServerConnection {
    * @throws what `encode` throws; nothing was taken then
    */
   submitWith(encode: (out: WireWriter) => void, sink: GroupSink): void
+  /** As `submitWith`, but written at once, with what was submitted before: for a connection that one client uses. */
+  submitNow(encode: (out: WireWriter) => void, sink: GroupSink): void
   /**
    * Sends more bytes of the group submitted last (CopyData, the rest of a group that was begun with Flush).
    * @returns false when the kernel lags: wait for `drained` before sending more

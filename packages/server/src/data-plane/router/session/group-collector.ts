@@ -18,6 +18,9 @@ const groupBytesMax = 4 * 1024 * 1024
 /** Statements, and portals, that one client may have at a time. */
 const namesMax = 10_000
 
+/** Execute of the portal without a name: its header, a zero byte, the limit of rows. */
+const unnamedExecuteBytes = messageHeaderBytes + 5
+
 /** A group as it was sent. */
 export interface CollectedGroup {
   readonly items: readonly GroupItem[]
@@ -87,6 +90,13 @@ export class GroupCollector {
   }
 
   #other(type: number, buf: Buffer, start: number, end: number): void {
+    // Most clients execute and describe the portal without a name.
+    const isUnnamed = end - start === unnamedExecuteBytes && buf[start + messageHeaderBytes] === 0
+    if (type === frontendCode.execute && isUnnamed) {
+      const rowsMax = buf.readInt32BE(end - 4)
+      this.#items.push({ kind: 'execute', portal: '', rowsMax, use: this.#portal('') })
+      return
+    }
     const message = decodeFrontend(type, buf, start, end)
     switch (message.kind) {
       case 'parse':

@@ -22,6 +22,7 @@ import {
   leftBy,
   mayShareLane,
   mayWrite,
+  readerIn,
   refuseHidden,
   refuseState,
   type SchemaFacts,
@@ -60,6 +61,8 @@ export interface Traits {
   readonly left: Leftover
   /** The connection must stay with the session. */
   readonly binds: boolean
+  /** A read that names all the rows it sees, so that nothing of it can be hidden from the plan. */
+  readonly showsAll: boolean
 }
 
 const traits = new WeakMap<SchemaFacts, WeakMap<KnownStatement, Traits>>()
@@ -75,6 +78,7 @@ export function traitsOf(known: KnownStatement, schema: SchemaFacts): Traits {
       writes: mayWrite(known.facts, schema),
       left: leftBy(known.facts, schema),
       binds: bindsSession(known.facts, schema),
+      showsAll: known.facts.kind === 'read' && readerIn(known.facts, schema) === null,
     }
     ofSchema.set(known, kept)
   }
@@ -187,10 +191,9 @@ function parametersOf({ known, bind, types }: Use, map: ShardMap): readonly unkn
   if (bind === null) return []
   const keys = keysIn(known, map)
   if (keys.length === 0) return []
-  const values = bind.parameters()
   const params: unknown[] = []
   for (const { index } of keys) {
-    const value = values[index]
+    const value = bind.parameter(index)
     if (value === undefined) continue
     params[index] = new WireParameter({
       bytes: value.bytes,
@@ -220,16 +223,11 @@ export function check(
       throw new FleetError('shard_key_required', `the table ${other.name} is not declared in the keyspace`)
     }
   }
-  const named = targetOf(use.hint.kind === 'none' ? known.hint : use.hint, session)
-  refuseHidden(
-    {
-      known,
-      params: parametersOf(use, map),
-      literals: use.literals ?? undefined,
-      target: named,
-    },
-    map,
-    schema,
-  )
+  if (!traitsOf(known, schema).showsAll) {
+    const target = targetOf(use.hint.kind === 'none' ? known.hint : use.hint, session)
+    const { literals } = use
+    const params = parametersOf(use, map)
+    refuseHidden({ known, params, literals: literals ?? undefined, target }, map, schema)
+  }
   if (use.bind !== null) checkKeyTypes(keysIn(known, map), use.types, schema.domains)
 }

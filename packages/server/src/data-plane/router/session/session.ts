@@ -266,8 +266,9 @@ export class WireSession implements WireClientSession {
     const [only] = lexed
     // The way of most queries, without a promise.
     const known = only !== undefined && lexed.length === 1 ? this.#knownOf(only) : null
-    if (known?.known.facts.command.kind === 'rows') this.#run(queryWork(text, [known]), 'sync', [])
-    else {
+    if (known !== null && known.known.facts.command.kind !== 'execute') {
+      if (!this.#answerOwn(known)) this.#run(queryWork(text, [known]), 'sync', [])
+    } else {
       this.#findOut(text, lexed).catch((error: unknown) => {
         this.#fail(error, 'sync')
       })
@@ -325,15 +326,15 @@ export class WireSession implements WireClientSession {
   }
 
   #alone(work: Work, end: PieceEnd, items: readonly GroupItem[]): void {
-    runAlone(this.state, this.#runner, work).then(
-      (ran) => {
+    runAlone(this.state, this.#runner, work, {
+      ran: (ran) => {
         if (ran.sqlstate !== '') this.#collector.doubt(items)
         this.#finish(end, ran.sqlstate, ran)
       },
-      (error: unknown) => {
+      failed: (error) => {
         this.#fail(error, end, items)
       },
-    )
+    })
   }
 
   #laneOver(laneEnd: LaneEnd, work: Work, items: readonly GroupItem[]): void {
