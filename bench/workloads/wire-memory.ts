@@ -9,7 +9,7 @@ import {
   WireWriter,
   writeQuery,
   writeStartup,
-} from '../../packages/routing/src/pgwire/mod.ts'
+} from '@fleetshard/routing/pgwire'
 
 const idleClients = 5_000
 const openAtOnce = 50
