@@ -21,6 +21,20 @@ const all = 'SELECT id, name FROM wire_items ORDER BY id'
 const statementCases: readonly WireCase[] = [
   { name: 'all unnamed, one go', steps: [say(extended(byId, ['1']), '12TDCZ')] },
   {
+    name: 'the unnamed statement beside queries, on a connection of its own',
+    steps: [
+      ask('CREATE TEMP TABLE wire_own AS SELECT 1 AS a', 'CZ'),
+      say(extended('SELECT a + 0 FROM wire_own WHERE a < $1', ['9'], [23]), '12TDCZ'),
+      ask('SELECT a + 0 FROM wire_own', 'TDCZ'),
+      say(extended('SELECT a + 0 FROM wire_own WHERE a < $1', ['9'], [23]), '12TDCZ'),
+      ask('BEGIN', 'CZ'),
+      say(extended('SELECT a + 0 FROM wire_own WHERE a < $1', ['9'], [23]), '12TDCZ'),
+      ask('SELECT a + 0 FROM wire_own', 'TDCZ'),
+      say(extended('SELECT a + 0 FROM wire_own WHERE a < $1', ['9'], [23]), '12TDCZ'),
+      ask('COMMIT', 'CZ'),
+    ],
+  },
+  {
     name: 'parameter without a type that is given one',
     steps: [say(extended('SELECT $1 + 1', ['41'], [23]), '12TDCZ')],
   },
@@ -297,6 +311,51 @@ const pipelineCases: readonly WireCase[] = [
       say(
         [extended(byId, ['1']), parse('', 'SELECT wrong'), bind(), execute(), sync, extended(byId, ['2'])],
         '12TDCZEZ12TDCZ',
+      ),
+    ],
+  },
+  {
+    name: 'what is in front of a syntax error is answered, and undone',
+    steps: [
+      say(
+        [
+          parse('before', byId),
+          describe('S', 'before'),
+          parse('', "INSERT INTO wire_items (id, name) VALUES (72, 'a')"),
+          bind(),
+          execute(),
+          parse('', 'SELECT 1 1'),
+          bind(),
+          execute(),
+          parse('', "INSERT INTO wire_items (id, name) VALUES (73, 'a')"),
+          sync,
+        ],
+        '1tT12CEZ',
+      ),
+      ask('SELECT count(*) FROM wire_items WHERE id IN (72, 73)', 'TDCZ'),
+      say([bind({ statement: 'before', params: ['1'] }), execute(), sync], '2DCZ'),
+      say(extended(byId, ['2']), '12TDCZ'),
+    ],
+  },
+  {
+    name: 'what is in front of a name that is not known is answered, and undone',
+    steps: [
+      say(
+        [
+          parse('', "INSERT INTO wire_items (id, name) VALUES (74, 'a')"),
+          bind(),
+          execute(),
+          bind({ statement: 'nobody' }),
+          execute(),
+          sync,
+        ],
+        '12CEZ',
+      ),
+      say([parse('', byId), bind({ params: ['1'] }), execute(), execute('nobody'), sync], '12DCEZ'),
+      ask('SELECT count(*) FROM wire_items WHERE id = 74', 'TDCZ'),
+      say(
+        [parse('first', byId), parse('second', 'SELECT wrong FROM'), sync, extended(byId, ['1'])],
+        '1EZ12TDCZ',
       ),
     ],
   },

@@ -87,6 +87,8 @@ export class GroupEncoder {
   }
 
   encode(items: readonly GroupItem[], own: OwnAnswers): readonly AnswerStep[] {
+    // A Query that came over this connection since has taken it away.
+    this.#statements.forgetUnnamed()
     for (const item of items) {
       const answer = own.get(item)
       if (answer === undefined) this.#encode(item)

@@ -13,12 +13,20 @@ import type { GroupRunner } from './server-side.ts'
 import type { SessionState } from './session-state.ts'
 import type { WireStatement } from './wire-statements.ts'
 
-/** Null when everything is known, else the work of finding out. */
+/** A group of which only the first items can be run. */
+export interface Unready {
+  /** How many. */
+  readonly ready: number
+  /** What is wrong with the one behind them. */
+  readonly error: unknown
+}
+
+/** Null when everything is known, else the work of finding out, which ends with what cannot be run. It does not throw. */
 export function prepare(
   state: SessionState,
   runner: GroupRunner,
   items: readonly GroupItem[],
-): Promise<void> | null {
+): Promise<Unready | null> | null {
   for (const item of items) {
     const isUse = item.kind === 'parse' || item.kind === 'bind' || item.kind === 'describe-statement'
     if (isUse && !isReady(state, item.use.statement, item.kind === 'bind'))
@@ -37,15 +45,23 @@ function isReady(state: SessionState, statement: WireStatement, isBound: boolean
 const isDescribed = (state: SessionState, { described }: WireStatement): boolean =>
   described !== null && described.under === state.map.tables && described.settings === state.settings.key
 
-async function findOut(state: SessionState, runner: GroupRunner, items: readonly GroupItem[]): Promise<void> {
-  for (const item of items) {
+async function findOut(
+  state: SessionState,
+  runner: GroupRunner,
+  items: readonly GroupItem[],
+): Promise<Unready | null> {
+  for (const [ready, item] of items.entries()) {
     if (item.kind !== 'parse' && item.kind !== 'bind' && item.kind !== 'describe-statement') continue
     const { statement } = item.use
-    statement.known ??=
-      state.environment.statements.get(statement.text) ?? (await load(state, runner, statement))
-    if (item.kind !== 'bind' || isReady(state, statement, true)) continue
-    await describe(state, runner, statement)
+    try {
+      statement.known ??=
+        state.environment.statements.get(statement.text) ?? (await load(state, runner, statement))
+      if (item.kind === 'bind' && !isReady(state, statement, true)) await describe(state, runner, statement)
+    } catch (error) {
+      return { ready, error }
+    }
   }
+  return null
 }
 
 async function load(
@@ -106,7 +122,6 @@ export async function askToParse(state: SessionState, runner: GroupRunner, text:
       return [step.hide]
     },
   })
-  held.session.statements.forgetUnnamed()
   endAside(state)
   if (answer.error !== null) throw new SaidByServer(answer.error, answer.sqlstate)
 }
@@ -125,7 +140,6 @@ async function describe(state: SessionState, runner: GroupRunner, statement: Wir
       return [step.hide, step.learnTypes]
     },
   })
-  held.session.statements.forgetUnnamed()
   endAside(state)
   if (answer.error !== null) throw new SaidByServer(answer.error, answer.sqlstate)
   const [types] = answer.learned

@@ -79,7 +79,6 @@ function take(
     node.pool.giveBack(session)
     throw error
   }
-  session.statements.forgetUnnamed()
   environment.metrics.routed(node.node.role === 'primary' ? 'primary' : 'replica', 'alone')
   return { session, access, node, shard, left: 'nothing' }
 }
