@@ -95,8 +95,7 @@ export class GroupCollector {
     // Most clients execute and describe the portal without a name.
     const isUnnamed = end - start === unnamedExecuteBytes && buf[start + messageHeaderBytes] === 0
     if (type === frontendCode.execute && isUnnamed) {
-      const rowsMax = buf.readInt32BE(end - 4)
-      this.#items.push({ kind: 'execute', portal: '', rowsMax, use: this.#portal('') })
+      this.#execute('', buf.readInt32BE(end - 4))
       return
     }
     const message = decodeFrontend(type, buf, start, end)
@@ -116,12 +115,9 @@ export class GroupCollector {
         else this.#items.push({ kind: 'describe-statement', use })
         return
       }
-      case 'execute': {
-        const { portal, rowsMax } = message
-        const use = this.#portal(portal)
-        if (use !== null) this.#items.push({ kind: 'execute', portal, rowsMax, use: use.statement })
+      case 'execute':
+        this.#execute(message.portal, message.rowsMax)
         return
-      }
       case 'close':
         this.#close(message.object, message.name)
         return
@@ -156,6 +152,11 @@ export class GroupCollector {
     }
     statements.set(name, use)
     this.#items.push({ kind: 'parse', name, use })
+  }
+
+  #execute(portal: string, rowsMax: number): void {
+    const use = this.#portal(portal)
+    if (use !== null) this.#items.push({ kind: 'execute', portal, rowsMax, use: use.statement })
   }
 
   /** What the portal was made from, null where only the server may know it; null for one that cannot be there. */
