@@ -416,5 +416,44 @@ const pipelineCases: readonly WireCase[] = [
   },
 ]
 
+// The union keeps the table's own number, which is another one each time, out of the description.
+const changed = 'SELECT * FROM wire_change WHERE id = $1 UNION ALL SELECT * FROM wire_change WHERE false'
+const changing =
+  'WITH w AS (INSERT INTO wire_change VALUES ($1) RETURNING *) SELECT * FROM w UNION ALL SELECT * FROM w WHERE false'
+
+/** Cases of statements whose tables change after they were prepared. */
+const changeCases: readonly WireCase[] = [
+  {
+    name: 'a prepared statement whose rows have another shape',
+    steps: [
+      ask('CREATE TABLE wire_change (id int, a int, b int); INSERT INTO wire_change VALUES (1, 2, 3)', 'CCZ'),
+      say([parse('c', changed), describe('S', 'c'), sync], '1tTZ'),
+      say([bind({ statement: 'c', params: ['1'], resultFormats: [1, 1, 1] }), execute(), sync], '2DCZ'),
+      ask('ALTER TABLE wire_change DROP COLUMN a', 'CZ'),
+      say([bind({ statement: 'c', params: ['1'], resultFormats: [1, 1, 1] }), execute(), sync], 'EZ'),
+      say([bind({ statement: 'c', params: ['1'] }), execute(), sync], 'EZ'),
+      say([close('S', 'c'), parse('c', changed), describe('S', 'c'), sync], '31tTZ'),
+      say([bind({ statement: 'c', params: ['1'] }), execute(), sync], '2DCZ'),
+      ask('DROP TABLE wire_change', 'CZ'),
+    ],
+  },
+  {
+    name: 'a prepared write whose rows have another shape',
+    steps: [
+      ask('CREATE TABLE wire_change (id int, a int)', 'CZ'),
+      say([parse('w', changing), describe('S', 'w'), sync], '1tTZ'),
+      ask('ALTER TABLE wire_change ADD COLUMN b int', 'CZ'),
+      say([bind({ statement: 'w', params: ['1'] }), execute(), sync], 'EZ'),
+      ask('SELECT count(*) FROM wire_change', 'TDCZ'),
+      ask('DROP TABLE wire_change', 'CZ'),
+    ],
+  },
+]
+
 /** Cases of the extended protocol. */
-export const extendedCases: readonly WireCase[] = [...statementCases, ...portalCases, ...pipelineCases]
+export const extendedCases: readonly WireCase[] = [
+  ...statementCases,
+  ...portalCases,
+  ...pipelineCases,
+  ...changeCases,
+]

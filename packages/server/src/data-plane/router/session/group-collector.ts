@@ -149,6 +149,7 @@ export class GroupCollector {
       name,
       isOnServer: false,
       generation: this.#statements.generation,
+      shape: null,
     }
     statements.set(name, use)
     this.#items.push({ kind: 'parse', name, use })
