@@ -1,17 +1,17 @@
 // Work on a connection of its own: placed, sent, and its effects on the session taken over. Sent again only where
 // nothing of it can have happened, or it only reads.
-import { FleetError, isFleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
+import { FleetError, isFleetError, toFleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import { learnCost, type SchemaFacts } from '@fleetshard/routing/execute'
 import type { KnownStatement } from '@fleetshard/routing/plan'
 import { exec } from '@fleetshard/routing/wire'
-import { connectFor, shardFor } from './connect.ts'
+import { connectFor, leaveShard, mayMove, shardFor } from './connect.ts'
 import { isRepeatable } from './effects.ts'
 import { SessionLost } from './errors.ts'
 import { check, place, traitsOf, type Placed, type Traits } from './plan-use.ts'
 import type { Answered, GroupRunner, Held } from './server-side.ts'
 import { transactionAborted, type SessionState } from './session-state.ts'
 import { OpenTransaction } from './transaction-state.ts'
-import { targetOfSession } from './variables.ts'
+import { consistencyOf, refuseSettings, targetOfSession } from './variables.ts'
 import type { WireStatement } from './wire-statements.ts'
 import type { Work } from './work.ts'
 
@@ -51,15 +51,32 @@ interface Trying {
 }
 
 function attempt(state: SessionState, runner: GroupRunner, trying: Trying): void {
-  const { work, host, count } = trying
-  const { map, transaction } = state
+  const go = (map: ShardMap): void => {
+    attemptBy(state, runner, { ...trying, map })
+  }
+  try {
+    const map = unheldMap(state, trying.work)
+    if (map instanceof Promise) map.then(go).catch(trying.host.failed)
+    else go(map)
+  } catch (error) {
+    trying.host.failed(error)
+  }
+}
+
+function attemptBy(
+  state: SessionState,
+  runner: GroupRunner,
+  { work, host, count, map }: Trying & { readonly map: ShardMap },
+): void {
+  const { transaction } = state
   const isTied = state.isBound || (transaction !== null && transaction.pin !== 'none')
   const isLast = count === attemptsMax || isTied
   const again = (): void => {
     attempt(state, runner, { work, host, count: count + 1 })
   }
   const failed = (error: unknown): void => {
-    if (isLast || !isFleetError(error, 'stale_map')) {
+    const mayHelp = count < attemptsMax && (!isTied || mayMove(state))
+    if (!mayHelp || !isFleetError(error, 'stale_map')) {
       host.failed(error)
       return
     }
@@ -85,6 +102,41 @@ function attempt(state: SessionState, runner: GroupRunner, trying: Trying): void
   }
 }
 
+/**
+ * The map by which the work is placed, once no shard that it belongs to is held for a cutover. What has begun on a
+ * shard does not wait: the cutover waits for it, or ends it. Reads that may be older do not wait either.
+ * @throws FleetError of placement; of the wait: `overloaded`, `shard_unavailable`, the cancellation's reason
+ */
+function unheldMap(state: SessionState, work: Work): ShardMap | Promise<ShardMap> {
+  const { map, transaction } = state
+  const hasFailed = transaction !== null && transaction.failure !== null
+  if (hasFailed || !map.owners.some(({ hold }) => hold !== undefined)) return map
+  const shard = placeAll(state, work, map).find((one) => one.shard?.hold !== undefined)?.shard ?? null
+  if (shard === null || !mayMove(state) || readsOlder(state, map, work)) return map
+  return whenReleased(state, work, { shard, map })
+}
+
+async function whenReleased(
+  state: SessionState,
+  work: Work,
+  { shard, map }: { readonly shard: ShardRecord; readonly map: ShardMap },
+): Promise<ShardMap> {
+  const { held, environment, cancellation } = state
+  if (held !== null) await leaveShard(state, held)
+  await environment.holds.wait(shard, map, { map: () => state.map, cancellation })
+  return unheldMap(state, work)
+}
+
+const placeAll = (state: SessionState, work: Work, map: ShardMap): readonly Placed[] => {
+  const session = targetOfSession(state.variables)
+  return work.uses.map((use) => place(use, map, session))
+}
+
+const readsOlder = (state: SessionState, map: ShardMap, work: Work): boolean =>
+  consistencyOf(state.variables, map) === 'eventual' &&
+  state.transaction === null &&
+  work.executed.every(({ known }) => known.facts.kind === 'read')
+
 interface Attempt {
   readonly work: Work
   readonly map: ShardMap
@@ -105,15 +157,16 @@ function connect(state: SessionState, trial: Attempt): Sending | Promise<Sending
     for (const one of placed) check(one, map, facts, session)
     const traits = work.executed.map(({ known }) => traitsOf(known, facts))
     refuseReadOnly(shard, work, traits)
+    const isMovable = mayMove(state)
+    const connected = (held: Held): Sending | Promise<Sending> =>
+      isMovable && state.map.epoch !== map.epoch ? refuseSuperseded(state, held) : { ...trial, held, traits }
     const held = connectFor(state, {
       shard: placed.some((one) => one.shard !== null) ? shard : null,
       map,
       isRepeatable: work.executed.every(({ known }, index) => mayMoveOn(known, traits[index])),
       onReplica: readsReplica(state, map, traits),
     })
-    return held instanceof Promise
-      ? held.then((given) => ({ ...trial, held: given, traits }))
-      : { ...trial, held, traits }
+    return held instanceof Promise ? held.then(connected) : connected(held)
   }
   return schema instanceof Promise ? schema.then(go) : go(schema)
 }
@@ -144,10 +197,20 @@ function refuseReadOnly(shard: ShardRecord, work: Work, traits: readonly Traits[
   }
 }
 
+/**
+ * After a wait for a connection: nothing is sent that was placed by an older map than the router works with, but for
+ * what has begun before.
+ * @throws FleetError `stale_map`
+ */
+async function refuseSuperseded(state: SessionState, held: Held): Promise<never> {
+  if (state.transaction === null) state.release()
+  else await leaveShard(state, held)
+  throw new FleetError('stale_map', 'the shard map changed while the statement waited')
+}
+
 function readsReplica(state: SessionState, map: ShardMap, traits: readonly Traits[]): boolean {
-  const consistency = state.variables.consistency || map.snapshot.keyspace.defaultConsistency
   return (
-    consistency === 'eventual' &&
+    consistencyOf(state.variables, map) === 'eventual' &&
     state.transaction === null &&
     traits.length > 0 &&
     traits.every(({ shares }) => shares)
@@ -331,10 +394,28 @@ function takeOver(
 }
 
 /**
+ * A function, DO or a procedure has changed how texts are read: the shard keys of the next statements would become
+ * others. Its connection is not given to anybody any more.
+ * @throws SessionLost
+ */
+function refuseUnreadable(held: Held): void {
+  try {
+    refuseSettings(held.session.connection.parameters)
+  } catch (error) {
+    held.left = 'more'
+    const refused = toFleetError(error)
+    throw new SessionLost(refused.message, refused)
+  }
+}
+
+/**
  * After ReadyForQuery: the transaction is what the server says it is, and the connection goes where it belongs. Null
  * when that is done.
+ * @throws SessionLost
  */
-function settle(state: SessionState, { session }: Held): Promise<void> | null {
+function settle(state: SessionState, held: Held): Promise<void> | null {
+  const { session } = held
+  refuseUnreadable(held)
   const status = session.connection.transactionStatus
   if (status === 'idle' && state.transaction !== null) {
     if (state.transaction.pin !== 'none') state.transaction = null
