@@ -14,6 +14,12 @@ export interface QueryStatement {
   readonly known: KnownStatement
 }
 
+/** Commands of which nothing has to be found out once they are known. */
+const plainCommands: ReadonlySet<string> = new Set(['rows', 'begin', 'commit', 'rollback'])
+
+/** True for a statement that can be run, or answered, as it is. */
+export const isPlain = ({ known }: QueryStatement): boolean => plainCommands.has(known.facts.command.kind)
+
 /**
  * The Query as work for a server.
  * @throws FleetError `statement_refused` for several statements of which the router answers one itself

@@ -24,7 +24,7 @@ import type { GroupItem } from './group-items.ts'
 import { greet } from './greeting.ts'
 import { ownResultOf } from './own-commands.ts'
 import { askToParse, isTooDeep, prepare, teachByName, unseenStatement, type Unready } from './prepare.ts'
-import { queryWork, type QueryStatement } from './query-work.ts'
+import { isPlain, queryWork, type QueryStatement } from './query-work.ts'
 import { runAlone, type Ran } from './run-alone.ts'
 import { beginInLane, type LaneEnd, type LaneRead } from './run-lane.ts'
 import { GroupRunner, hiddenQuery, poison, type Held } from './server-side.ts'
@@ -44,9 +44,6 @@ export interface WireSessionParts {
 
 /** What the client is doing, for SHOW CLIENTS. */
 export type Activity = 'greeting' | 'idle' | 'idle in transaction' | 'active' | 'over'
-
-/** Commands of which nothing has to be found out once they are known. */
-const plainCommands: ReadonlySet<string> = new Set(['rows', 'begin', 'commit', 'rollback'])
 
 /** One client's session. */
 export class WireSession implements WireClientSession {
@@ -274,7 +271,7 @@ export class WireSession implements WireClientSession {
     const [only] = lexed
     // The way of most queries, without a promise.
     const known = only !== undefined && lexed.length === 1 ? this.#knownOf(only) : null
-    if (known !== null && plainCommands.has(known.known.facts.command.kind)) {
+    if (known !== null && isPlain(known)) {
       if (!this.#answerOwn(known)) this.#run(queryWork(text, [known]), 'sync', [])
     } else {
       this.#findOut(text, lexed).catch((error: unknown) => {
