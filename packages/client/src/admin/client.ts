@@ -34,6 +34,8 @@ import type {
   Topology,
   TopologyEvent,
   TopologyQuery,
+  CreateVdiff,
+  VdiffJob,
 } from '@fleetshard/core/contract'
 import { readEvents } from './events.ts'
 import {
@@ -115,6 +117,12 @@ export interface ReshardCalls {
   cancel(id: string, options?: ChangeOptions): Promise<ReshardJob>
 }
 
+/** Comparisons of rows. */
+export interface VdiffCalls {
+  create(body: CreateVdiff, options?: CallOptions): Promise<VdiffJob>
+  get(id: string, options?: CallOptions): Promise<VdiffJob>
+}
+
 /** The manager's API. Every call fails as a FleetError of the catalogue. */
 export interface AdminClient {
   readonly keyspaces: KeyspaceCalls
@@ -123,6 +131,7 @@ export interface AdminClient {
   readonly nodes: NodeCalls
   readonly jobs: JobCalls
   readonly reshard: ReshardCalls
+  readonly vdiff: VdiffCalls
   topology(query?: TopologyQuery, options?: CallOptions): Promise<Topology>
   /** A snapshot, then every change; the caller opens it again when it ends or fails. */
   watchTopology(query?: TopologyQuery, signal?: AbortSignal): AsyncGenerator<TopologyEvent, void, void>
@@ -141,6 +150,7 @@ export function createAdminClient(options: AdminOptions): AdminClient {
     nodes: nodeCalls(transport),
     jobs: jobCalls(transport),
     reshard: reshardCalls(transport),
+    vdiff: vdiffCalls(transport),
     topology: (query, call) => get<Topology>(transport, '/api/v1/topology', query, call),
     watchTopology: (query, signal) =>
       stream<TopologyEvent>(
@@ -234,6 +244,14 @@ function reshardCalls(transport: Transport): ReshardCalls {
     pause: order('pause'),
     resume: order('resume'),
     cancel: order('cancel'),
+  }
+}
+
+function vdiffCalls(transport: Transport): VdiffCalls {
+  const root = '/api/v1/vdiff'
+  return {
+    create: (body, call) => send(transport, { method: 'POST', path: root, body }, call),
+    get: (id, call) => get(transport, `${root}/${encodeURIComponent(id)}`, undefined, call),
   }
 }
 
