@@ -10,6 +10,7 @@ import { plan } from './workloads/plan.ts'
 import { reshard } from './workloads/reshard.ts'
 import { routerMemory } from './workloads/router-memory.ts'
 import { wire } from './workloads/wire.ts'
+import { wireMemory } from './workloads/wire-memory.ts'
 
 /** Workloads by name: one line each. */
 const WORKLOADS: Readonly<Record<string, (onRun: (run: Run) => void) => Promise<Report>>> = {
@@ -20,6 +21,7 @@ const WORKLOADS: Readonly<Record<string, (onRun: (run: Run) => void) => Promise<
   'router-memory': routerMemory,
   plan,
   wire,
+  'wire-memory': wireMemory,
   overload,
   reshard,
 }

@@ -8,7 +8,7 @@ import { runToEnd } from '../harness/process.ts'
 import { atLeast, atMost, describeMachine, type Report, type Run, type Target } from '../harness/report.ts'
 import type { WireLoadOrder, WireLoadResult } from '../load/wire-load.ts'
 
-const heldMs = 10
+const heldMs = 50
 /** Connections of the measured router: half of what is configured, since `up` has a router too. */
 const connections = 20
 const queueWaitMs = 500

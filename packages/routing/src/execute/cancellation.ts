@@ -1,5 +1,6 @@
 // One handle a request by which its client or its deadline gives it up, wherever it is at the moment.
 import type { Clock, FleetError } from '@fleetshard/core'
+import { Chain, type Linked } from './chain.ts'
 
 /** Given up at most once; whoever works on the request says what to do then. */
 export class Cancellation {
@@ -51,7 +52,7 @@ export class Cancellation {
   }
 }
 
-interface Watched {
+interface Watched extends Linked<Watched> {
   readonly atMs: number
   readonly expire: () => void
 }
@@ -62,7 +63,7 @@ const sweepEveryMs = 10
 /** Many deadlines on one timer, which runs only while there are some. */
 export class DeadlineSweeper {
   readonly #clock: Clock
-  readonly #watched = new Set<Watched>()
+  readonly #watched = new Chain<Watched>()
   #running = false
 
   constructor(clock: Clock) {
@@ -71,7 +72,7 @@ export class DeadlineSweeper {
 
   /** Calls `expire` once when `atMs` (monotonic) has passed; the returned function takes it back. */
   watch(atMs: number, expire: () => void): () => void {
-    const watched = { atMs, expire }
+    const watched: Watched = { atMs, expire, chain: null, before: null, behind: null }
     this.#watched.add(watched)
     this.#start()
     return () => {
@@ -90,10 +91,9 @@ export class DeadlineSweeper {
 
   #sweep(): void {
     const now = this.#clock.monotonic()
-    for (const watched of this.#watched) {
-      if (watched.atMs > now) continue
-      this.#watched.delete(watched)
-      watched.expire()
+    for (const watched of this.#watched.members()) {
+      // One that is over may have taken back others.
+      if (watched.atMs <= now && this.#watched.delete(watched)) watched.expire()
     }
     this.#start()
   }

@@ -43,6 +43,11 @@ export const laneTrialMsMax = 50
 export const laneTrialEvery = 64
 /** A lane whose head runs longer than this takes no more statements. */
 export const laneHeadMsMax = 10
+/**
+ * When the heads of all lanes run longer than this nobody waits for a lane any more. On a busy machine any cheap
+ * statement may take some ten milliseconds, and statements that left the lanes for that would only make it busier.
+ */
+export const laneStuckMsMax = 100
 /** A result beyond this shows that the statement should not share a lane, bytes. */
 export const laneResultBytesMax = 256 * 1024
 /** Longer texts are not kept prepared, characters. */

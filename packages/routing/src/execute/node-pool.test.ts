@@ -65,7 +65,14 @@ function fakeSession(): FakeSession {
     },
     destroy: end,
   })
-  const session = { connection, abandoned: 0, idleSinceMs: 0, settings: noSettings } as unknown as Session
+  const place = { chain: null, before: null, behind: null }
+  const session = {
+    ...place,
+    connection,
+    abandoned: 0,
+    idleSinceMs: 0,
+    settings: noSettings,
+  } as unknown as Session
   return { session, at, end }
 }
 
@@ -217,6 +224,57 @@ describe('a pool', () => {
     made[0]!.at.inFlight = 0
     pool.laneAdvanced()
     expect(await waits).toBe(lane)
+  })
+
+  it('lets nobody leave the lanes because their heads take a little longer on a busy machine', async () => {
+    const { pool, clock, made, opened } = makePool({ lanesPerNodeMax: 1 })
+    const lane = await pool.lane(wanted())
+    made[0]!.at.inFlight = 1
+    made[0]!.at.headSinceMs = clock.monotonic()
+    await clock.pass(50)
+    const waits = Promise.resolve(pool.lane(wanted()))
+    await clock.pass(30)
+    expect(pool.counts.waiting).toBe(1)
+    made[0]!.at.headSinceMs = clock.monotonic()
+    pool.laneAdvanced()
+    expect(await waits).toBe(lane)
+    expect(opened).toEqual(['lane'])
+  })
+
+  it('lets those who wait go alone when the heads of all lanes do not end, without anybody coming by', async () => {
+    const { pool, clock, made } = makePool({ lanesPerNodeMax: 1 })
+    await pool.lane(wanted())
+    made[0]!.at.inFlight = 1
+    made[0]!.at.headSinceMs = clock.monotonic()
+    await clock.pass(20)
+    const waits = Promise.resolve(pool.lane(wanted()))
+    await clock.pass(200)
+    expect(await waits).toBeNull()
+    expect(pool.lane(wanted())).toBeNull()
+  })
+
+  it('lets no more into a lane than there is room for, however many wait', async () => {
+    const { pool, made } = makePool({ laneInFlightMax: 2, lanesPerNodeMax: 1 })
+    const lane = await pool.lane(wanted())
+    const { at } = made[0]!
+    at.inFlight = 2
+    let given = 0
+    const taker = {
+      give: () => (at.inFlight += given += 1),
+      fail: () => undefined,
+    }
+    const waits = [1, 2, 3].map(() => Promise.resolve(pool.lane(wanted())))
+    expect(pool.laneFor(taker, wanted())).toBeUndefined()
+    at.inFlight = 0
+    pool.laneAdvanced()
+    expect(await Promise.all(waits.slice(0, 2))).toEqual([lane, lane])
+    expect(pool.counts.waiting).toBe(2)
+    at.inFlight = 1
+    pool.laneAdvanced()
+    expect(await waits[2]).toBe(lane)
+    pool.laneAdvanced()
+    expect(given).toBe(1)
+    expect(pool.counts.waiting).toBe(0)
   })
 
   it('makes room for lanes when sessions for one have taken all connections', async () => {

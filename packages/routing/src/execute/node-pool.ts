@@ -2,40 +2,23 @@
 // under one limit, with a bounded queue in front.
 import { FleetError } from '@fleetshard/core'
 import type { Cancellation } from './cancellation.ts'
-import { laneHeadMsMax, laneSetsMax } from './limits.ts'
+import { Chain } from './chain.ts'
+import { laneHeadMsMax, laneSetsMax, laneStuckMsMax } from './limits.ts'
 import type { NodePoolParts } from './node-pool-parts.ts'
+import { Reach } from './reach.ts'
 import { noSettings, type SessionSettings } from './session-settings.ts'
-import type { LaneSharer, Session, SessionKind } from './session.ts'
+import { isHeldUp, type LaneSharer, type Session, type SessionKind } from './session.ts'
+import { WaitingLine, type Taker } from './waiting-line.ts'
 
-interface Waiter {
-  /** Null, for lanes only: there is none to wait for. */
-  readonly give: (session: Session | null) => void
-  readonly fail: (error: FleetError) => void
-}
-
-/** How long callers are kept waiting for a node that is gone, so that a restart costs them time but no error. */
-const patienceMs = 2_000
 /** How long connections may take to end when the pool is closed. */
 const closeWithinMs = 5_000
-/** First pause after a failed connect; doubles up to the maximum. */
-const backoffMsMin = 100
-const backoffMsMax = 2_000
-
-/** Why and since when the node can't be reached, and when it is tried next. */
-interface Down {
-  readonly error: FleetError
-  readonly sinceMs: number
-  readonly untilMs: number
-  readonly pauseMs: number
-}
-
 /** Connections to one node. */
 export class NodePool {
   readonly #parts: NodePoolParts
   readonly #lanes: Session[] = []
   readonly #idle: Session[] = []
-  readonly #lent = new Set<Session>()
-  readonly #waiters = { lane: new Set<Waiter>(), exclusive: new Set<Waiter>() }
+  readonly #lent = new Chain<Session>()
+  readonly #waiters: Readonly<Record<SessionKind, WaitingLine>>
   /** Of each lane that is being opened the key of its settings. */
   readonly #openingLanes: string[] = []
   #openingExclusive = 0
@@ -43,20 +26,26 @@ export class NodePool {
   #held = 0
   /** Set for good by the first who wants a lane. */
   #lanesAsked = false
-  #down: Down | null = null
+  #lanesWatched = false
+  readonly #reach: Reach
   #closed: FleetError | null = null
   #stopRetry: (() => void) | null = null
   #stopReaper: (() => void) | null = null
 
   constructor(parts: NodePoolParts) {
     this.#parts = parts
+    const { clock, sweeper, limits, name } = parts
+    this.#reach = new Reach(parts)
+    const late = (): FleetError => this.#overloaded(`no connection to ${name} came free in time`)
+    const line = (): WaitingLine => new WaitingLine({ clock, sweeper, waitMs: limits.queueWaitMs, late })
+    this.#waiters = { lane: line(), exclusive: line() }
   }
 
   /** Figures for metrics and for the choice of a node. */
   get counts(): { lanes: number; idle: number; lent: number; waiting: number; inFlight: number } {
     let inFlight = this.#lent.size
     for (const lane of this.#lanes) inFlight += lane.connection.inFlight
-    const waiting = this.#waiters.lane.size + this.#waiters.exclusive.size
+    const waiting = this.#waiters.lane.length + this.#waiters.exclusive.length
     return { lanes: this.#lanes.length, idle: this.#idle.length, lent: this.#lent.size, waiting, inFlight }
   }
 
@@ -67,18 +56,37 @@ export class NodePool {
 
   /** False while the last attempt to connect failed and the pause after it is not over. */
   get isUp(): boolean {
-    return this.#down === null || this.#down.untilMs <= this.#parts.clock.monotonic()
+    return this.#reach.isUp
   }
 
   /**
-   * A lane with room, or null when every lane is held up by a slow head and the statement should go alone.
+   * A lane with room, or null when there is none to wait for and the statement should go alone.
    * @throws FleetError (the promise) `overloaded`, `shard_unavailable`, the cancellation's reason
    */
   lane(cancellation: Cancellation): Session | null | Promise<Session | null> {
+    const now = this.#laneAtOnce()
+    if (now !== undefined) return now
+    return new Promise((resolve, reject) => {
+      this.#wait('lane', { give: resolve, fail: reject }, cancellation)
+    })
+  }
+
+  /**
+   * The same without a promise: undefined when the taker will be told, which is not before this returns.
+   */
+  laneFor(taker: Taker, cancellation: Cancellation): Session | null | undefined {
+    const now = this.#laneAtOnce()
+    if (now === undefined) this.#wait('lane', taker, cancellation)
+    return now
+  }
+
+  /** Undefined when there is one to wait for. */
+  #laneAtOnce(): Session | null | undefined {
     this.#makeRoomForLanes()
-    const lane = this.#laneWithRoom(noSettings)
+    // Who waits already comes first.
+    const lane = this.#waiters.lane.length > 0 ? null : this.#laneWithRoom(0)
     if (lane !== null) return lane
-    return this.#isNoLaneToWaitFor() ? null : this.#wait('lane', cancellation)
+    return this.#isNoLaneToWaitFor() ? null : undefined
   }
 
   /**
@@ -87,43 +95,50 @@ export class NodePool {
    */
   laneNow(settings: SessionSettings): Session | null {
     if (settings.key === '') this.#makeRoomForLanes()
-    const lane = this.#laneWithRoom(settings)
-    if (lane === null && this.#canOpen('lane', settings) && !this.#openingLanes.includes(settings.key)) {
+    // While another lane is being opened the ones with room serve.
+    const lane = this.#leastBusyLane(settings)
+    const isPilingUp = lane === null || lane.connection.inFlight > 0
+    if (isPilingUp && this.#canOpen('lane', settings) && !this.#openingLanes.includes(settings.key)) {
       void this.#open('lane', settings)
     }
-    return lane ?? this.#anyLane(settings)
-  }
-
-  /** While another lane is being opened the ones with room serve. */
-  #anyLane(settings: SessionSettings): Session | null {
-    const { laneInFlightMax } = this.#parts.limits
-    const open = this.#lanes.find(
-      (lane) =>
-        lane.settings.key === settings.key &&
-        lane.connection.state === 'open' &&
-        lane.connection.inFlight < laneInFlightMax &&
-        !this.#isHeldUp(lane),
-    )
-    return open ?? null
+    return lane
   }
 
   #isNoLaneToWaitFor(): boolean {
     if (this.#canOpen('lane', noSettings)) return false
-    const lanes = this.#lanes.filter(({ settings }) => settings.key === '')
-    if (lanes.length === 0) return this.#openingLanes.every((key) => key !== '')
-    return lanes.every((held) => this.#isHeldUp(held))
+    const stuckSinceMs = this.#parts.clock.monotonic() - laneStuckMsMax
+    let lanes = 0
+    for (const lane of this.#lanes) {
+      if (lane.settings.key !== '') continue
+      lanes += 1
+      if (!isHeldUp(lane, stuckSinceMs)) return false
+    }
+    return lanes > 0 || !this.#openingLanes.includes('')
   }
 
   /** To be called when a statement in a lane has ended: lets waiting ones in. */
   laneAdvanced(): void {
     const waiters = this.#waiters.lane
-    if (waiters.size === 0) return
-    for (const waiter of waiters) {
-      const lane = this.#laneWithRoom(noSettings)
+    // Who takes a lane by a promise begins later: its place is counted here.
+    let promised = 0
+    while (waiters.length > 0) {
+      const lane = this.#laneWithRoom(promised)
       if (lane === null && !this.#isNoLaneToWaitFor()) return
-      waiters.delete(waiter)
-      waiter.give(lane)
+      const before = lane?.connection.inFlight
+      waiters.give(lane)
+      if (lane?.connection.inFlight === before) promised += 1
     }
+  }
+
+  /** A lane that is held up tells nobody when it has been so for too long. */
+  #watchLanes(): void {
+    if (this.#lanesWatched) return
+    this.#lanesWatched = true
+    this.#parts.sweeper.watch(this.#parts.clock.monotonic() + laneHeadMsMax, () => {
+      this.#lanesWatched = false
+      this.laneAdvanced()
+      if (this.#waiters.lane.length > 0) this.#watchLanes()
+    })
   }
 
   /**
@@ -136,10 +151,13 @@ export class NodePool {
       this.#lent.add(session)
       return session.settings.key === settings.key ? session : this.#adapted(session, settings)
     }
-    return this.#wait('exclusive', cancellation).then((session) => {
-      const given = session as Session
-      return given.settings.key === settings.key ? given : this.#adapted(given, settings)
-    })
+    return new Promise<Session>((resolve, reject) => {
+      // Only lanes are given as null.
+      const give = (session: Session | null): void => {
+        resolve(session as Session)
+      }
+      this.#wait('exclusive', { give, fail: reject }, cancellation)
+    }).then((given) => (given.settings.key === settings.key ? given : this.#adapted(given, settings)))
   }
 
   /** The last used with these settings, else the last used. */
@@ -167,7 +185,7 @@ export class NodePool {
     if (index < 0) return
     this.#lanes.splice(index, 1)
     this.#lent.add(session)
-    for (const sharer of session.sharers) if (sharer !== by) sharer.moveAway()
+    for (const sharer of session.sharers.members()) if (sharer !== by) sharer.moveAway()
     this.laneAdvanced()
   }
 
@@ -207,10 +225,9 @@ export class NodePool {
       return
     }
     session.idleSinceMs = this.#parts.clock.monotonic()
-    for (const waiter of this.#waiters.exclusive) {
-      this.#waiters.exclusive.delete(waiter)
+    if (this.#waiters.exclusive.length > 0) {
       this.#lent.add(session)
-      waiter.give(session)
+      this.#waiters.exclusive.give(session)
       return
     }
     this.#idle.push(session)
@@ -219,7 +236,7 @@ export class NodePool {
 
   /** The schema has changed: statements are prepared anew on every connection. */
   renewStatements(): void {
-    for (const session of [...this.#lanes, ...this.#idle, ...this.#lent]) {
+    for (const session of [...this.#lanes, ...this.#idle, ...this.#lent.members()]) {
       session.prepared.renew()
       session.statements.renew()
     }
@@ -234,7 +251,7 @@ export class NodePool {
     this.#stopReaper?.()
     this.#stopRetry?.()
     this.#failWaiters(reason)
-    const sessions = [...this.#lanes, ...this.#idle, ...this.#lent]
+    const sessions = [...this.#lanes, ...this.#idle, ...this.#lent.members()]
     const stop = this.#parts.clock.after(closeWithinMs, () => {
       for (const { connection } of sessions) connection.destroy(reason)
     })
@@ -242,27 +259,32 @@ export class NodePool {
     stop()
   }
 
-  #laneWithRoom(settings: SessionSettings): Session | null {
+  /** A second lane is opened while the first still has room, as soon as statements pile up in it. */
+  #laneWithRoom(promised: number): Session | null {
+    const lane = this.#leastBusyLane(noSettings, promised)
+    return lane !== null && lane.connection.inFlight > 0 && this.#canOpen('lane', noSettings) ? null : lane
+  }
+
+  #leastBusyLane(settings: SessionSettings, promised = 0): Session | null {
+    const inFlightMax = this.#parts.limits.laneInFlightMax - promised
     let best: Session | null = null
+    let least = Infinity
+    let heldSinceMs = NaN
     for (const lane of this.#lanes) {
       if (lane.settings.key !== settings.key) continue
       const { inFlight, state } = lane.connection
-      if (state !== 'open' || inFlight >= this.#parts.limits.laneInFlightMax || this.#isHeldUp(lane)) continue
-      if (best === null || inFlight < best.connection.inFlight) best = lane
+      if (state !== 'open' || inFlight >= inFlightMax || inFlight >= least) continue
+      if (Number.isNaN(heldSinceMs)) heldSinceMs = this.#parts.clock.monotonic() - laneHeadMsMax
+      if (isHeldUp(lane, heldSinceMs)) continue
+      best = lane
+      least = inFlight
     }
-    // A second lane is opened while the first still has room, as soon as statements pile up in it.
-    return best !== null && best.connection.inFlight > 0 && this.#canOpen('lane', settings) ? null : best
-  }
-
-  #isHeldUp(lane: Session): boolean {
-    if (lane.abandoned > 0) return true
-    const since = lane.connection.headSinceMs
-    return since !== null && this.#parts.clock.monotonic() - since > laneHeadMsMax
+    return best
   }
 
   #canOpen(kind: SessionKind, settings: SessionSettings): boolean {
-    if (this.#closed !== null || !this.isUp) return false
     if (kind === 'lane' && !this.#isLaneAllowed(settings)) return false
+    if (this.#closed !== null || !this.isUp) return false
     const opening = this.#openingLanes.length + this.#openingExclusive
     if (opening >= this.#parts.limits.openingMax) return false
     const reserved = kind === 'lane' && settings.key === '' ? 0 : this.#lanesReserved
@@ -271,11 +293,18 @@ export class NodePool {
 
   /** Lanes without settings that may still be opened. One connection at least is left to those who need one alone. */
   get #lanesWanting(): number {
-    const lanesMax = Math.min(this.#parts.limits.lanesPerNodeMax, this.#parts.connectionsMax() - 1)
+    const { lanesPerNodeMax } = this.#parts.limits
+    const lanes = this.#lanesOf('')
+    if (lanes >= lanesPerNodeMax) return 0
+    return Math.max(0, Math.min(lanesPerNodeMax, this.#parts.connectionsMax() - 1) - lanes)
+  }
+
+  /** Lanes with these settings, those that are being opened among them. */
+  #lanesOf(key: string): number {
     let lanes = 0
-    for (const { settings } of this.#lanes) if (settings.key === '') lanes += 1
-    for (const key of this.#openingLanes) if (key === '') lanes += 1
-    return Math.max(0, lanesMax - lanes)
+    for (const { settings } of this.#lanes) if (settings.key === key) lanes += 1
+    for (const opening of this.#openingLanes) if (opening === key) lanes += 1
+    return lanes
   }
 
   /** Connections kept for lanes once somebody has asked for one. */
@@ -299,66 +328,40 @@ export class NodePool {
 
   /** One connection at least, and where there are sets of lanes half of all, is left to those who need one alone. */
   #isLaneAllowed({ key }: SessionSettings): boolean {
+    const { lanesPerNodeMax } = this.#parts.limits
+    if (this.#lanesOf(key) >= lanesPerNodeMax) return false
     const max = this.#parts.connectionsMax()
-    let same = 0
-    for (const { settings } of this.#lanes) if (settings.key === key) same += 1
-    for (const opening of this.#openingLanes) if (opening === key) same += 1
-    if (same >= Math.min(this.#parts.limits.lanesPerNodeMax, max - 1)) return false
+    if (this.#lanesOf(key) >= max - 1) return false
     if (key === '') return true
     const keys = [...this.#lanes.map(({ settings }) => settings.key), ...this.#openingLanes]
     const sets = new Set(keys).add('').add(key)
     return sets.size <= laneSetsMax && keys.length < max / 2
   }
 
-  #wait(kind: SessionKind, cancellation: Cancellation): Promise<Session | null> {
-    return new Promise((resolve, reject) => {
-      const waiters = this.#waiters[kind]
-      const refusal = this.#refusal(waiters)
-      if (refusal !== null) {
-        reject(refusal)
-        return
-      }
-      const stop = this.#parts.sweeper.watch(
-        this.#parts.clock.monotonic() + this.#parts.limits.queueWaitMs,
-        () => {
-          waiter.fail(this.#overloaded(`no connection to ${this.#parts.name} came free in time`))
-        },
-      )
-      const leave = (): void => {
-        stop()
-        waiters.delete(waiter)
-        cancellation.whenCancelled(null)
-      }
-      const waiter: Waiter = {
-        give: (session) => {
-          leave()
-          resolve(session)
-        },
-        fail: (error) => {
-          leave()
-          reject(error)
-        },
-      }
-      waiters.add(waiter)
-      cancellation.whenCancelled((reason) => {
-        waiter.fail(reason)
+  #wait(kind: SessionKind, taker: Taker, cancellation: Cancellation): void {
+    const refusal = cancellation.reason ?? this.#refusal(this.#waiters[kind])
+    if (refusal !== null) {
+      queueMicrotask(() => {
+        taker.fail(refusal)
       })
-      if (waiters.has(waiter)) this.#openWanted()
-    })
+      return
+    }
+    this.#waiters[kind].add(taker, cancellation)
+    if (kind === 'lane') this.#watchLanes()
+    this.#openWanted()
   }
 
-  #refusal(waiters: ReadonlySet<Waiter>): FleetError | null {
+  #refusal(line: WaitingLine): FleetError | null {
     if (this.#closed !== null) return this.#closed
-    if (this.#down !== null && !this.isUp && this.#isHopeless(this.#down)) return this.#down.error
-    if (waiters.size < this.#parts.limits.queueMax) return null
-    return this.#overloaded(`${String(waiters.size)} statements already wait for ${this.#parts.name}`)
+    const hopeless = this.isUp ? null : this.#hopeless
+    if (hopeless !== null) return hopeless
+    if (line.length < this.#parts.limits.queueMax) return null
+    return this.#overloaded(`${String(line.length)} statements already wait for ${this.#parts.name}`)
   }
 
   /** Nobody should wait: there is no connection that could come free, and the node has been gone for a while. */
-  #isHopeless(down: Down): boolean {
-    if (this.#sessions > 0) return false
-    const mayComeBack = this.#parts.patient && down.error.code === 'shard_unavailable'
-    return !mayComeBack || this.#parts.clock.monotonic() - down.sinceMs >= patienceMs
+  get #hopeless(): FleetError | null {
+    return this.#sessions > 0 ? null : this.#reach.hopeless
   }
 
   get #sessions(): number {
@@ -372,9 +375,12 @@ export class NodePool {
 
   #openWanted(): void {
     if (this.#closed !== null) return
-    const wantsLane = this.#waiters.lane.size > 0 && !this.#openingLanes.includes('')
+    const wantsLane = this.#waiters.lane.length > 0 && !this.#openingLanes.includes('')
     if (wantsLane && this.#canOpen('lane', noSettings)) void this.#open('lane', noSettings)
-    while (this.#waiters.exclusive.size > this.#openingExclusive && this.#canOpen('exclusive', noSettings)) {
+    while (
+      this.#waiters.exclusive.length > this.#openingExclusive &&
+      this.#canOpen('exclusive', noSettings)
+    ) {
       void this.#open('exclusive', noSettings)
     }
   }
@@ -384,7 +390,7 @@ export class NodePool {
     try {
       const session = await this.#parts.open(kind, settings)
       opened()
-      this.#down = null
+      this.#reach.reached()
       this.#admit(session, kind)
     } catch (error) {
       opened()
@@ -441,35 +447,26 @@ export class NodePool {
       this.#failWaiters(error)
       return
     }
-    const now = this.#parts.clock.monotonic()
-    // Connects that were begun together and fail together are one failure.
-    if (this.#down === null || this.isUp) {
-      const pauseMs = Math.min((this.#down?.pauseMs ?? backoffMsMin / 2) * 2, backoffMsMax)
-      this.#down = { error, sinceMs: this.#down?.sinceMs ?? now, untilMs: now + pauseMs, pauseMs }
-      this.#parts.log.warn(
-        { node: this.#parts.name, code: error.code, err: error },
-        'cannot connect to a node',
-      )
-    }
-    if (this.#isHopeless(this.#down)) this.#failWaiters(error)
-    else this.#retryAfterPause(this.#down)
+    this.#reach.failed(error)
+    if (this.#hopeless === null) this.#retryAfterPause()
+    else this.#failWaiters(error)
     this.laneAdvanced()
   }
 
   /** Those who wait must not depend on somebody else to come by when the pause is over. */
-  #retryAfterPause(down: Down): void {
+  #retryAfterPause(): void {
     this.#stopRetry?.()
-    const leftMs = Math.max(1, down.untilMs - this.#parts.clock.monotonic())
-    this.#stopRetry = this.#parts.clock.after(leftMs, () => {
+    this.#stopRetry = this.#parts.clock.after(Math.max(1, this.#reach.pauseMs), () => {
       this.#stopRetry = null
       // Timers count in whole milliseconds and may come a little early.
       if (this.isUp) this.#openWanted()
-      else this.#retryAfterPause(down)
+      else this.#retryAfterPause()
     })
   }
 
   #failWaiters(error: FleetError): void {
-    for (const waiter of [...this.#waiters.lane, ...this.#waiters.exclusive]) waiter.fail(error)
+    this.#waiters.lane.failAll(error)
+    this.#waiters.exclusive.failAll(error)
   }
 
   #scheduleReaper(): void {

@@ -76,7 +76,7 @@ export async function runAlone(
     if (cancellation.reason !== null) return errorEnd(cancellation.reason)
     if (isEnd(params)) return { end: params, bytes: 0, serverMs: 0 }
     return await new Promise<WorkEnd>((resolve) => {
-      const run = submit(parts, session, { work, params, giveUp }, resolve)
+      const run = submit(session, { work, params, giveUp }, resolve)
       cancellation.whenCancelled((reason) => {
         run.abandon(reason)
         giveUp(reason)
@@ -179,6 +179,9 @@ export function runInLane(
     /** Set once the client has gone: somebody keeps the lane free until the read has ended. */
     let abandoned: (() => void) | null = null
     const sharer: LaneSharer = {
+      chain: null,
+      before: null,
+      behind: null,
       moveAway() {
         const error = new FleetError('shard_unavailable', 'the lane was taken by a slow reader')
         run?.abandon(error)
@@ -201,7 +204,7 @@ export function runInLane(
     const begin = (params: WrittenParams): void => {
       if (cancellation.reason !== null) ended(errorEnd(cancellation.reason))
       else if (isEnd(params)) ended({ end: params, bytes: 0, serverMs: 0 })
-      else run = submit(parts, session, { work, params, giveUp: noop }, ended)
+      else run = submit(session, { work, params, giveUp: noop }, ended)
     }
     session.sharers.add(sharer)
     cancellation.whenCancelled((reason) => {
@@ -309,12 +312,10 @@ interface Submission {
 
 /** Sends a statement; `done` is told its end, never before this has returned. @throws as `ServerConnection.submit` */
 function submit(
-  parts: WorkParts,
   session: Session,
   { work, params, giveUp }: Submission,
   done: (end: WorkEnd) => void,
 ): StatementRun {
-  const submittedMs = parts.clock.monotonic()
   let over = false
   const run: StatementRun = new StatementRun({
     consumer: work.consumer,
@@ -322,9 +323,8 @@ function submit(
     refusing: giveUp,
     ended: (end) => {
       over = true
-      const now = parts.clock.monotonic()
-      const serverMs = now - Math.max(submittedMs, session.lastEndMs)
-      session.lastEndMs = now
+      const { receivedMs, headTookMs: serverMs } = session.connection
+      session.lastEndMs = receivedMs
       done({ end, bytes: run.bytes, serverMs })
     },
   })

@@ -7,16 +7,17 @@ import type {
   ServerNotification,
   ServerStatements,
 } from '../wire/mod.ts'
+import type { Chain, Linked } from './chain.ts'
 import type { SessionSettings } from './session-settings.ts'
 
 /** A read under way in a lane. */
-export interface LaneSharer {
+export interface LaneSharer extends Linked<LaneSharer> {
   /** The lane belongs to somebody else from now on: the read is to be sent again elsewhere. */
   moveAway(): void
 }
 
 /** One server connection with what belongs to it. */
-export interface Session {
+export interface Session extends Linked<Session> {
   readonly connection: ServerConnection
   /**
    * The shard's epoch_min when the connection was checked. A statement placed by an older map must not run here: a
@@ -39,10 +40,16 @@ export interface Session {
   /** Requests to cancel that are under way; false when one of them has failed. */
   canceling: Promise<boolean> | null
   /** Of a lane: the reads under way in it. */
-  readonly sharers: Set<LaneSharer>
+  readonly sharers: Chain<LaneSharer>
   /** `headSinceMs` of the statement in a lane that was cancelled last. */
   canceledHeadMs: number | null
 }
 
 /** A lane: a session shared by many clients, or an exclusive one: lent to one at a time. */
 export type SessionKind = 'lane' | 'exclusive'
+
+/** True for a lane whose head runs since before that time, or that takes no more because of somebody who has gone. */
+export function isHeldUp(lane: Session, sinceMs: number): boolean {
+  const head = lane.connection.headSinceMs
+  return lane.abandoned > 0 || (head !== null && head < sinceMs)
+}

@@ -31,6 +31,7 @@ import type { ScramKeys } from '../pgwire/mod.ts'
 import type { RoutingLog } from '../log.ts'
 import { claimedDatabase, notInTime, wrongDatabase } from './access-errors.ts'
 import { Cancellation, type DeadlineSweeper } from './cancellation.ts'
+import { Chain } from './chain.ts'
 import type { ExecuteLimits } from './limits.ts'
 import { NodePool } from './node-pool.ts'
 import { ReplicaProgress } from './replica-progress.ts'
@@ -342,7 +343,10 @@ export class ShardAccess {
       abandoned: 0,
       canceling: null,
       canceledHeadMs: null,
-      sharers: new Set(),
+      sharers: new Chain(),
+      chain: null,
+      before: null,
+      behind: null,
     }
     return session
   }

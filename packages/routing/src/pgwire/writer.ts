@@ -5,7 +5,7 @@ import { wireLengthMax } from './codes.ts'
 
 /** What a writer begins with. */
 const roomBytesMin = 1024
-/** Strings up to this length are written by a loop: cheaper than a call into the runtime. */
+/** Strings, and spans of bytes, up to this length are written by a loop: cheaper than a call into the runtime. */
 const loopLengthMax = 48
 /** From this length on the bytes of a string are counted before room is made. */
 const countedLengthMin = 4096
@@ -94,6 +94,15 @@ export class WireWriter {
   raw(bytes: Uint8Array): void {
     const at = this.#reserve(bytes.length)
     this.#buf.set(bytes, at)
+  }
+
+  /** `from[start, end)` as it is. */
+  span(from: Buffer, start: number, end: number): void {
+    const length = end - start
+    const at = this.#reserve(length)
+    const buf = this.#buf
+    if (length > loopLengthMax) from.copy(buf, at, start, end)
+    else for (let index = 0; index < length; index += 1) buf[at + index] = from[start + index] as number
   }
 
   /** UTF-8 without a terminator. */

@@ -201,16 +201,22 @@ function placeKeyed(
   values: Values,
   named: ShardRecord | null,
 ): Placement {
-  const owners = new Set<ShardRecord>()
+  let first: ShardRecord | null = null
+  let owners: Set<ShardRecord> | null = null
   for (const { table, slots } of keys) {
     const type = table.keyType ?? 'text'
     for (const slot of slots) {
-      for (const key of keysOfSlot(slot, values, type)) owners.add(map.shardFor(key, type))
+      for (const key of keysOfSlot(slot, values, type)) {
+        const owner = map.shardFor(key, type)
+        first ??= owner
+        if (owner !== first) (owners ??= new Set([first])).add(owner)
+      }
     }
   }
-  const [first = named ?? anyOwner(map), second] = owners
+  if (first === null) return one(named ?? anyOwner(map))
   if (named !== null && first !== named) throw crossShard(named, first, true)
-  if (second === undefined) return one(first)
+  if (owners === null) return one(first)
+  const [, second = first] = owners
   if (named !== null) throw crossShard(named, second, true)
   return { kind: 'several', shards: [...owners], error: crossShard(first, second, false) }
 }

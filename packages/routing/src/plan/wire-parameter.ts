@@ -94,7 +94,14 @@ function unreadable(typeOid: number, keyType: KeyType): FleetError {
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
+/** Keys up to this length are looked through for ASCII: a decoder costs more than they do. */
+const shortKeyBytes = 64
+
+const isShortAscii = (bytes: Uint8Array): boolean =>
+  bytes.length <= shortKeyBytes && bytes.every((byte) => byte < 0x80)
+
 function textOf(bytes: Uint8Array): string {
+  if (bytes instanceof Buffer && isShortAscii(bytes)) return bytes.toString('latin1')
   try {
     return decoder.decode(bytes)
   } catch (cause) {

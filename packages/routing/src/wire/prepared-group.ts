@@ -21,6 +21,8 @@ import type {
 export interface Prepared {
   readonly key: string
   readonly name: string
+  /** Counts the uses on its connection. */
+  usedAt: number
   /** Null until the server has told. */
   description: (StatementDescription & { binaryFields?: readonly FieldDescription[] }) | null
 }

@@ -39,10 +39,9 @@ export function createPreparedStatements(
 class StatementCache implements PreparedStatements, PreparedHost {
   readonly #connection: ServerConnection
   readonly #max: number
-  /** In order of use, the least recent first. */
   readonly #statements = new Map<string, Prepared>()
-  /** The most recent one, at the end of that order already. */
-  #latest: Prepared | null = null
+  /** Counts uses; an order kept by the map itself would cost a new entry each. */
+  #uses = 0
   /** Names to close with the next group. */
   #unwanted: string[] = []
   #namesGiven = 0
@@ -78,14 +77,12 @@ class StatementCache implements PreparedStatements, PreparedHost {
 
   clear(): void {
     this.#statements.clear()
-    this.#latest = null
     this.#unwanted = []
   }
 
   renew(): void {
     for (const statement of this.#statements.values()) this.#unwanted.push(statement.name)
     this.#statements.clear()
-    this.#latest = null
   }
 
   send(group: PreparedGroup): void {
@@ -113,24 +110,25 @@ class StatementCache implements PreparedStatements, PreparedHost {
   forget(statement: Prepared, close: boolean): void {
     if (this.#statements.get(statement.key) !== statement) return
     this.#statements.delete(statement.key)
-    if (this.#latest === statement) this.#latest = null
     if (close) this.#unwanted.push(statement.name)
   }
 
   #newStatement(key: string): Prepared {
     this.#namesGiven += 1
-    return { key, name: `fs_${String(this.#namesGiven)}`, description: null }
+    return { key, name: `fs_${String(this.#namesGiven)}`, description: null, usedAt: 0 }
   }
 
-  /** Puts the statement at the end of the order and closes what is too many. */
+  /** Notes the use, and closes what is too many. */
   #use(statement: Prepared): void {
-    if (statement === this.#latest) return
-    this.#latest = statement
-    this.#statements.delete(statement.key)
+    statement.usedAt = this.#uses += 1
+    if (this.#statements.get(statement.key) === statement) return
     this.#statements.set(statement.key, statement)
     if (this.#statements.size <= this.#max) return
-    const [oldest] = this.#statements.values()
-    if (oldest !== undefined) this.forget(oldest, true)
+    let least: Prepared | null = null
+    for (const each of this.#statements.values()) {
+      if (each.usedAt < (least?.usedAt ?? Infinity)) least = each
+    }
+    if (least !== null) this.forget(least, true)
   }
 }
 

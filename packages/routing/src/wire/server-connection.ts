@@ -83,6 +83,8 @@ class Connection implements ServerConnection, MessageReceiver {
   #status: TransactionStatus = 'idle'
   #state: 'open' | 'closing' | 'closed' = 'open'
   #headSinceMs: number | null = null
+  #receivedMs = 0
+  #headTookMs = 0
   #paused = false
   #flushScheduled = false
   /** Groups at the tail whose bytes lie in `#out`. */
@@ -123,6 +125,12 @@ class Connection implements ServerConnection, MessageReceiver {
   get headSinceMs(): number | null {
     return this.#headSinceMs
   }
+  get receivedMs(): number {
+    return this.#receivedMs
+  }
+  get headTookMs(): number {
+    return this.#headTookMs
+  }
   get paused(): boolean {
     return this.#paused
   }
@@ -162,10 +170,20 @@ class Connection implements ServerConnection, MessageReceiver {
     if (!this.#mayTake(sink, bytes.length)) return
     this.#out.raw(bytes)
     this.#take(sink)
+    this.#scheduleFlush()
   }
 
   submitWith(encode: (out: WireWriter) => void, sink: GroupSink): void {
-    if (!this.#mayTake(sink, 0)) return
+    if (this.#encode(encode, sink)) this.#scheduleFlush()
+  }
+
+  submitNow(encode: (out: WireWriter) => void, sink: GroupSink): void {
+    if (this.#encode(encode, sink)) this.#flush()
+  }
+
+  /** False on a connection that is gone. */
+  #encode(encode: (out: WireWriter) => void, sink: GroupSink): boolean {
+    if (!this.#mayTake(sink, 0)) return false
     const before = this.#out.length
     try {
       encode(this.#out)
@@ -174,6 +192,7 @@ class Connection implements ServerConnection, MessageReceiver {
       throw error
     }
     this.#take(sink)
+    return true
   }
 
   append(bytes: Uint8Array): boolean {
@@ -289,6 +308,7 @@ class Connection implements ServerConnection, MessageReceiver {
 
   #receive(buf: Buffer, length: number): void {
     if (this.#state === 'closed') return
+    this.#receivedMs = this.#clock.monotonic()
     try {
       this.#splitter.feed(buf, 0, length)
     } catch (error) {
@@ -315,7 +335,8 @@ class Connection implements ServerConnection, MessageReceiver {
     // The sink may have destroyed the connection; it had its last call then.
     if (this.#state === 'closed') return
     this.#groups.shift()
-    this.#headSinceMs = this.#groups.length === 0 ? null : this.#clock.monotonic()
+    this.#headTookMs = this.#receivedMs - (this.#headSinceMs ?? this.#receivedMs)
+    this.#headSinceMs = this.#groups.length === this.#unflushed ? null : this.#receivedMs
     head.done(this.#status)
     if (this.#state === 'closing' && this.#groups.length === 0) this.#terminate()
   }
@@ -360,10 +381,8 @@ class Connection implements ServerConnection, MessageReceiver {
   }
 
   #take(sink: GroupSink): void {
-    if (this.#groups.length === 0) this.#headSinceMs = this.#clock.monotonic()
     this.#groups.push(sink)
     this.#unflushed += 1
-    this.#scheduleFlush()
   }
 
   #scheduleFlush(): void {
@@ -371,12 +390,13 @@ class Connection implements ServerConnection, MessageReceiver {
     this.#flushScheduled = true
     // After the poll phase: what many client sockets brought in one turn goes out in one write.
     setImmediate(() => {
+      this.#flushScheduled = false
       this.#flush()
     })
   }
 
   #flush(): void {
-    this.#flushScheduled = false
+    if (this.#headSinceMs === null && this.#groups.length > 0) this.#headSinceMs = this.#clock.monotonic()
     this.#unflushed = 0
     const socket = this.#transport?.socket
     if (this.#state === 'closed' || socket === undefined || this.#out.length === 0) return

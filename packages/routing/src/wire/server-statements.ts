@@ -22,13 +22,19 @@ export interface ServerName {
   readonly closes: number
 }
 
+interface Named {
+  readonly name: string
+  usedAt: number
+}
+
 /** One connection's statements. */
 export class ServerStatements {
   readonly #max: number
-  /** In order of use, the least recent first. */
-  readonly #named = new Map<StatementText, string>()
+  readonly #named = new Map<StatementText, Named>()
   /** Those of before the last change of the schema. */
-  #old = new Map<StatementText, string>()
+  #old = new Map<StatementText, Named>()
+  /** Counts uses; an order kept by the map itself would cost a new entry each. */
+  #uses = 0
   #unnamed: StatementText | null = null
   #unwanted: string[] = []
   #namesGiven = 0
@@ -54,12 +60,11 @@ export class ServerStatements {
     { keep, isOld }: { keep: boolean; isOld: boolean },
   ): ServerName {
     const old = isOld ? this.#old.get(statement) : undefined
-    if (old !== undefined) return { name: old, parsed: false, closes: 0 }
-    const name = this.#named.get(statement)
-    if (name !== undefined) {
-      this.#named.delete(statement)
-      this.#named.set(statement, name)
-      return { name, parsed: false, closes: 0 }
+    if (old !== undefined) return { name: old.name, parsed: false, closes: 0 }
+    const named = this.#named.get(statement)
+    if (named !== undefined) {
+      named.usedAt = this.#uses += 1
+      return { name: named.name, parsed: false, closes: 0 }
     }
     const closes = this.#writeCloses(out)
     if (!keep) {
@@ -73,17 +78,17 @@ export class ServerStatements {
 
   /** The server's name for it; undefined for one that it does not know by name. */
   nameOf(statement: StatementText): string | undefined {
-    return this.#named.get(statement) ?? this.#old.get(statement)
+    return (this.#named.get(statement) ?? this.#old.get(statement))?.name
   }
 
   /** A group failed before that statement was surely there, or the server has lost it: it is parsed anew next time. */
   forget(statement: StatementText): void {
     if (this.#unnamed === statement) this.#unnamed = null
     for (const names of [this.#named, this.#old]) {
-      const name = names.get(statement)
-      if (name === undefined) continue
+      const named = names.get(statement)
+      if (named === undefined) continue
       names.delete(statement)
-      this.#unwanted.push(name)
+      this.#unwanted.push(named.name)
     }
   }
 
@@ -102,7 +107,7 @@ export class ServerStatements {
 
   /** The schema has changed: the next use of each parses anew, but for those who have prepared it before. */
   renew(): void {
-    this.#unwanted.push(...this.#old.values())
+    for (const { name } of this.#old.values()) this.#unwanted.push(name)
     this.#old = new Map(this.#named)
     this.#named.clear()
     this.#unnamed = null
@@ -112,12 +117,18 @@ export class ServerStatements {
     this.#namesGiven += 1
     const name = `fw_${String(this.#namesGiven)}`
     writeParse(out, name, statement.text, statement.paramTypes)
-    this.#named.set(statement, name)
-    if (this.#named.size > this.#max) {
-      const [oldest] = this.#named.keys()
-      if (oldest !== undefined) this.forget(oldest)
-    }
+    this.#named.set(statement, { name, usedAt: (this.#uses += 1) })
+    if (this.#named.size > this.#max) this.#forgetLeastRecent()
     return name
+  }
+
+  #forgetLeastRecent(): void {
+    let least: StatementText | null = null
+    let leastAt = Infinity
+    for (const [statement, { usedAt }] of this.#named) {
+      if (usedAt < leastAt) [least, leastAt] = [statement, usedAt]
+    }
+    if (least !== null) this.forget(least)
   }
 
   /** Closing a statement that is not there is no error. */

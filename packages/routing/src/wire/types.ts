@@ -77,8 +77,12 @@ export interface ServerConnection {
   readonly state: 'open' | 'closing' | 'closed'
   /** Groups submitted and not yet answered. */
   readonly inFlight: number
-  /** `clock.monotonic()` when the group at the head became the head; null when idle. */
+  /** `clock.monotonic()` when the server could begin with the group at the head; null when it was sent none. */
   readonly headSinceMs: number | null
+  /** `clock.monotonic()` when bytes came last: in a sink that of the bytes at hand. */
+  readonly receivedMs: number
+  /** How long the server has had the group at the head that was answered last, milliseconds. */
+  readonly headTookMs: number
   readonly paused: boolean
   /** Bytes of an incomplete incoming message held in memory. */
   readonly incomingBytes: number
@@ -99,6 +103,8 @@ export interface ServerConnection {
    * @throws what `encode` throws; nothing was taken then
    */
   submitWith(encode: (out: WireWriter) => void, sink: GroupSink): void
+  /** As `submitWith`, but written at once, with what was submitted before: for a connection that one client uses. */
+  submitNow(encode: (out: WireWriter) => void, sink: GroupSink): void
   /**
    * Sends more bytes of the group submitted last (CopyData, the rest of a group that was begun with Flush).
    * @returns false when the kernel lags: wait for `drained` before sending more

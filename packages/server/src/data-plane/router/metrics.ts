@@ -55,7 +55,7 @@ export function createRouterMetrics(metrics: Metrics, gauges: RouterGauges): Rou
   })
   const wireOk = wire.with('ok')
   const wireTimes = wireSeconds.with()
-  const bound = { primary: bind(routed, 'primary'), replica: bind(routed, 'replica') }
+  const [primary, replica] = [bind(routed, 'primary'), bind(routed, 'replica')]
   const oks = ofEachRoute((route) => requests.with(route, 'ok'))
   const times = ofEachRoute((route) => seconds.with(route))
   return {
@@ -70,7 +70,9 @@ export function createRouterMetrics(metrics: Metrics, gauges: RouterGauges): Rou
       wireTimes.observe(elapsedMs / 1000)
     },
     routed(role, way) {
-      bound[role][way].inc()
+      const ways = role === 'primary' ? primary : replica
+      if (way === 'lane') ways.lane.inc()
+      else ways.alone.inc()
     },
     retried(reason) {
       retried.with(reason).inc()

@@ -61,6 +61,9 @@ export interface RouterDeps {
   readonly options: RouterOptions
 }
 
+/** Stands for the roles of the node records. */
+const ownLogin = {}
+
 /** How long a statement waits for a newer map after a shard refused the one at hand. */
 const newerMapWithinMs = 2_000
 
@@ -69,6 +72,8 @@ export class Router implements Service {
   readonly name = 'router'
   readonly #deps: RouterDeps
   readonly #shards = new Map<string, { readonly access: ShardAccess; readonly login: ShardLogin | null }>()
+  /** The same by the records at hand, for the hot path. */
+  #byRecord = new WeakMap<ShardRecord, WeakMap<object, ShardAccess>>()
   /** How many of them are of roles other than those of the node records. */
   #logins = 0
   readonly #sweeper: DeadlineSweeper
@@ -258,6 +263,17 @@ export class Router implements Service {
   }
 
   #access(shard: ShardRecord, login: ShardLogin | null): ShardAccess {
+    const byLogin = this.#byRecord.get(shard)
+    const who = login ?? ownLogin
+    const known = byLogin?.get(who)
+    if (known !== undefined) return known
+    const access = this.#findAccess(shard, login)
+    if (byLogin === undefined) this.#byRecord.set(shard, new WeakMap([[who, access]]))
+    else byLogin.set(who, access)
+    return access
+  }
+
+  #findAccess(shard: ShardRecord, login: ShardLogin | null): ShardAccess {
     const key = keyOf(shard, login?.user ?? null)
     const known = this.#shards.get(key)
     if (known !== undefined) return known.access
@@ -310,6 +326,7 @@ export class Router implements Service {
       if (!gone(access.record)) continue
       this.#shards.delete(key)
       if (login !== null) this.#logins -= 1
+      this.#byRecord = new WeakMap()
       void access.close(new FleetError('stale_map', `shard ${access.record.name} is not in the map any more`))
     }
   }

@@ -1,6 +1,6 @@
 // A Bind message as it came: its names and, where somebody asks, its parameters. The bytes behind the names go to the
 // server as they are.
-import { messageHeaderBytes, protocolViolation } from '@fleetshard/routing/pgwire'
+import { messageHeaderBytes, protocolViolation, type WireWriter } from '@fleetshard/routing/pgwire'
 
 /** One Bind. Holds on to the bytes it came in. */
 export class BindMessage {
@@ -22,48 +22,61 @@ export class BindMessage {
     this.#end = end
   }
 
-  /** Formats, parameters and result formats, as they came. */
-  get rest(): Buffer {
-    return this.#buf.subarray(this.#at, this.#end)
+  /** Writes formats, parameters and result formats, as they came. */
+  writeRest(out: WireWriter): void {
+    out.span(this.#buf, this.#at, this.#end)
   }
 
   /**
-   * The values and their formats; `bytes` lie in the message.
+   * One value and its format; `bytes` lie in the message. Undefined for one that was not sent.
    * @throws FleetError `protocol_violation`
    */
-  parameters(): readonly { readonly bytes: Buffer | null; readonly format: 0 | 1 }[] {
+  parameter(index: number): { readonly bytes: Buffer | null; readonly format: 0 | 1 } | undefined {
     const buf = this.#buf
-    let at = this.#at
-    const take = (bytes: number): number => {
-      const from = at
-      if (bytes < 0 || bytes > this.#end - at) throw protocolViolation('a Bind message ends too early')
-      at += bytes
-      return from
-    }
-    const formats = Array.from({ length: buf.readUInt16BE(take(2)) }, () =>
-      formatOf(buf.readInt16BE(take(2))),
-    )
-    const count = buf.readUInt16BE(take(2))
-    if (formats.length > 1 && formats.length !== count) {
+    const formats = buf.readUInt16BE(this.#check(this.#at, 2))
+    const formatsAt = this.#at + 2
+    let at = formatsAt + formats * 2
+    const count = buf.readUInt16BE(this.#check(at, 2))
+    if (formats > 1 && formats !== count) {
       throw protocolViolation('a Bind message has another number of formats than of parameters')
     }
-    return Array.from({ length: count }, (_, index) => {
-      const length = buf.readInt32BE(take(4))
-      const format = formats[formats.length === 1 ? 0 : index] ?? 0
-      if (length === -1) return { bytes: null, format }
-      const from = take(length)
-      return { bytes: buf.subarray(from, from + length), format }
-    })
+    if (index >= count) return undefined
+    at += 2
+    for (let before = 0; before < index; before += 1) at += 4 + Math.max(0, this.#length(at))
+    const length = this.#length(at)
+    const ofIndex = formatsAt + (formats === 1 ? 0 : index * 2)
+    const format = formats === 0 ? 0 : formatOf(buf.readInt16BE(ofIndex))
+    return { bytes: length === -1 ? null : buf.subarray(at + 4, at + 4 + length), format }
+  }
+
+  /** Of the parameter that begins at `at`; -1 for NULL. */
+  #length(at: number): number {
+    const length = this.#buf.readInt32BE(this.#check(at, 4))
+    if (length < -1) throw endsTooEarly()
+    this.#check(at + 4, Math.max(0, length))
+    return length
+  }
+
+  /** `at`, when so many bytes from there on are in the message. */
+  #check(at: number, bytes: number): number {
+    if (bytes > this.#end - at) throw endsTooEarly()
+    return at
   }
 }
+
+const endsTooEarly = (): Error => protocolViolation('a Bind message ends too early')
 
 function formatOf(code: number): 0 | 1 {
   if (code === 0 || code === 1) return code
   throw protocolViolation(`${String(code)} is not a format`)
 }
 
-function zeroAfter(buf: Buffer, at: number, end: number): number {
-  const zero = buf[at] === 0 && at < end ? at : buf.indexOf(0, at)
+/** Names of statements are mostly no longer. */
+const shortName = 24
+
+function zeroAfter(buf: Buffer, from: number, end: number): number {
+  for (let at = from; at < Math.min(end, from + shortName); at += 1) if (buf[at] === 0) return at
+  const zero = buf.indexOf(0, from)
   if (zero === -1 || zero >= end) throw protocolViolation('a text without its end')
   return zero
 }

@@ -16,34 +16,40 @@ export interface Purpose {
 }
 
 /**
+ * At once where nothing has to be waited for.
  * @throws FleetError `cross_shard` when the session is bound to another shard; those of the queue; what a server says
  * of a setting; `stale_map`
  */
-export async function connectFor(state: SessionState, purpose: Purpose): Promise<Held> {
+export function connectFor(state: SessionState, purpose: Purpose): Held | Promise<Held> {
   const { shard } = purpose
   const { held } = state
-  if (held !== null) {
-    if (shard === null || shard.id === held.shard.id) return harden(state, held, purpose)
-    if (!mayMove(state)) throw elsewhere(state, held, shard)
-    await leaveShard(state, held)
-  }
-  const target = shardFor(state, shard, purpose.map)
+  if (held === null) return takeOne(state, purpose)
+  if (shard === null || shard.id === held.shard.id) return harden(state, held, purpose)
+  if (!mayMove(state)) throw elsewhere(state, held, shard)
+  return leaveShard(state, held).then(() => takeOne(state, purpose))
+}
+
+function takeOne(state: SessionState, purpose: Purpose): Held | Promise<Held> {
   const { environment, start, settings, cancellation } = state
-  state.held = await borrow(environment, {
-    ...purpose,
-    shard: target,
-    settings,
-    login: start.login,
-    cancellation,
-  })
-  state.held.session.onNotification = state.onNotification
-  try {
-    await beginOn(state, state.held)
-  } catch (error) {
-    state.release()
-    throw error
-  }
-  return harden(state, state.held, purpose)
+  const shard = shardFor(state, purpose.shard, purpose.map)
+  const held = borrow(environment, { ...purpose, shard, settings, login: start.login, cancellation })
+  return held instanceof Promise
+    ? held.then((given) => begin(state, given, purpose))
+    : begin(state, held, purpose)
+}
+
+function begin(state: SessionState, held: Held, purpose: Purpose): Held | Promise<Held> {
+  state.held = held
+  held.session.onNotification = state.onNotification
+  const begun = beginOn(state, held)
+  if (begun === null) return harden(state, held, purpose)
+  return begun.then(
+    () => harden(state, held, purpose),
+    (error: unknown) => {
+      state.release()
+      throw error
+    },
+  )
 }
 
 /** True as long as nothing ties the session to the connection it holds. */
@@ -67,14 +73,15 @@ export async function leaveShard(state: SessionState, held: Held): Promise<void>
   state.release()
 }
 
-/** BEGIN, and what the transaction has done so far. */
-async function beginOn({ transaction }: SessionState, { session }: Held): Promise<void> {
-  if (transaction === null || transaction.pin !== 'none') return
-  const { begin, prologue } = transaction
-  const begun = exec(session.connection, [begin, ...prologue].join(';\n'))
-  if (prologue.length > 0) await begun
+/** BEGIN, and what the transaction has done so far; null when there is nothing to wait for. */
+function beginOn({ transaction }: SessionState, { session }: Held): Promise<void> | null {
+  if (transaction === null || transaction.pin !== 'none') return null
+  const { begin: first, prologue } = transaction
+  const begun = exec(session.connection, [first, ...prologue].join(';\n'))
+  if (prologue.length > 0) return begun
   // BEGIN alone cannot fail on a primary: what follows is sent right behind it.
-  else begun.catch(() => undefined)
+  begun.catch(() => undefined)
+  return null
 }
 
 /** The shard of what is to be done; what belongs nowhere stays where the session is, or is spread over the shards. */

@@ -18,6 +18,9 @@ const groupBytesMax = 4 * 1024 * 1024
 /** Statements, and portals, that one client may have at a time. */
 const namesMax = 10_000
 
+/** Execute of the portal without a name: its header, a zero byte, the limit of rows. */
+const unnamedExecuteBytes = messageHeaderBytes + 5
+
 /** A group as it was sent. */
 export interface CollectedGroup {
   readonly items: readonly GroupItem[]
@@ -89,6 +92,12 @@ export class GroupCollector {
   }
 
   #other(type: number, buf: Buffer, start: number, end: number): void {
+    // Most clients execute and describe the portal without a name.
+    const isUnnamed = end - start === unnamedExecuteBytes && buf[start + messageHeaderBytes] === 0
+    if (type === frontendCode.execute && isUnnamed) {
+      this.#execute('', buf.readInt32BE(end - 4))
+      return
+    }
     const message = decodeFrontend(type, buf, start, end)
     switch (message.kind) {
       case 'parse':
@@ -106,12 +115,9 @@ export class GroupCollector {
         else this.#items.push({ kind: 'describe-statement', use })
         return
       }
-      case 'execute': {
-        const { portal, rowsMax } = message
-        const use = this.#portal(portal)
-        if (use !== null) this.#items.push({ kind: 'execute', portal, rowsMax, use: use.statement })
+      case 'execute':
+        this.#execute(message.portal, message.rowsMax)
         return
-      }
       case 'close':
         this.#close(message.object, message.name)
         return
@@ -147,6 +153,11 @@ export class GroupCollector {
     }
     statements.set(name, use)
     this.#items.push({ kind: 'parse', name, use })
+  }
+
+  #execute(portal: string, rowsMax: number): void {
+    const use = this.#portal(portal)
+    if (use !== null) this.#items.push({ kind: 'execute', portal, rowsMax, use: use.statement })
   }
 
   /** What the portal was made from, null where only the server may know it; null for one that cannot be there. */

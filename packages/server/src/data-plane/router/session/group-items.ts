@@ -144,7 +144,7 @@ export class GroupEncoder {
     const offset = out.begin(frontendCode.bind)
     out.cstring(bind.portal)
     out.cstring(name)
-    out.raw(bind.rest)
+    bind.writeRest(out)
     out.end(offset)
     this.#steps.push(step.forward)
   }

@@ -25,6 +25,7 @@ import {
   leftBy,
   mayShareLane,
   mayWrite,
+  readerIn,
   refuseHidden,
   refuseState,
   type SchemaFacts,
@@ -63,6 +64,8 @@ export interface Traits {
   readonly left: Leftover
   /** The connection must stay with the session. */
   readonly binds: boolean
+  /** A read that names all the rows it sees, so that nothing of it can be hidden from the plan. */
+  readonly showsAll: boolean
 }
 
 const traits = new WeakMap<SchemaFacts, WeakMap<KnownStatement, Traits>>()
@@ -78,6 +81,7 @@ export function traitsOf(known: KnownStatement, schema: SchemaFacts): Traits {
       writes: mayWrite(known.facts, schema),
       left: leftBy(known.facts, schema),
       binds: bindsSession(known.facts, schema),
+      showsAll: known.facts.kind === 'read' && readerIn(known.facts, schema) === null,
     }
     ofSchema.set(known, kept)
   }
@@ -117,8 +121,10 @@ export function place(use: Use, map: ShardMap, session: RouteTarget): Placed {
   if (isSharded && facts.command.kind === 'copy' && facts.command.table !== null) {
     return { use, shard: placeCopy(facts.command.table, { direction: facts.command.direction, target, map }) }
   }
-  const isAnywhere = planOf(known, map).kind === 'any' || readsCatalogsOnly(facts, map)
-  if (isSharded && target.kind === 'none' && isAnywhere) return { use, shard: null }
+  if (isSharded && target.kind === 'none') {
+    const isAnywhere = planOf(known, map).kind === 'any' || readsCatalogsOnly(facts, map)
+    if (isAnywhere) return { use, shard: null }
+  }
   const shard = placeStatement(known, map, {
     params: parametersOf(use, map),
     literals: use.literals ?? undefined,
@@ -185,10 +191,9 @@ function parametersOf({ known, bind, types }: Use, map: ShardMap): readonly unkn
   if (bind === null) return []
   const keys = keysIn(known, map)
   if (keys.length === 0) return []
-  const values = bind.parameters()
   const params: unknown[] = []
   for (const { index } of keys) {
-    const value = values[index]
+    const value = bind.parameter(index)
     if (value === undefined) continue
     params[index] = new WireParameter({
       bytes: value.bytes,
@@ -218,16 +223,11 @@ export function check(
       throw new FleetError('table_not_declared', undeclaredTable(other))
     }
   }
-  const named = targetOf(use.hint.kind === 'none' ? known.hint : use.hint, session)
-  refuseHidden(
-    {
-      known,
-      params: parametersOf(use, map),
-      literals: use.literals ?? undefined,
-      target: named,
-    },
-    map,
-    schema,
-  )
+  if (!traitsOf(known, schema).showsAll) {
+    const target = targetOf(use.hint.kind === 'none' ? known.hint : use.hint, session)
+    const { literals } = use
+    const params = parametersOf(use, map)
+    refuseHidden({ known, params, literals: literals ?? undefined, target }, map, schema)
+  }
   if (use.bind !== null) checkKeyTypes(keysIn(known, map), use.types, schema.domains)
 }

@@ -1,15 +1,24 @@
 // A Query of the simple protocol as work: one statement or several, which are one implicit transaction.
 import { FleetError } from '@fleetshard/core'
-import { writeQuery } from '@fleetshard/routing/pgwire'
+import { writeQuery, type WireWriter } from '@fleetshard/routing/pgwire'
 import type { KnownStatement, LexedStatement } from '@fleetshard/routing/plan'
+import type { AnswerStep } from './answer.ts'
 import { ownCommandOf } from './effects.ts'
-import type { Work } from './work.ts'
+import type { Use } from './plan-use.ts'
+import type { Group } from './server-side.ts'
+import type { Executed, Work } from './work.ts'
 
 /** A statement of a Query that is known. */
 export interface QueryStatement {
   readonly lexed: LexedStatement
   readonly known: KnownStatement
 }
+
+/** Commands of which nothing has to be found out once they are known. */
+const plainCommands: ReadonlySet<string> = new Set(['rows', 'begin', 'commit', 'rollback'])
+
+/** True for a statement that can be run, or answered, as it is. */
+export const isPlain = ({ known }: QueryStatement): boolean => plainCommands.has(known.facts.command.kind)
 
 /**
  * The Query as work for a server.
@@ -28,26 +37,52 @@ export function queryWork(text: string, statements: readonly QueryStatement[]): 
       )
     }
   }
+  return new QueryWork(text, statements)
+}
+
+const noSteps: readonly AnswerStep[] = []
+const noTypes: readonly number[] = []
+
+class QueryWork implements Work, Group {
+  readonly uses: readonly Use[]
+  readonly executed: readonly Executed[]
+  readonly isPlain: boolean
+  readonly fingerprint: string
+  readonly wantsTags: boolean
+  readonly #text: string
+
+  constructor(text: string, statements: readonly QueryStatement[]) {
+    const [first] = statements
+    this.#text = text
+    this.uses = statements.map(useOf)
+    this.executed = this.uses
+    this.isPlain = statements.length === 1
+    this.fingerprint = first?.lexed.key ?? ''
+    this.wantsTags = statements.length > 1 || first?.known.facts.command.kind !== 'rows'
+  }
+
+  isFresh(): boolean {
+    return true
+  }
+
+  group(): Group {
+    return this
+  }
+
+  encode(out: WireWriter): readonly AnswerStep[] {
+    writeQuery(out, this.#text)
+    return noSteps
+  }
+}
+
+function useOf({ lexed, known }: QueryStatement): Use {
   return {
-    uses: statements.map(({ lexed, known }) => ({
-      known,
-      text: lexed.text,
-      literals: lexed.literals,
-      hint: lexed.hint,
-      bind: null,
-      types: [],
-      wire: null,
-    })),
-    executed: statements.map(({ lexed, known }) => ({ known, text: lexed.text })),
-    isPlain: statements.length === 1,
-    isFresh: () => true,
-    fingerprint: statements[0]?.lexed.key ?? '',
-    group: () => ({
-      wantsTags: statements.length > 1 || statements[0]?.known.facts.command.kind !== 'rows',
-      encode(out) {
-        writeQuery(out, text)
-        return []
-      },
-    }),
+    known,
+    text: lexed.text,
+    literals: lexed.literals,
+    hint: lexed.hint,
+    bind: null,
+    types: noTypes,
+    wire: null,
   }
 }

@@ -1,7 +1,8 @@
 // Work on a connection of its own: placed, sent, and its effects on the session taken over. Sent again only where
 // nothing of it can have happened, or it only reads.
 import { FleetError, isFleetError, toFleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
-import { learnCost } from '@fleetshard/routing/execute'
+import { learnCost, type SchemaFacts } from '@fleetshard/routing/execute'
+import type { KnownStatement } from '@fleetshard/routing/plan'
 import { exec } from '@fleetshard/routing/wire'
 import { connectFor, leaveShard, mayMove, shardFor } from './connect.ts'
 import { isRepeatable } from './effects.ts'
@@ -27,25 +28,77 @@ export interface Ran {
   readonly shard: string | null
 }
 
+/** Who is told how it went: one of both, once. */
+export interface RanHost {
+  readonly ran: (ran: Ran) => void
+  /** FleetError, SaidByServer before anything was sent or said; SessionLost. */
+  readonly failed: (error: unknown) => void
+}
+
 /**
- * Runs it; the client is told everything but ReadyForQuery.
- * @throws FleetError, SaidByServer before anything was sent or said; SessionLost
+ * Runs it, without a promise where nothing but the server's answer has to be waited for; the client is told everything
+ * but ReadyForQuery.
  */
-export async function runAlone(state: SessionState, runner: GroupRunner, work: Work): Promise<Ran> {
-  for (let attempt = 1; ; attempt += 1) {
-    const map = await unheldMap(state, work)
-    const { transaction } = state
-    const isTied = state.isBound || (transaction !== null && transaction.pin !== 'none')
-    const isLast = attempt === attemptsMax || isTied
-    try {
-      const ran = await tryOnce(state, runner, { work, map, isLast })
-      if (ran !== null) return ran
-    } catch (error) {
-      const mayHelp = attempt < attemptsMax && (!isTied || mayMove(state))
-      if (!mayHelp || !isFleetError(error, 'stale_map')) throw error
-      state.environment.metrics.retried('stale_map')
-      await state.cancellation.until(state.map === map ? state.environment.newerMap(map) : Promise.resolve())
+export function runAlone(state: SessionState, runner: GroupRunner, work: Work, host: RanHost): void {
+  attempt(state, runner, { work, host, count: 1 })
+}
+
+interface Trying {
+  readonly work: Work
+  readonly host: RanHost
+  /** This attempt, the first one is 1. */
+  readonly count: number
+}
+
+function attempt(state: SessionState, runner: GroupRunner, trying: Trying): void {
+  const go = (map: ShardMap): void => {
+    attemptBy(state, runner, { ...trying, map })
+  }
+  try {
+    const map = unheldMap(state, trying.work)
+    if (map instanceof Promise) map.then(go).catch(trying.host.failed)
+    else go(map)
+  } catch (error) {
+    trying.host.failed(error)
+  }
+}
+
+function attemptBy(
+  state: SessionState,
+  runner: GroupRunner,
+  { work, host, count, map }: Trying & { readonly map: ShardMap },
+): void {
+  const { transaction } = state
+  const isTied = state.isBound || (transaction !== null && transaction.pin !== 'none')
+  const isLast = count === attemptsMax || isTied
+  const again = (): void => {
+    attempt(state, runner, { work, host, count: count + 1 })
+  }
+  const failed = (error: unknown): void => {
+    const mayHelp = count < attemptsMax && (!isTied || mayMove(state))
+    if (!mayHelp || !isFleetError(error, 'stale_map')) {
+      host.failed(error)
+      return
     }
+    state.environment.metrics.retried('stale_map')
+    const newer = state.map === map ? state.environment.newerMap(map) : Promise.resolve()
+    state.cancellation.until(newer).then(again, host.failed)
+  }
+  const go = (sending: Sending): void => {
+    send(state, runner, sending, {
+      ran(ran) {
+        if (ran === null) again()
+        else host.ran(ran)
+      },
+      failed,
+    })
+  }
+  try {
+    const found = connect(state, { work, map, isLast })
+    if (found instanceof Promise) found.then(go).catch(failed)
+    else go(found)
+  } catch (error) {
+    failed(error)
   }
 }
 
@@ -54,16 +107,24 @@ export async function runAlone(state: SessionState, runner: GroupRunner, work: W
  * shard does not wait: the cutover waits for it, or ends it. Reads that may be older do not wait either.
  * @throws FleetError of placement; of the wait: `overloaded`, `shard_unavailable`, the cancellation's reason
  */
-async function unheldMap(state: SessionState, work: Work): Promise<ShardMap> {
-  for (;;) {
-    const { map, held, transaction, environment, cancellation } = state
-    const hasFailed = transaction !== null && transaction.failure !== null
-    if (hasFailed || !map.owners.some(({ hold }) => hold !== undefined)) return map
-    const shard = placeAll(state, work, map).find((one) => one.shard?.hold !== undefined)?.shard ?? null
-    if (shard === null || !mayMove(state) || readsOlder(state, map, work)) return map
-    if (held !== null) await leaveShard(state, held)
-    await environment.holds.wait(shard, map, { map: () => state.map, cancellation })
-  }
+function unheldMap(state: SessionState, work: Work): ShardMap | Promise<ShardMap> {
+  const { map, transaction } = state
+  const hasFailed = transaction !== null && transaction.failure !== null
+  if (hasFailed || !map.owners.some(({ hold }) => hold !== undefined)) return map
+  const shard = placeAll(state, work, map).find((one) => one.shard?.hold !== undefined)?.shard ?? null
+  if (shard === null || !mayMove(state) || readsOlder(state, map, work)) return map
+  return whenReleased(state, work, { shard, map })
+}
+
+async function whenReleased(
+  state: SessionState,
+  work: Work,
+  { shard, map }: { readonly shard: ShardRecord; readonly map: ShardMap },
+): Promise<ShardMap> {
+  const { held, environment, cancellation } = state
+  if (held !== null) await leaveShard(state, held)
+  await environment.holds.wait(shard, map, { map: () => state.map, cancellation })
+  return unheldMap(state, work)
 }
 
 const placeAll = (state: SessionState, work: Work, map: ShardMap): readonly Placed[] => {
@@ -82,34 +143,37 @@ interface Attempt {
   readonly isLast: boolean
 }
 
-/** Null when another attempt is worth it. */
-async function tryOnce(state: SessionState, runner: GroupRunner, attempt: Attempt): Promise<Ran | null> {
-  const { work, map } = attempt
+/** Where it is sent, with all that is checked before. @throws FleetError */
+function connect(state: SessionState, trial: Attempt): Sending | Promise<Sending> {
+  const { work, map } = trial
   const failure = state.transaction?.failure ?? null
   if (failure !== null) throw transactionAborted(failure)
   const session = targetOfSession(state.variables)
   const placed = work.uses.map((use) => place(use, map, session))
   const shard = shardFor(state, oneOf(placed), map)
   const access = state.environment.access(shard, state.start.login)
-  const schema = await access.schemaFacts(state.cancellation)
-  for (const one of placed) check(one, map, schema, session)
-  const traits = work.executed.map(({ known }) => traitsOf(known, schema))
-  refuseReadOnly(shard, work, traits)
-  const isMovable = mayMove(state)
-  const held = await connectFor(state, {
-    shard: placed.some((one) => one.shard !== null) ? shard : null,
-    map,
-    isRepeatable: work.executed.every(
-      ({ known }, index) =>
-        isRepeatable(known.facts.command) ||
-        (traits[index]?.shares === true && known.facts.tables.length === 0),
-    ),
-    onReplica: readsReplica(state, map, traits),
-  })
-  if (isMovable && state.map.epoch !== map.epoch) await refuseSuperseded(state, held)
-  for (const trait of traits) note(state, held, trait)
-  return send(state, runner, { ...attempt, held, traits })
+  const schema = access.schemaFacts(state.cancellation)
+  const go = (facts: SchemaFacts): Sending | Promise<Sending> => {
+    for (const one of placed) check(one, map, facts, session)
+    const traits = work.executed.map(({ known }) => traitsOf(known, facts))
+    refuseReadOnly(shard, work, traits)
+    const isMovable = mayMove(state)
+    const connected = (held: Held): Sending | Promise<Sending> =>
+      isMovable && state.map.epoch !== map.epoch ? refuseSuperseded(state, held) : { ...trial, held, traits }
+    const held = connectFor(state, {
+      shard: placed.some((one) => one.shard !== null) ? shard : null,
+      map,
+      isRepeatable: work.executed.every(({ known }, index) => mayMoveOn(known, traits[index])),
+      onReplica: readsReplica(state, map, traits),
+    })
+    return held instanceof Promise ? held.then(connected) : connected(held)
+  }
+  return schema instanceof Promise ? schema.then(go) : go(schema)
 }
+
+/** True for what may be done again on another shard. */
+const mayMoveOn = ({ facts }: KnownStatement, trait: Traits | undefined): boolean =>
+  isRepeatable(facts.command) || (trait?.shares === true && facts.tables.length === 0)
 
 /**
  * A read that may write after all (by a function) does not run on a shard that takes no writes.
@@ -180,19 +244,50 @@ interface Sending extends Attempt {
   readonly traits: readonly Traits[]
 }
 
-async function send(state: SessionState, runner: GroupRunner, sending: Sending): Promise<Ran | null> {
+interface SentHost {
+  /** Null when another attempt is worth it. */
+  readonly ran: (ran: Ran | null) => void
+  readonly failed: (error: unknown) => void
+}
+
+/** @throws FleetError before it was sent */
+function send(state: SessionState, runner: GroupRunner, sending: Sending, host: SentHost): void {
   const { work, held } = sending
-  const { clock } = state.environment
+  for (const trait of sending.traits) note(state, held, trait)
   const before = { settings: state.settings, transaction: state.transaction }
   const parsed: WireStatement[] = []
-  const sentMs = clock.monotonic()
-  let answered: Answered
+  const ended = (answered: Answered): void => {
+    let ran: Ran | null | Promise<Ran>
+    try {
+      ran = finish(state, sending, { answered, before, parsed })
+    } catch (error) {
+      host.failed(error)
+      return
+    }
+    if (ran instanceof Promise) ran.then(host.ran, host.failed)
+    else host.ran(ran)
+  }
   try {
-    answered = await runner.run(held, work.group(held.session.statements, parsed))
+    runner.begin(held, work.group(held.session.statements, parsed), ended)
   } catch (error) {
     state.release()
     throw error
   }
+}
+
+interface Done {
+  readonly answered: Answered
+  readonly before: Pick<SessionState, 'settings' | 'transaction'>
+  readonly parsed: readonly WireStatement[]
+}
+
+/** Takes over what was done; null when another attempt is worth it. @throws FleetError, SessionLost */
+function finish(
+  state: SessionState,
+  sending: Sending,
+  { answered, before, parsed }: Done,
+): Ran | null | Promise<Ran> {
+  const { work, held } = sending
   const { answer, end } = answered
   if (end.kind === 'lost') return afterLoss(state, sending, { answer, error: end.error, sent: end.sent })
   if (mayReparse(sending, answered, parsed)) {
@@ -200,10 +295,20 @@ async function send(state: SessionState, runner: GroupRunner, sending: Sending):
     return null
   }
   takeOver(state, work, { answered, before })
-  await settle(state, held)
+  const { headTookMs } = held.session.connection
+  const learned = (): Ran => learn(state, sending, { answer, serverMs: headTookMs })
+  const settling = settle(state, held)
+  return settling === null ? learned() : settling.then(learned)
+}
+
+function learn(
+  state: SessionState,
+  { work, held }: Sending,
+  { answer, serverMs }: { readonly answer: Answered['answer']; readonly serverMs: number },
+): Ran {
   const [only] = work.executed
   if (answer.sqlstate === '' && only !== undefined && work.executed.length === 1) {
-    learnCost(only.known.cost, { bytes: answer.rowBytes, serverMs: clock.monotonic() - sentMs })
+    learnCost(only.known.cost, { bytes: answer.rowBytes, serverMs })
   }
   if (work.executed.some(({ known }) => known.facts.kind === 'ddl')) {
     held.access.schemaChanged()
@@ -269,7 +374,7 @@ function takeOver(
     before,
   }: {
     answered: Answered
-    before: { settings: SessionState['settings']; transaction: OpenTransaction | null }
+    before: Done['before']
   },
 ): void {
   const { answer } = answered
@@ -303,8 +408,12 @@ function refuseUnreadable(held: Held): void {
   }
 }
 
-/** After ReadyForQuery: the transaction is what the server says it is, and the connection goes where it belongs. */
-async function settle(state: SessionState, held: Held): Promise<void> {
+/**
+ * After ReadyForQuery: the transaction is what the server says it is, and the connection goes where it belongs. Null
+ * when that is done.
+ * @throws SessionLost
+ */
+function settle(state: SessionState, held: Held): Promise<void> | null {
   const { session } = held
   refuseUnreadable(held)
   const status = session.connection.transactionStatus
@@ -316,12 +425,18 @@ async function settle(state: SessionState, held: Held): Promise<void> {
     state.transaction = new OpenTransaction('begin', state.settings)
     state.transaction.pin = 'hard'
   }
-  if (status !== 'failed' && session.settings.key !== state.settings.key && state.held !== null) {
-    await exec(session.connection, state.settings.changesFrom(session.settings))
-    session.settings = state.settings
-  }
-  if (status === 'idle') {
+  const leave = (): void => {
+    if (status !== 'idle') return
     state.portals.clear()
     state.release()
   }
+  const isDifferent = session.settings.key !== state.settings.key
+  if (status === 'failed' || !isDifferent || state.held === null) {
+    leave()
+    return null
+  }
+  return exec(session.connection, state.settings.changesFrom(session.settings)).then(() => {
+    session.settings = state.settings
+    leave()
+  })
 }

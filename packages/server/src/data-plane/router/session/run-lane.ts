@@ -1,6 +1,6 @@
 // A read in a lane, from the session's messages to its answer, without a promise where everything is known: the way of
 // most statements. What turns out to be in the wrong place is run alone.
-import { FleetError, toFleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
+import { FleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import {
   abandonInLane,
   suitsLane,
@@ -9,6 +9,7 @@ import {
   type NodeAccess,
   type Session,
   type ShardAccess,
+  type Taker,
 } from '@fleetshard/routing/execute'
 import { Answer, type AnswerEnd, type AnswerHost } from './answer.ts'
 import { shardFor } from './connect.ts'
@@ -43,20 +44,13 @@ export function beginInLane(state: SessionState, work: Work, over: (end: LaneEnd
   const found = findLane(state, work)
   if (found === null) return null
   const { node, map } = found
-  const lane =
-    state.settings.key === '' ? node.pool.lane(state.cancellation) : node.pool.laneNow(state.settings)
-  if (lane === null) return null
   const read = new Read({ state, work, node, map, over })
-  if (!(lane instanceof Promise)) return read.submit(lane) ? read : null
-  lane.then(
-    (given) => {
-      read.take(given)
-    },
-    (error: unknown) => {
-      read.fail(toFleetError(error))
-    },
-  )
-  return read
+  const lane =
+    state.settings.key === ''
+      ? node.pool.laneFor(read, state.cancellation)
+      : node.pool.laneNow(state.settings)
+  if (lane === undefined) return read
+  return lane !== null && read.submit(lane) ? read : null
 }
 
 /** What is refused, or not yet known, is seen to where it is run alone. */
@@ -95,13 +89,15 @@ interface ReadParts {
   readonly over: (end: LaneEnd) => void
 }
 
-class Read implements AnswerHost, LaneRead, LaneSharer {
+class Read implements AnswerHost, LaneRead, LaneSharer, Taker {
   readonly #parts: ReadParts
   readonly #answer: Answer
+  chain: object | null = null
+  before: LaneSharer | null = null
+  behind: LaneSharer | null = null
   readonly #parsed: WireStatement[] = []
   /** Null as long as there is none with room. */
   #lane: Session | null = null
-  #sentMs = 0
   #isOver = false
   /** The lane is this read's alone, since its client is slow. */
   #isDetached = false
@@ -125,14 +121,13 @@ class Read implements AnswerHost, LaneRead, LaneSharer {
       return false
     }
     this.#lane = lane
-    this.#sentMs = state.environment.clock.monotonic()
     lane.sharers.add(this)
     state.environment.metrics.routed(node.node.role === 'primary' ? 'primary' : 'replica', 'lane')
     return true
   }
 
   /** A lane came free; null when it is better to go alone. */
-  take(lane: Session | null): void {
+  give(lane: Session | null): void {
     if (this.#isOver) return
     const { state, map } = this.#parts
     // What was placed before the map has changed is placed anew.
@@ -188,12 +183,11 @@ class Read implements AnswerHost, LaneRead, LaneSharer {
   }
 
   ended(answer: Answer, end: AnswerEnd): void {
-    const { node, state, work } = this.#parts
+    const { node, work } = this.#parts
     const lane = this.#lane as Session
     lane.sharers.delete(this)
-    const now = state.environment.clock.monotonic()
-    const serverMs = now - Math.max(this.#sentMs, lane.lastEndMs)
-    lane.lastEndMs = now
+    const { headTookMs: serverMs, receivedMs } = lane.connection
+    lane.lastEndMs = receivedMs
     if (this.#isDetached) void lane.connection.close()
     else node.pool.laneAdvanced()
     this.#whenGone?.()

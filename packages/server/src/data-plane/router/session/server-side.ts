@@ -58,12 +58,21 @@ export interface Answered {
 /** How long a transaction that nobody wants may take to roll back. */
 const rollbackMs = 5_000
 
-/** @throws FleetError of the queue, of the server, `stale_map` */
-export async function borrow(environment: SessionEnvironment, wanted: Wanted): Promise<Held> {
-  const { shard, map, settings, login, cancellation, onReplica } = wanted
+/** At once where a connection is free. @throws FleetError of the queue, of the server, `stale_map` */
+export function borrow(environment: SessionEnvironment, wanted: Wanted): Held | Promise<Held> {
+  const { shard, settings, login, cancellation, onReplica } = wanted
   const access = environment.access(shard, login)
   const node = (onReplica ? access.replica(new Set()) : null) ?? access.primary()
-  const session = await node.pool.borrow(cancellation, settings)
+  const session = node.pool.borrow(cancellation, settings)
+  if (!(session instanceof Promise)) return take(environment, wanted, { access, node, session })
+  return session.then((given) => take(environment, wanted, { access, node, session: given }))
+}
+
+function take(
+  environment: SessionEnvironment,
+  { shard, map }: Wanted,
+  { access, node, session }: Pick<Held, 'access' | 'node' | 'session'>,
+): Held {
   try {
     refuseOldMap(session, map)
   } catch (error) {
@@ -147,26 +156,36 @@ export class GroupRunner implements AnswerHost {
     return this.#answer !== null && this.#answer.sqlstate !== ''
   }
 
-  /** @throws FleetError `overloaded`: nothing was sent */
+  /** @throws FleetError (the promise) `overloaded`: nothing was sent */
   run(held: Held, group: Group): Promise<Answered> {
+    return new Promise((resolve, reject) => {
+      try {
+        this.begin(held, group, resolve)
+      } catch (error) {
+        reject(toFleetError(error))
+      }
+    })
+  }
+
+  /**
+   * The same without a promise: `ended` is called when the answer is complete, not before this returns. What was
+   * submitted on the connection goes out now: there is nobody to share its way with.
+   * @throws FleetError `overloaded`: nothing was sent
+   */
+  begin(held: Held, group: Group, ended: (answered: Answered) => void): void {
+    const { connection } = held.session
     const answer = new Answer({
       output: this.#output,
       host: this,
       wantsTags: group.wantsTags,
       isHidden: group.isHidden === true,
     })
-    return new Promise((resolve, reject) => {
-      try {
-        held.session.connection.submitWith((out) => {
-          answer.expect(group.encode(out), group.clientNameOf)
-        }, answer)
-        this.#held = held
-        this.#answer = answer
-        this.#ended = resolve
-      } catch (error) {
-        reject(toFleetError(error))
-      }
-    })
+    connection.submitNow((out) => {
+      answer.expect(group.encode(out), group.clientNameOf)
+    }, answer)
+    this.#held = held
+    this.#answer = answer
+    this.#ended = ended
   }
 
   /** Asks the server to give up what runs. */
@@ -197,9 +216,9 @@ export class GroupRunner implements AnswerHost {
   ended(answer: Answer, end: AnswerEnd): void {
     this.#held = null
     this.#answer = null
-    const resolve = this.#ended
+    const ended = this.#ended
     this.#ended = null
-    resolve?.({ answer, end })
+    ended?.({ answer, end })
   }
 }
 

@@ -24,7 +24,7 @@ import type { GroupItem } from './group-items.ts'
 import { greet } from './greeting.ts'
 import { ownResultOf } from './own-commands.ts'
 import { askToParse, isTooDeep, prepare, teachByName, unseenStatement, type Unready } from './prepare.ts'
-import { queryWork, type QueryStatement } from './query-work.ts'
+import { isPlain, queryWork, type QueryStatement } from './query-work.ts'
 import { runAlone, type Ran } from './run-alone.ts'
 import { beginInLane, type LaneEnd, type LaneRead } from './run-lane.ts'
 import { GroupRunner, hiddenQuery, poison, type Held } from './server-side.ts'
@@ -271,8 +271,9 @@ export class WireSession implements WireClientSession {
     const [only] = lexed
     // The way of most queries, without a promise.
     const known = only !== undefined && lexed.length === 1 ? this.#knownOf(only) : null
-    if (known?.known.facts.command.kind === 'rows') this.#run(queryWork(text, [known]), 'sync', [])
-    else {
+    if (known !== null && isPlain(known)) {
+      if (!this.#answerOwn(known)) this.#run(queryWork(text, [known]), 'sync', [])
+    } else {
       this.#findOut(text, lexed).catch((error: unknown) => {
         this.#fail(error, 'sync')
       })
@@ -332,15 +333,15 @@ export class WireSession implements WireClientSession {
   }
 
   #alone(work: Work, end: PieceEnd, items: readonly GroupItem[]): void {
-    runAlone(this.state, this.#runner, work).then(
-      (ran) => {
+    runAlone(this.state, this.#runner, work, {
+      ran: (ran) => {
         if (ran.sqlstate !== '') this.#collector.doubt(items)
         this.#finish(end, ran.sqlstate, ran)
       },
-      (error: unknown) => {
+      failed: (error) => {
         this.#fail(error, end, items)
       },
-    )
+    })
   }
 
   #laneOver(laneEnd: LaneEnd, work: Work, items: readonly GroupItem[]): void {

@@ -17,9 +17,10 @@ export interface OutputSocket {
   once(event: 'drain', listener: () => void): unknown
 }
 
-/** Buffers that connections borrow: idle ones hold none. */
+/** What the outputs of a listener share: the end of a turn, and buffers, so that idle ones hold none. */
 export class OutputBuffers {
   readonly #free: WireWriter[] = []
+  #due: ClientOutput[] = []
 
   take(): WireWriter {
     return this.#free.pop() ?? new WireWriter()
@@ -29,6 +30,16 @@ export class OutputBuffers {
     if (writer.roomBytes > keptBytesMax || this.#free.length >= keptBuffersMax) return
     writer.reset()
     this.#free.push(writer)
+  }
+
+  /** Flushes it at the end of what one read of a server, or of a client, has brought; one job for all of them. */
+  flushLater(output: ClientOutput): void {
+    if (this.#due.push(output) > 1) return
+    queueMicrotask(() => {
+      const due = this.#due
+      this.#due = []
+      for (const each of due) each.endTurn()
+    })
   }
 }
 
@@ -61,7 +72,7 @@ export class ClientOutput {
   /** Copies `buf[start, end)`, as it stands, behind what was said before. */
   copy(buf: Buffer, start: number, end: number): void {
     const { writer } = this
-    writer.raw(start === 0 && end === buf.length ? buf : buf.subarray(start, end))
+    writer.span(buf, start, end)
     if (writer.length >= flushBytes) this.flush()
   }
 
@@ -101,13 +112,15 @@ export class ClientOutput {
     else this.#socket.once('drain', then)
   }
 
+  /** Called by what it shares with others, once after each turn in which something was said. */
+  endTurn(): void {
+    this.#scheduled = false
+    this.flush()
+  }
+
   #schedule(): void {
     if (this.#scheduled) return
     this.#scheduled = true
-    // At the end of what one read of a server has brought.
-    queueMicrotask(() => {
-      this.#scheduled = false
-      this.flush()
-    })
+    this.#buffers.flushLater(this)
   }
 }
