@@ -77,6 +77,10 @@ async function play(
     await untilOver(scenario, world, { stop, afterMs: minutes * 60_000 })
     await cluster.mend()
     await scenario.expect(world)
+  } catch (error) {
+    // The account is drawn up all the same: it says most when something went wrong.
+    breach(`the scenario did not come to its end: ${String(error)}`)
+    await cluster.mend()
   } finally {
     stop.abort()
     await follower.stop()

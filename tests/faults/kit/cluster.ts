@@ -45,7 +45,7 @@ export interface RouterMember extends Listening {
 }
 
 /** So short that a scenario sees many leases run out; whoever is frozen for longer outlives its own. */
-const leaseTtlMs = 3_000
+const leaseTtlMs = 5_000
 const requestMsMax = 60_000
 /** Pause between attempts to reach a manager. */
 const pauseMs = 100

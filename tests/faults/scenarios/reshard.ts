@@ -187,6 +187,8 @@ const passing = new Set(
 )
 /** A transaction whose keys lay on one shard when they were chosen, and do not any more. */
 for (const reason of ['cross_shard', '0A000']) passing.add(reason)
+/** A transaction whose connection to the shard was lost between two of its statements. */
+passing.add('25P02')
 
 /** The family `reshard`. */
 export const reshardScenarios: readonly Scenario[] = [
