@@ -3,6 +3,7 @@
 import { FleetError } from '@fleetshard/core'
 import type { Cancellation } from './cancellation.ts'
 import { laneHeadMsMax, laneSetsMax } from './limits.ts'
+import { downAfter, type Down } from './node-down.ts'
 import type { NodePoolParts } from './node-pool-parts.ts'
 import { noSettings, type SessionSettings } from './session-settings.ts'
 import type { LaneSharer, Session, SessionKind } from './session.ts'
@@ -13,22 +14,8 @@ interface Waiter {
   readonly fail: (error: FleetError) => void
 }
 
-/** How long callers are kept waiting for a node that is gone, so that a restart costs them time but no error. */
-const patienceMs = 2_000
 /** How long connections may take to end when the pool is closed. */
 const closeWithinMs = 5_000
-/** First pause after a failed connect; doubles up to the maximum. */
-const backoffMsMin = 100
-const backoffMsMax = 2_000
-
-/** Why and since when the node can't be reached, and when it is tried next. */
-interface Down {
-  readonly error: FleetError
-  readonly sinceMs: number
-  readonly untilMs: number
-  readonly pauseMs: number
-}
-
 /** Connections to one node. */
 export class NodePool {
   readonly #parts: NodePoolParts
@@ -229,13 +216,13 @@ export class NodePool {
    * Ends everything: callers who wait, now or later, fail with the reason; connections end when what is in flight is
    * done, or when that takes too long.
    */
-  async close(reason: FleetError): Promise<void> {
+  async close(reason: FleetError, withinMs = closeWithinMs): Promise<void> {
     this.#closed ??= reason
     this.#stopReaper?.()
     this.#stopRetry?.()
     this.#failWaiters(reason)
     const sessions = [...this.#lanes, ...this.#idle, ...this.#lent]
-    const stop = this.#parts.clock.after(closeWithinMs, () => {
+    const stop = this.#parts.clock.after(withinMs, () => {
       for (const { connection } of sessions) connection.destroy(reason)
     })
     await Promise.all(sessions.map((session) => session.connection.close()))
@@ -316,12 +303,9 @@ export class NodePool {
         reject(refusal)
         return
       }
-      const stop = this.#parts.sweeper.watch(
-        this.#parts.clock.monotonic() + this.#parts.limits.queueWaitMs,
-        () => {
-          waiter.fail(this.#overloaded(`no connection to ${this.#parts.name} came free in time`))
-        },
-      )
+      const stop = this.#whenLate(() => {
+        waiter.fail(this.#overloaded(`no connection to ${this.#parts.name} came free in time`))
+      })
       const leave = (): void => {
         stop()
         waiters.delete(waiter)
@@ -345,6 +329,21 @@ export class NodePool {
     })
   }
 
+  /** A queue has its time; where there is no connection at all it is the node that is waited for. */
+  #whenLate(action: () => void): () => void {
+    const { clock, limits, patienceMs, sweeper } = this.#parts
+    const beganMs = clock.monotonic()
+    const patientUntilMs = beganMs + Math.max(limits.queueWaitMs, patienceMs())
+    let stop = sweeper.watch(beganMs + limits.queueWaitMs, () => {
+      const hasSessions = this.#lanes.length + this.#idle.length + this.#lent.size > 0
+      if (hasSessions || clock.monotonic() >= patientUntilMs) action()
+      else stop = sweeper.watch(patientUntilMs, action)
+    })
+    return () => {
+      stop()
+    }
+  }
+
   #refusal(waiters: ReadonlySet<Waiter>): FleetError | null {
     if (this.#closed !== null) return this.#closed
     if (this.#down !== null && !this.isUp && this.#isHopeless(this.#down)) return this.#down.error
@@ -355,8 +354,8 @@ export class NodePool {
   /** Nobody should wait: there is no connection that could come free, and the node has been gone for a while. */
   #isHopeless(down: Down): boolean {
     if (this.#sessions > 0) return false
-    const mayComeBack = this.#parts.patient && down.error.code === 'shard_unavailable'
-    return !mayComeBack || this.#parts.clock.monotonic() - down.sinceMs >= patienceMs
+    if (down.error.code !== 'shard_unavailable') return true
+    return this.#parts.clock.monotonic() - down.sinceMs >= this.#parts.patienceMs()
   }
 
   get #sessions(): number {
@@ -442,8 +441,7 @@ export class NodePool {
     const now = this.#parts.clock.monotonic()
     // Connects that were begun together and fail together are one failure.
     if (this.#down === null || this.isUp) {
-      const pauseMs = Math.min((this.#down?.pauseMs ?? backoffMsMin / 2) * 2, backoffMsMax)
-      this.#down = { error, sinceMs: this.#down?.sinceMs ?? now, untilMs: now + pauseMs, pauseMs }
+      this.#down = downAfter(this.#down, error, { now, patienceMs: this.#parts.patienceMs() })
       this.#parts.log.warn(
         { node: this.#parts.name, code: error.code, err: error },
         'cannot connect to a node',

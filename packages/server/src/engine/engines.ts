@@ -1,6 +1,8 @@
 // The table of engines: adding one is a folder and a line here.
 import { createPostgresEngine } from './postgres/engine.ts'
 import { createPostgresReshardEngine } from './postgres/reshard/engine.ts'
+import { createPostgresHealthEngine } from './postgres/health/engine.ts'
+import type { HealthEngine } from './health-engine.ts'
 import type { ReshardEngine } from './reshard-engine.ts'
 import type { EngineName, EngineParts, ShardEngine } from './shard-engine.ts'
 
@@ -20,4 +22,13 @@ const RESHARD_ENGINES = {
 /** What moves rows between the shards of a keyspace. Cheap, without I/O. */
 export function createReshardEngine(name: EngineName, parts: EngineParts): ReshardEngine {
   return RESHARD_ENGINES[name](parts)
+}
+
+const HEALTH_ENGINES = {
+  postgres: createPostgresHealthEngine,
+} as const satisfies Record<EngineName, (parts: EngineParts) => HealthEngine>
+
+/** What watches the servers of a keyspace. Cheap, without I/O. */
+export function createHealthEngine(name: EngineName, parts: EngineParts): HealthEngine {
+  return HEALTH_ENGINES[name](parts)
 }
