@@ -1,30 +1,14 @@
 // A keyspace with many shards and random tokens, for workloads that need a large map.
 import { randomBytes } from 'node:crypto'
-import {
-  packTokens,
-  parseEpoch,
-  parseKeyspaceName,
-  parseNodeId,
-  parseShardId,
-  parseTerm,
-  type KeyspaceSnapshot,
-  type ShardRecord,
-} from '@fleetshard/core'
+import { packTokens, parseKeyspaceName, parseNodeId, type KeyspaceSnapshot } from '@fleetshard/core'
+import { testShard, testSnapshot } from '@fleetshard/core/testing'
 
 /** A snapshot with that many active shards of that many vnodes. */
 export function largeSnapshot(shardCount: number, vnodeCount: number): KeyspaceSnapshot {
   const keyspace = parseKeyspaceName('large')
-  const createdAt = new Date(0).toISOString()
-  const shards = Array.from({ length: shardCount }, (_, index): ShardRecord => {
-    const id = parseShardId(`shard-${String(index)}`)
-    return {
-      id,
-      name: id,
+  const shards = Array.from({ length: shardCount }, (_, index) =>
+    testShard(`shard-${String(index)}`, {
       keyspace,
-      status: 'active',
-      statusReason: null,
-      version: 1,
-      term: parseTerm(1),
       vnodes: packTokens(Array.from({ length: vnodeCount }, () => randomBytes(8).readBigUInt64BE())),
       nodes: [
         {
@@ -42,22 +26,7 @@ export function largeSnapshot(shardCount: number, vnodeCount: number): KeyspaceS
         },
       ],
       sequenceBlock: index,
-      createdAt,
-    }
-  })
-  return {
-    keyspace: {
-      name: keyspace,
-      engine: 'postgres',
-      hash: 'murmur3',
-      strategy: 'ring',
-      defaultConsistency: 'strong',
-      nextSequenceBlock: shardCount,
-      version: 1,
-      createdAt,
-    },
-    epoch: parseEpoch(1),
-    shards,
-    tables: [],
-  }
+    }),
+  )
+  return testSnapshot({ keyspace: { name: keyspace, nextSequenceBlock: shardCount }, shards })
 }

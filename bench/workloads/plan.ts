@@ -5,6 +5,7 @@ import { lexQuery, placeStatement, StatementCache } from '@fleetshard/routing/pl
 import { analyseText, loadGrammar } from '@fleetshard/routing/plan/grammar'
 import { alternate, medianRuns, ratio, type Variant } from '../harness/alternate.ts'
 import { atMost, describeMachine, type Report, type Run } from '../harness/report.ts'
+import { testTable } from '@fleetshard/core/testing'
 import { largeSnapshot } from './large-snapshot.ts'
 
 const shardCount = 16
@@ -72,17 +73,8 @@ export async function plan(onRun: (run: Run) => void): Promise<Report> {
   }
 }
 
-const table = (name: string): TableRecord => ({
-  keyspace: largeSnapshot(1, 1).keyspace.name,
-  name,
-  kind: 'sharded',
-  keyColumn: 'user_id',
-  keyType: 'text',
-  homeShard: null,
-  ddl: null,
-  version: 1,
-  createdAt: '2026-01-01T00:00:00.000Z',
-})
+const table = (name: string): TableRecord =>
+  testTable(name, { keyspace: largeSnapshot(1, 1).keyspace.name, keyColumn: 'user_id' })
 
 function timed(name: string, texts: readonly string[], work: (text: string) => number): Variant {
   return {

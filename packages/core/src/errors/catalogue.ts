@@ -64,6 +64,15 @@ export const ERRORS = {
     remedy: 'Use one of the methods in the allow header.',
   },
   // Keys and placement
+  table_not_declared: {
+    status: 400,
+    sqlstate: '42P01',
+    retryable: false,
+    title: 'The table is not declared',
+    cause: 'The statement uses a table of which the keyspace does not know how its rows lie on the shards.',
+    remedy:
+      'Create it on every shard with fleetshard table create -f schema.sql, or tell of one that exists with fleetshard table declare.',
+  },
   shard_key_required: {
     status: 400,
     sqlstate: '0A000',

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { parseTerm } from '../ids.ts'
 import { mayReplace } from './guard.ts'
-import { testShard, testSnapshot } from './testing/snapshots.ts'
+import { testShard, testSnapshot } from '../testing.ts'
 
 const later = '2025-01-01T00:00:00.000Z'
 

@@ -10,7 +10,7 @@ import { buildRing } from '../ring/ring.ts'
 import { anyHash, anyRing, modelOwner } from '../ring/testing/ring-model.ts'
 import { packTokens, unpackTokens } from '../ring/tokens.ts'
 import { buildShardMap, type ShardMap } from './shard-map.ts'
-import { testShard, testSnapshot, testTable } from './testing/snapshots.ts'
+import { testShard, testSnapshot, testTable } from '../testing.ts'
 
 const text = (key: string): ReturnType<typeof parseKey> => parseKey(key, 'text')
 

@@ -1,13 +1,23 @@
-// Reads the body of one message with every access checked; for all messages off the hot path.
+// Reads the body of one message with every access checked: for messages of the protocol off the hot path, and for those
+// that a stream of changes carries inside them.
 import { protocolViolation } from './violation.ts'
+
+const nothing = Buffer.alloc(0)
 
 /** A position in `buf[at, end)`. Every read beyond the end is a protocol violation. */
 export class Cursor {
-  readonly #buf: Buffer
-  readonly #end: number
+  #buf: Buffer
   #at: number
+  #end: number
 
-  constructor(buf: Buffer, at: number, end: number) {
+  constructor(buf: Buffer = nothing, at = 0, end = 0) {
+    this.#buf = buf
+    this.#at = at
+    this.#end = end
+  }
+
+  /** Goes on with `buf[at, end)`, which must stay as it is until it is read. */
+  open(buf: Buffer, at: number, end: number): void {
     this.#buf = buf
     this.#at = at
     this.#end = end
@@ -37,6 +47,14 @@ export class Cursor {
     return this.#buf.readUInt32BE(this.#take(4))
   }
 
+  int64(): bigint {
+    return this.#buf.readBigInt64BE(this.#take(8))
+  }
+
+  uint64(): bigint {
+    return this.#buf.readBigUInt64BE(this.#take(8))
+  }
+
   /** UTF-8 up to a zero byte. */
   cstring(): string {
     const zero = this.#buf.indexOf(0, this.#at)
@@ -44,6 +62,12 @@ export class Cursor {
     const text = this.#buf.toString('utf8', this.#at, zero)
     this.#at = zero + 1
     return text
+  }
+
+  /** UTF-8 of the next `length` bytes. */
+  text(length: number): string {
+    const at = this.#take(length)
+    return this.#buf.toString('utf8', at, at + length)
   }
 
   /** A copy of the next `length` bytes. */

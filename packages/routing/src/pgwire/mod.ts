@@ -3,6 +3,7 @@
 export * from './backend.ts'
 export * from './backend-encode.ts'
 export * from './codes.ts'
+export * from './cursor.ts'
 export * from './framing.ts'
 export * from './frontend.ts'
 export * from './frontend-decode.ts'

@@ -4,6 +4,7 @@ import { FleetError, type KeyType, type ShardMap, type TableRecord } from '@flee
 import type { KnownStatement } from './cache.ts'
 import type { ColumnName, Concatenation, FromTable } from './facts.ts'
 import { tableNamesOf, type TableNames } from './table-names.ts'
+import { undeclaredTable } from './plan.ts'
 
 const hint =
   'ask each shard (shards()) and put the answers together, or name the shard key so that one shard answers'
@@ -29,7 +30,7 @@ function reasonAgainst(concatenation: Concatenation, names: TableNames): string 
   const sharded: Sharded[] = []
   for (const use of tables) {
     const table = names.find(use)
-    if (table === null) return `the table ${use.name} is not declared in the keyspace`
+    if (table === null) return undeclaredTable(use)
     if (table.kind === 'global') return `the global table ${use.name} is on one shard only`
     if (table.kind === 'sharded') sharded.push({ use, table })
   }

@@ -1,6 +1,6 @@
 // Tells the plan of a statement, its reason, and what would make it concern one shard: for EXPLAIN (ROUTE), POST
 // /v1/route and `fleetshard route`.
-import { FleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
+import { ERRORS, FleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import type { KnownStatement } from './cache.ts'
 import type { Slot } from './facts.ts'
 import { isNamed, keyParametersOf, keysOf, placementOf, type PlacementRequest } from './placement.ts'
@@ -103,6 +103,7 @@ function reasonOf(plan: Plan, named: boolean, map: ShardMap): string {
 
 function fixOf(plan: Extract<Plan, { kind: 'unkeyed' }>): string {
   const way = "send shard_key with it, or write the hint /* fleetshard: shard_key='…' */"
+  if (plan.isUndeclared === true) return `${ERRORS.table_not_declared.remedy} Or ${way}`
   return plan.keyType === null
     ? way
     : `compare the shard key of each table with = to a value or to another key, or ${way}`

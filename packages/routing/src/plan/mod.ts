@@ -34,7 +34,7 @@ export {
   type Placement,
   type PlacementRequest,
 } from './placement.ts'
-export { planOf, type Keys, type Plan } from './plan.ts'
+export { isSystemName, planOf, undeclaredTable, type Keys, type Plan } from './plan.ts'
 export { keysOfSlot, type Values } from './slot-values.ts'
 export { slotKey } from './slot-key.ts'
 export { bareNameOf, tableNamesOf } from './table-names.ts'

@@ -30,7 +30,7 @@ export type Placement =
 
 /**
  * The one shard that runs the statement.
- * @throws FleetError `no_shard`, `shard_key_required`, `cross_shard`, `invalid_shard_key`, `statement_refused`,
+ * @throws FleetError `no_shard`, `shard_key_required`, `table_not_declared`, `cross_shard`, `invalid_shard_key`, `statement_refused`,
  * `not_found` for a shard that is named
  */
 export function placeStatement(known: KnownStatement, map: ShardMap, request: PlacementRequest): ShardRecord {
@@ -58,6 +58,7 @@ export function placementOf(known: KnownStatement, map: ShardMap, request: Place
       return one(named ?? anyOwner(map))
     case 'unkeyed':
       if (named === null) {
+        if (plan.isUndeclared === true) throw new FleetError('table_not_declared', plan.reason)
         throw new FleetError('shard_key_required', plan.reason, { hint: 'send shard_key with the statement' })
       }
       if (plan.home !== null) placeHome(plan.home, map, named)

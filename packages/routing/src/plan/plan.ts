@@ -2,6 +2,7 @@
 // declared tables, then put together with the parameters of each call.
 import type { KeyType, ShardMap, TableRecord } from '@fleetshard/core'
 import type { KnownStatement } from './cache.ts'
+import type { NamedTable } from './command.ts'
 import type { Refusal, Slot, StatementFacts, TableUse } from './facts.ts'
 import { infer, type Inference, type InferredWrite, type InsertedKeys } from './infer/infer.ts'
 import { tableNamesOf, type TableNames } from './table-names.ts'
@@ -34,6 +35,8 @@ interface Unkeyed {
   readonly keyType: KeyType | null
   /** A global table that is used too: no other shard has it. */
   readonly home: TableRecord | null
+  /** It uses a table that the keyspace does not know. */
+  readonly isUndeclared?: boolean
 }
 
 const plans = new WeakMap<KnownStatement, { readonly tables: ShardMap['tables']; readonly plan: Plan }>()
@@ -65,11 +68,18 @@ export function makePlan(facts: StatementFacts, names: TableNames): Plan {
   const globals = uses.filter(({ table }) => table?.kind === 'global')
   const foreign = uses.find(({ table }) => table === null)
   if (globals.length > 0) return planGlobal(globals, foreign === undefined && sharded.length === 0, sharded)
-  return planRows(facts, sharded, foreign)
+  return planRows(facts, { sharded, foreign, names })
 }
 
 /** The plan of a statement without global tables. */
-function planRows(facts: StatementFacts, sharded: readonly ShardedUse[], foreign: Use | undefined): Plan {
+function planRows(
+  facts: StatementFacts,
+  {
+    sharded,
+    foreign,
+    names,
+  }: { sharded: readonly ShardedUse[]; foreign: Use | undefined; names: TableNames },
+): Plan {
   const byPlace = new Map(sharded.map((used) => [used.place, used]))
   const inference = infer(facts.query, (place) => keyOf(byPlace.get(place)?.table))
   // TRUNCATE, LOCK and the like concern the table of the shard that is named, as a whole.
@@ -78,7 +88,7 @@ function planRows(facts: StatementFacts, sharded: readonly ShardedUse[], foreign
   if ('kind' in written) return written
   const read = sharded.filter((used) => !written.inserted.has(used.place))
   const keys = [...written.keys, ...read.flatMap((used) => keysRead(inference, used) ?? [])]
-  const unkeyed = (reason: string): Plan => ({
+  const unkeyed = (reason: string): Extract<Plan, { kind: 'unkeyed' }> => ({
     kind: 'unkeyed',
     reason,
     keys,
@@ -86,11 +96,25 @@ function planRows(facts: StatementFacts, sharded: readonly ShardedUse[], foreign
     home: null,
   })
   if (facts.kind === 'opaque') return unkeyed('the statement runs code that the router cannot see')
-  if (foreign !== undefined) return unkeyed(`the table ${foreign.use.name} is not declared in the keyspace`)
-  if (sharded.length === 0) return { kind: 'any' }
   const open = read.find((used) => keysRead(inference, used) === null)
-  return open === undefined ? { kind: 'keyed', keys } : unkeyed(noKey(open, sharded))
+  if (open !== undefined) return unkeyed(noKey(open, sharded))
+  if (foreign !== undefined)
+    return { ...unkeyed(foreignTable(foreign, names)), isUndeclared: isUndeclared(foreign, names) }
+  return sharded.length === 0 ? { kind: 'any' } : { kind: 'keyed', keys }
 }
+
+const foreignTable = ({ use }: Use, names: TableNames): string =>
+  names.isAmbiguous(use)
+    ? `several tables are named ${use.name}: put the schema in front of the name`
+    : undeclaredTable(use)
+
+/** A table of the system is on every shard, with other rows on each. */
+const isUndeclared = ({ use }: Use, names: TableNames): boolean =>
+  !names.isAmbiguous(use) && !isSystemName(use)
+
+/** True for a name that is looked up in the schemas of the system, unless there is a declared table of that name. */
+export const isSystemName = ({ schema, name }: NamedTable): boolean =>
+  schema === 'pg_catalog' || schema === 'information_schema' || (schema === null && name.startsWith('pg_'))
 
 interface Use {
   readonly use: TableUse
@@ -174,6 +198,10 @@ function unseenKey(
     hint: `write INSERT INTO ${use.name} (${table.keyColumn}, …) VALUES ($1, …)`,
   }
 }
+
+/** What is wrong with a table that the keyspace does not know. */
+export const undeclaredTable = ({ name }: { readonly name: string }): string =>
+  `the table ${name} is not declared in the keyspace`
 
 /** The key type of all these tables, null when they differ. */
 function commonType(sharded: readonly ShardedUse[]): KeyType | null {

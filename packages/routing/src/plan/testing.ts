@@ -4,34 +4,20 @@ import {
   buildRing,
   buildShardMap,
   firstShard,
-  parseEpoch,
   parseKeyspaceName,
   parseShardId,
-  parseTerm,
   type KeyspaceSnapshot,
   type ShardMap,
   type ShardRecord,
   type TableRecord,
 } from '@fleetshard/core'
+import * as records from '@fleetshard/core/testing'
 
 const keyspace = parseKeyspaceName('app')
-const createdAt = '2026-01-01T00:00:00.000Z'
 
-/** A declared table. */
-export function testTable(name: string, fields: Partial<TableRecord> = {}): TableRecord {
-  return {
-    keyspace,
-    name,
-    kind: 'sharded',
-    keyColumn: 'user_id',
-    keyType: 'text',
-    homeShard: null,
-    ddl: null,
-    version: 1,
-    createdAt,
-    ...fields,
-  }
-}
+/** A table that is sharded by `user_id`, if nothing else is said. */
+export const testTable = (name: string, fields: Partial<TableRecord> = {}): TableRecord =>
+  records.testTable(name, { keyspace, keyColumn: 'user_id', ...fields })
 
 /** A keyspace with that many active shards, named `s0`, `s1`, …, without nodes. */
 export function testSnapshot(
@@ -44,35 +30,15 @@ export function testSnapshot(
     const id = parseShardId(`s${String(index)}`)
     const change =
       index === 0 ? firstShard({ id, vnodeCount }) : addShard(buildRing(shards), { id, vnodeCount })
-    shards.push({
-      id,
-      name: id,
-      keyspace,
-      status: 'active',
-      statusReason: null,
-      version: 1,
-      term: parseTerm(1),
-      vnodes: change.vnodes.get(id) ?? '',
-      nodes: [],
-      sequenceBlock: index,
-      createdAt,
-    })
+    const vnodes = change.vnodes.get(id) ?? ''
+    shards.push(records.testShard(id, { keyspace, vnodes, sequenceBlock: index }))
   }
-  return {
-    keyspace: {
-      name: keyspace,
-      engine: 'postgres',
-      hash: 'murmur3',
-      strategy: 'ring',
-      defaultConsistency: 'strong',
-      nextSequenceBlock: shardCount,
-      version: 1,
-      createdAt,
-    },
-    epoch: parseEpoch(7),
+  return records.testSnapshot({
+    keyspace: { name: keyspace, nextSequenceBlock: shardCount },
+    epoch: 7,
     shards,
     tables,
-  }
+  })
 }
 
 /** The map of such a keyspace. */

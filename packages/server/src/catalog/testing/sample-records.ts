@@ -4,8 +4,6 @@ import {
   parseKeyspaceName,
   parseNodeId,
   parseRouterId,
-  parseShardId,
-  parseTerm,
   type JobRecord,
   type KeyspaceName,
   type KeyspaceRecord,
@@ -13,6 +11,7 @@ import {
   type ShardRecord,
   type TableRecord,
 } from '@fleetshard/core'
+import { testShard, testTable } from '@fleetshard/core/testing'
 
 const createdAt = '2025-01-01T00:00:00.000Z'
 
@@ -47,34 +46,15 @@ export function sampleShard(id: string, keyspace: KeyspaceName = app, vnodes = 1
     zone: 'a',
     agent: null,
   })
-  return {
-    id: parseShardId(id),
-    name: id,
+  return testShard(id, {
     keyspace,
-    status: 'active',
-    statusReason: null,
-    version: 1,
-    term: parseTerm(1),
     vnodes: Buffer.alloc(vnodes * 8, id).toString('base64'),
     nodes: [node(0, 'primary'), node(1, 'replica')],
-    sequenceBlock: 0,
-    createdAt,
-  }
+  })
 }
 
-export function sampleTable(name: string, keyspace: KeyspaceName = app): TableRecord {
-  return {
-    keyspace,
-    name,
-    kind: 'sharded',
-    keyColumn: 'id',
-    keyType: 'int8',
-    homeShard: null,
-    ddl: null,
-    version: 1,
-    createdAt,
-  }
-}
+export const sampleTable = (name: string, keyspace: KeyspaceName = app): TableRecord =>
+  testTable(name, { keyspace, keyType: 'int8' })
 
 export function sampleJob(id: string, changes: Partial<JobRecord> = {}): JobRecord {
   return {

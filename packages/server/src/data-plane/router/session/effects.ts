@@ -14,6 +14,7 @@ export type OwnCommand =
       readonly local: boolean
     }
   | { readonly kind: 'show-own'; readonly name: string }
+  | { readonly kind: 'explain-route' }
   | { readonly kind: 'deallocate'; readonly name: string | null }
 
 /** The command as the router answers it; null when it is a server's. */
@@ -32,6 +33,8 @@ export function ownCommandOf(command: Command): OwnCommand | null {
       return { kind: 'set-own', name: command.name, value: null, local: false }
     case 'show':
       return isOwnVariable(command.name) ? { kind: 'show-own', name: command.name } : null
+    case 'explain':
+      return command.route ? { kind: 'explain-route' } : null
     case 'deallocate':
       return { kind: 'deallocate', name: command.name }
     default:

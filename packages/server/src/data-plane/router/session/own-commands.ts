@@ -1,7 +1,14 @@
 // The commands that the router answers for a session without asking a server.
 import { FleetError } from '@fleetshard/core'
 import { writeNoticeResponse, type WireWriter } from '@fleetshard/routing/pgwire'
-import type { KnownStatement } from '@fleetshard/routing/plan'
+import {
+  explainRoute,
+  routeLines,
+  targetOf,
+  type KnownStatement,
+  type Literals,
+  type RouteTarget,
+} from '@fleetshard/routing/plan'
 import { ownCommandOf } from './effects.ts'
 import type { SessionState } from './session-state.ts'
 import { OpenTransaction } from './transaction-state.ts'
@@ -22,6 +29,8 @@ export interface OwnStatement {
   readonly known: KnownStatement
   readonly text: string
   readonly place: 'alone' | 'first' | 'later'
+  /** Of a Query: its literals, and the hint in its comments. */
+  readonly lexed?: { readonly literals: Literals; readonly hint: RouteTarget }
 }
 
 const nothing = (): void => undefined
@@ -72,7 +81,8 @@ function isWaiting(state: SessionState): boolean {
   return state.map.owners.length > 1 && targetOfSession(state.variables).kind === 'none'
 }
 
-function settingResult(state: SessionState, { known }: OwnStatement): OwnResult | null {
+function settingResult(state: SessionState, statement: OwnStatement): OwnResult | null {
+  const { known } = statement
   const own = ownCommandOf(known.facts.command)
   if (own === null) return null
   if (state.status === 'E') return null
@@ -91,8 +101,23 @@ function settingResult(state: SessionState, { known }: OwnStatement): OwnResult 
         tag: 'SHOW',
         run: nothing,
       }
+    case 'explain-route':
+      return explained(state, statement)
     case 'deallocate':
       return deallocate(state, own.name)
+  }
+}
+
+/** As EXPLAIN gives its own lines. The values of parameters are not looked at. */
+function explained({ map, variables }: SessionState, { known, lexed }: OwnStatement): OwnResult {
+  const hint = lexed === undefined || lexed.hint.kind === 'none' ? known.hint : lexed.hint
+  const target = targetOf(hint, targetOfSession(variables))
+  const request = { params: [], literals: lexed?.literals, target }
+  return {
+    columns: ['QUERY PLAN'],
+    rows: routeLines(explainRoute(known, map, request)).map((line) => [line]),
+    tag: 'EXPLAIN',
+    run: nothing,
   }
 }
 

@@ -2,12 +2,14 @@
 // own settings, and what the shard's database says.
 import { FleetError, type ShardMap, type ShardRecord, type TableRecord } from '@fleetshard/core'
 import {
+  isSystemName,
   keyParametersOf,
   placeStatement,
   planOf,
   slotKey,
   tableNamesOf,
   targetOf,
+  undeclaredTable,
   WireParameter,
   type KeyParameter,
   type KnownStatement,
@@ -132,12 +134,7 @@ export function place(use: Use, map: ShardMap, session: RouteTarget): Placed {
 function readsCatalogsOnly({ kind, tables }: StatementFacts, map: ShardMap): boolean {
   if (kind !== 'read' || tables.length === 0) return false
   const names = tableNamesOf(map)
-  return tables.every(
-    (table) =>
-      table.schema === 'pg_catalog' ||
-      table.schema === 'information_schema' ||
-      (table.schema === null && table.name.startsWith('pg_') && names.find(table) === null),
-  )
+  return tables.every((table) => isSystemName(table) && names.find(table) === null)
 }
 
 /**
@@ -201,7 +198,7 @@ function parametersOf({ known, bind, types }: Use, map: ShardMap): readonly unkn
 
 /**
  * What can only be checked with the names of the shard's database.
- * @throws FleetError `shard_key_required`, `statement_refused`, `invalid_shard_key`
+ * @throws FleetError `table_not_declared`, `statement_refused`, `invalid_shard_key`
  */
 export function check(
   { use, shard }: Placed,
@@ -215,7 +212,7 @@ export function check(
     // A table of the user's may be named like those of the system.
     const other = known.facts.tables.find(({ name }) => !schema.systemTables.has(name))
     if (other !== undefined) {
-      throw new FleetError('shard_key_required', `the table ${other.name} is not declared in the keyspace`)
+      throw new FleetError('table_not_declared', undeclaredTable(other))
     }
   }
   const named = targetOf(use.hint.kind === 'none' ? known.hint : use.hint, session)

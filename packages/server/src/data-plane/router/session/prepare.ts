@@ -5,6 +5,7 @@ import { writeDescribe, writeParse, writeSync } from '@fleetshard/routing/pgwire
 import { lexQuery, type KnownStatement } from '@fleetshard/routing/plan'
 import { step } from './answer.ts'
 import { connectFor } from './connect.ts'
+import { ownCommandOf } from './effects.ts'
 import { SaidByServer } from './errors.ts'
 import type { GroupItem } from './group-items.ts'
 import { wantsTypes } from './plan-use.ts'
@@ -29,7 +30,8 @@ export function prepare(
 function isReady(state: SessionState, statement: WireStatement, isBound: boolean): boolean {
   statement.known ??= state.environment.statements.get(statement.text)
   if (statement.known === null) return false
-  return !isBound || !wantsTypes(statement.known, state.map) || isDescribed(state, statement)
+  if (!isBound || !wantsTypes(statement.known, state.map)) return true
+  return isDescribed(state, statement) || ownCommandOf(statement.known.facts.command) !== null
 }
 
 const isDescribed = (state: SessionState, { described }: WireStatement): boolean =>

@@ -302,7 +302,7 @@ export class WireSession implements WireClientSession {
 
   #answerOwn({ lexed, known }: QueryStatement): boolean {
     const { state } = this
-    const result = ownResultOf(state, { known, text: lexed.text, place: 'alone' })
+    const result = ownResultOf(state, { known, text: lexed.text, place: 'alone', lexed })
     if (result === null) return false
     const { writer } = state.output
     result.run(writer)

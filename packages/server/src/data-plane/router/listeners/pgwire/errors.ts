@@ -1,5 +1,5 @@
 // An error of the router as a client of the wire protocol reads it.
-import { toFleetError, type FleetError } from '@fleetshard/core'
+import { ERRORS, toFleetError, type FleetError } from '@fleetshard/core'
 import { writeErrorResponse, type ServerErrorFields, type WireWriter } from '@fleetshard/routing/pgwire'
 import { serverFieldsOf } from '@fleetshard/routing/wire'
 
@@ -26,7 +26,8 @@ function hintOf({ code, hint }: FleetError): { hint?: string } {
       hint: "name it: SET fleetshard.shard_key = '…', SET fleetshard.shard = '…', or a comment /* fleetshard: shard_key='…' */ in the statement",
     }
   }
-  return hint === undefined ? {} : { hint }
+  if (hint !== undefined) return { hint }
+  return code === 'table_not_declared' ? { hint: ERRORS[code].remedy } : {}
 }
 
 /** The code of the catalogue, and where it happened. */

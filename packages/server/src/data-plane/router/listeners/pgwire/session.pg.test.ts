@@ -192,6 +192,42 @@ describe('settings', () => {
   })
 })
 
+describe('EXPLAIN (ROUTE)', () => {
+  const linesOf = ({ rows }: pg.QueryResult): string[] =>
+    rows.map((row: Record<string, string>) => row['QUERY PLAN'] ?? '')
+
+  it('tells where a statement would run, also one that is refused', async () => {
+    const client = await connect(sharded)
+    const explain = async (text: string): Promise<string> =>
+      linesOf(await client.query(`explain (route) ${text}`)).join('\n')
+    expect(await explain("select * from users where user_id = 'a'")).toMatch(
+      /^Route: single on s\d\n.*\n {2}Key: public.users.user_id = 'a'$/,
+    )
+    expect(await explain('select * from users')).toMatch(/^Route: unkeyed\n[^]*To run on one shard: /)
+    expect(await explain('select * from nowhere')).toContain('nowhere is not declared')
+    expect(await explain("update users set user_id = 'b' where user_id = 'a'")).toContain('Route: refused')
+    await client.query("set fleetshard.shard = 's1'")
+    expect(await explain('select * from users')).toContain('Route: single on s1')
+    const [before] = (await client.query('select count(*)::int as n from users')).rows as { n: number }[]
+    await explain("insert into users (user_id) values ('explained')")
+    expect((await client.query('select count(*)::int as n from users')).rows).toEqual([before])
+  })
+
+  it('is answered in the extended protocol, in transactions, and with one shard', async () => {
+    const client = await connect(sharded)
+    const text = 'explain (route) select * from users where user_id = $1'
+    expect(linesOf(await client.query(text, ['a']))).toContain('  Reason: the shard is that of $1')
+    await client.query('begin')
+    expect(linesOf(await client.query({ name: 'x', text, values: ['a'] }))).toHaveLength(3)
+    await client.query('rollback')
+    const one = await connect(single)
+    expect(linesOf(await one.query('explain (route) select * from users')).join()).toContain(
+      'the keyspace has one shard',
+    )
+    await expect(client.query('explain (route) selec')).rejects.toMatchObject({ code: '42601' })
+  })
+})
+
 describe('what drivers and psql ask about the schema', () => {
   it('is answered by any shard', async () => {
     const client = await connect(sharded)
@@ -205,7 +241,10 @@ describe('what drivers and psql ask about the schema', () => {
       "select c.relname from pg_catalog.pg_class c left join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.relname operator(pg_catalog.~) '^(users)$' collate pg_catalog.default and pg_catalog.pg_table_is_visible(c.oid)",
     )
     expect(table.rows).toEqual([{ relname: 'users' }])
-    await expect(client.query('select count(*) from pg_mine')).rejects.toMatchObject({ code: '0A000' })
+    await expect(client.query('select count(*) from pg_mine')).rejects.toMatchObject({
+      code: '42P01',
+      hint: expect.stringContaining('fleetshard table create') as string,
+    })
     await expect(client.query('select count(*) from users, pg_class')).rejects.toMatchObject({
       code: '0A000',
       hint: expect.stringContaining('SET fleetshard.shard_key') as string,

@@ -1,6 +1,6 @@
-// For tests: catalog records with everything that placement does not look at filled in.
-import { parseEpoch, parseKeyspaceName, parseShardId, parseTerm, type ShardId } from '../../ids.ts'
-import type { KeyspaceRecord, KeyspaceSnapshot, ShardRecord, TableRecord } from '../../model.ts'
+// For tests of every package: catalog records with everything that placement does not look at filled in.
+import { parseEpoch, parseKeyspaceName, parseShardId, parseTerm, type ShardId } from './ids.ts'
+import type { KeyspaceRecord, KeyspaceSnapshot, ShardRecord, TableRecord } from './model.ts'
 
 const keyspace = parseKeyspaceName('default')
 const createdAt = '2024-05-01T00:00:00.000Z'
