@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util'
 import { formatReport, round, type Report, type Run } from './harness/report.ts'
 import { client } from './workloads/client.ts'
+import { failover } from './workloads/failover.ts'
 import { http } from './workloads/http.ts'
 import { lookup } from './workloads/lookup.ts'
 import { manager } from './workloads/manager.ts'
@@ -22,6 +23,7 @@ const WORKLOADS: Readonly<Record<string, (onRun: (run: Run) => void) => Promise<
   wire,
   overload,
   reshard,
+  failover,
 }
 
 const { values, positionals } = parseArgs({
