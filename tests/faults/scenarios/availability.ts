@@ -72,6 +72,8 @@ function again(fault: Fault, expectation: Expectation = 'another leads'): Activi
   return async (world) => {
     observePrimaries(world)
     await protect(world)
+    // Every way to the cluster is open by then.
+    await within(leadMsMax, () => Promise.resolve(world.signal.aborted || world.ledger.acknowledged > 200))
     while (!world.signal.aborted) {
       const shard = world.random.pick(await world.cluster.shards())
       if (!(await untilWhole(world, shard.id))) return

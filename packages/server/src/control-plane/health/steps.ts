@@ -19,7 +19,7 @@ import { fence, termOf } from './fence.ts'
 import type { FailoverDetail, FailoverJob } from './job.ts'
 import type { FailoverEvent } from './machine.ts'
 import { agentOf, effect, nodeOf, within, type Leading } from './parts.ts'
-import { durabilityOf, isSameQuorum, isSynchronous, missingProof, quorumOf } from './quorum.ts'
+import { durabilityOf, isSynchronous, missingProof, quorumOf } from './quorum.ts'
 import { nameSuccessor } from './shard-change.ts'
 
 /** How long routers get to say that they hold; one that does not meets a primary that is gone. */
@@ -28,7 +28,7 @@ const acknowledgeMsMax = 800
 const drainMsMax = 300
 const pollMs = 5
 /** Reading a replica, and its replay of what it has. */
-const readMsMax = 3_000
+const readMsMax = 5_000
 const promoteMsMax = 15_000
 const followMsMax = 2_000
 
@@ -109,7 +109,6 @@ export async function electSuccessor({ leading, job, shard }: StepContext): Prom
   if (obstacle !== null || election.elected === null) {
     return { kind: 'wait', reason: obstacle ?? 'no replica may lead', change: { candidates } }
   }
-  await writeJoint(leading, shard, election.elected)
   return { kind: 'event', event: 'elected', change: { candidates, to: election.elected, lossBytesMax } }
 }
 
@@ -169,19 +168,6 @@ async function ballotOf(leading: Leading, job: FailoverJob, node: NodeRecord): P
 const isSettled = (position: ReplicaPosition): boolean =>
   !position.inRecovery || (!position.receiving && positionOf(position) !== null)
 
-/** Before the new primary goes by its own quorum: an election meanwhile must satisfy the old ones as well. */
-async function writeJoint(leading: Leading, shard: ShardRecord, to: NodeId): Promise<void> {
-  const { parts, leadership, signal } = leading
-  const found = await parts.catalog.quorums.get(shard.keyspace, shard.id, signal)
-  const own = ownQuorum(leading, shard, to)
-  const sets = (found?.record.sets ?? [null]).slice(0, 2)
-  if (sets.some((set) => isSameQuorum(set, own))) return
-  const record = quorumRecord(shard, [...sets, own], found)
-  await effect(leading, 'joint quorum', () =>
-    parts.catalog.quorums.put(found, record, { conditions: [leadership.condition], signal }),
-  )
-}
-
 /** Who must confirm commits of that primary. */
 function ownQuorum({ parts }: Leading, shard: ShardRecord, to: NodeId): CommitQuorum | null {
   const keyspace = parts.view.current().keyspaces.get(shard.keyspace)
@@ -204,7 +190,10 @@ export function quorumRecord(
   }
 }
 
-/** `promoting`: the candidate leads, its database knows the term, the others follow it; then the map names it. */
+/**
+ * `promoting`: the candidate leads, its database knows the term, the others follow it; then the map names it. Nobody
+ * writes to it before that, so its quorum is the only one from the same commit on.
+ */
 export async function promote(context: StepContext): Promise<StepOutcome> {
   const { leading, job, shard } = context
   const { parts } = leading
@@ -222,6 +211,7 @@ export async function promote(context: StepContext): Promise<StepOutcome> {
   )
   const target = await parts.target(to, signal)
   const repointing = repoint(context, to)
+  repointing.catch(() => undefined) // met below, unless what comes between fails first
   await effect(leading, 'assert term', () =>
     parts.engine('postgres').assertTerm(
       target,
