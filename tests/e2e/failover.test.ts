@@ -3,7 +3,7 @@
 import { readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { Shard, ShardList } from '@fleetshard/core/contract'
+import type { Failover, FailoverList, Shard, ShardList } from '@fleetshard/core/contract'
 import { Ledger } from '../faults/ledger/ledger.ts'
 import { ledgerDdl, readLedger, writeLedger, type Execute } from '../faults/ledger/writers.ts'
 import { startCluster, type Cluster } from './harness/cluster.ts'
@@ -34,6 +34,9 @@ async function shard(): Promise<Shard> {
   if (found === undefined) throw new Error('there is no shard')
   return found
 }
+const failovers = async (): Promise<readonly Failover[]> =>
+  (await cluster.manager<FailoverList>('GET', `/api/v1/shards/${(await shard()).id}/failovers`)).body
+    .failovers
 const primaryOf = ({ nodes }: Shard): string => nodes.find(({ role }) => role === 'primary')?.id ?? ''
 const dataOf = (server: string): string => join(cluster.dataDir, 'servers', server, 'data')
 const pidOf = (server: string): number =>
@@ -72,4 +75,58 @@ test('kill -9 of a primary that cannot start again: a replica leads, and it come
   await until('the former primary is a replica', async () =>
     (await shard()).nodes.some(({ id, role }) => id === old && role === 'replica'),
   )
+  await until('nothing is under way', async () => (await failovers())[0]?.status === 'completed')
+  expect((await failovers())[0]).toMatchObject({
+    type: 'failover',
+    proof: { kind: 'death' },
+    loss_bytes_max: 0,
+  })
+})
+
+test('a switchover by the command line loses nothing, and failback is another one', async () => {
+  const before = await shard()
+  const old = primaryOf(before)
+  await underWriters('switch', async () => {
+    const { code, out, err } = await cluster.cli('switchover', before.id, '--reason', 'a test')
+    expect({ code, err: code === 0 ? '' : err }).toEqual({ code: 0, err: '' })
+    expect(out).toContain('switchover')
+  })
+  await until('the former primary is a replica', async () =>
+    (await shard()).nodes.some(({ id, role }) => id === old && role === 'replica'),
+  )
+  expect(primaryOf(await shard())).not.toBe(old)
+  await until('nothing is under way', async () => (await failovers())[0]?.status === 'completed')
+  await underWriters('back', async () => {
+    expect((await cluster.cli('switchover', before.id, '--to', old)).code).toBe(0)
+  })
+  expect(primaryOf(await shard())).toBe(old)
+  await until('nothing is under way', async () => (await failovers())[0]?.status === 'completed')
+  expect((await failovers())[0]).toMatchObject({
+    type: 'switchover',
+    from: expect.any(String),
+    loss_bytes_max: 0,
+  })
+})
+
+test('without its replicas a shard waits, then goes on without them, and is told so; with them it waits again', async () => {
+  const before = await shard()
+  const replicas = before.nodes.filter(({ role }) => role === 'replica').map(({ id }) => id)
+  const controlOf = (id: string): string => join(dataOf(id), 'global', 'pg_control')
+  for (const id of replicas) {
+    renameSync(controlOf(id), `${controlOf(id)}.gone`)
+    kill9(pidOf(id))
+  }
+  const map = await shardMapOf(cluster)
+  const key = keyOn(map, before.id)
+  const insert = { shard_key: key, query: 'insert into ledger (key, version) values ($1, 1)', params: [key] }
+  // It waits for a replica until the shard does without.
+  expect((await cluster.execute(insert)).status).toBe(200)
+  const degraded = (await cluster.manager<FailoverList>('GET', `/api/v1/shards/${before.id}/failovers`)).body
+  expect(degraded.quorum).toMatchObject({ required: 0, changing: false, degraded_since: expect.any(String) })
+  expect(degraded).toMatchObject({ durability: 'availability', primary: primaryOf(before) })
+  for (const id of replicas) renameSync(`${controlOf(id)}.gone`, controlOf(id))
+  await until('commits wait for a replica again', async () => {
+    const { body } = await cluster.manager<FailoverList>('GET', `/api/v1/shards/${before.id}/failovers`)
+    return body.quorum?.required === 1 && body.quorum.degraded_since === null
+  })
 })
