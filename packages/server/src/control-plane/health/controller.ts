@@ -22,10 +22,11 @@ import {
 import { failoverJobType, type FailoverJob } from './job.ts'
 import { unsettledStates } from './machine.ts'
 import { nowText, primaryOf, type HealthParts, type Leading } from './parts.ts'
-import { probeShard, type ShardProbe } from './probes.ts'
+import { placesOfMissed, probeShard, type ShardProbe } from './probes.ts'
 import { durabilityOf, isSynchronous, quorumOf } from './quorum.ts'
 import { isAttached, keepQuorum, wantedQuorum } from './quorum-upkeep.ts'
 import { runFailover } from './runner.ts'
+import { moveNodes } from './shard-change.ts'
 import { judge, unwatched, watchedAfter, type Verdict, type Watched } from './verdict.ts'
 
 /** Name of the election. */
@@ -211,6 +212,7 @@ class Leader {
       return
     }
     const probe = await probeShard(this.#leading, shard)
+    await moveNodes(this.#leading, shard, await placesOfMissed(this.#leading, probe))
     const nowMs = parts.clock.monotonic()
     watch.watched = watchedAfter(watch.watched, probe, nowMs)
     if (!watch.knowsQuorum) await this.#readQuorum(shard, watch)

@@ -61,6 +61,28 @@ export async function probeNode(leading: Leading, node: NodeRecord): Promise<Pro
   }
 }
 
+/** Where the agents have the servers that did not answer: one whose port was taken while it was down has another. */
+export async function placesOfMissed(
+  leading: Leading,
+  { primary, replicas }: ShardProbe,
+): Promise<ReadonlyMap<NodeId, Pick<NodeRecord, 'host' | 'port'>>> {
+  const places = new Map<NodeId, Pick<NodeRecord, 'host' | 'port'>>()
+  const missed = [primary, ...replicas].filter((result) => result?.kind === 'missed')
+  await Promise.all(
+    missed.map(async ({ node }) => {
+      try {
+        using signal = within(leading, agentMsMax)
+        const agent = await agentOf(leading, node, signal)
+        const { host, port, state } = await agent.get(node.id, signal)
+        if (state === 'running') places.set(node.id, { host, port })
+      } catch {
+        leading.signal.throwIfAborted()
+      }
+    }),
+  )
+  return places
+}
+
 async function askAgent(leading: Leading, node: NodeRecord): Promise<AgentView> {
   try {
     using signal = within(leading, agentMsMax)

@@ -4,7 +4,7 @@ import {
   FleetError,
   parseTerm,
   type JobRecord,
-  type NodeId,
+  type NodeRecord,
   type QuorumRecord,
   type ShardRecord,
 } from '@fleetshard/core'
@@ -100,7 +100,7 @@ export function nameSuccessor(
   leading: Leading,
   job: FailoverJob,
   made: {
-    readonly to: NodeId
+    readonly to: Pick<NodeRecord, 'id' | 'host' | 'port'>
     readonly quorum: { readonly found: Stored<QuorumRecord> | null; readonly record: QuorumRecord }
     readonly detail: Partial<FailoverDetail>
   },
@@ -109,7 +109,7 @@ export function nameSuccessor(
   return change(leading, job, (now) => {
     const shard = released(ownTerm(current(now.shards, job), job), job)
     const nodes = shard.nodes.map((node) => {
-      if (node.id === made.to) return { ...node, role: 'primary' as const }
+      if (node.id === made.to.id) return { ...node, ...made.to, role: 'primary' as const }
       // It serves nothing until it has caught up.
       return node.role === 'primary' ? { ...node, role: 'standby' as const } : node
     })
@@ -119,6 +119,29 @@ export function nameSuccessor(
     ]
     return { put: [{ ...shard, nodes }], extras: joined(extras) }
   })
+}
+
+/** Brings the record in line with where agents have their servers; nothing when it is. */
+export async function moveNodes(
+  { parts, leadership, signal }: Leading,
+  shard: ShardRecord,
+  places: ReadonlyMap<string, Pick<NodeRecord, 'host' | 'port'>>,
+): Promise<void> {
+  const isElsewhere = ({ id, host, port }: NodeRecord): boolean => {
+    const place = places.get(id)
+    return place !== undefined && (place.port !== port || place.host !== host)
+  }
+  if (!shard.nodes.some(isElsewhere)) return
+  await parts.catalog.changeRouting(
+    shard.keyspace,
+    ({ shards }) => ({
+      put: shards
+        .filter(({ id, nodes }) => id === shard.id && nodes.some(isElsewhere))
+        .map((now) => ({ ...now, nodes: now.nodes.map((node) => ({ ...node, ...places.get(node.id) })) })),
+    }),
+    { conditions: [leadership.condition], signal },
+  )
+  parts.log.info({ shard: shard.id }, 'servers of the shard have other ports than before')
 }
 
 /** The former primary serves reads again, as a replica. */

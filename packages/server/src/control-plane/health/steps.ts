@@ -151,9 +151,10 @@ async function ballotOf(leading: Leading, job: FailoverJob, node: NodeRecord): P
   let revoked = false
   try {
     const agent = await agentOf(leading, node, signal)
-    await agent.detach(node.id, termOf(job), signal)
+    const { host, port } = await agent.detach(node.id, termOf(job), signal)
     revoked = true
-    const target = await parts.target(node, signal)
+    // Where its agent says it is: a server whose port was taken while it was down has another by now.
+    const target = await parts.target({ ...node, host, port }, signal)
     for (;;) {
       const position = await parts.engine('postgres').readPosition(target, { signal })
       if (isSettled(position) || signal.aborted) return { node: node.id, revoked, position, obstacle: null }
@@ -206,10 +207,11 @@ export async function promote(context: StepContext): Promise<StepOutcome> {
   using signal = within(leading, promoteMsMax)
   const agent = await agentOf(leading, to, signal)
   const sync = own === null ? {} : { sync: { members: [...own.members], required: own.required } }
-  const { timeline } = await effect(leading, 'promote', () =>
+  const { timeline, server } = await effect(leading, 'promote', () =>
     agent.promote(to.id, { ...termOf(job), ...sync }, signal),
   )
-  const target = await parts.target(to, signal)
+  const place = { host: server.host, port: server.port }
+  const target = await parts.target({ ...to, ...place }, signal)
   const repointing = repoint(context, to)
   repointing.catch(() => undefined) // met below, unless what comes between fails first
   await effect(leading, 'assert term', () =>
@@ -227,7 +229,7 @@ export async function promote(context: StepContext): Promise<StepOutcome> {
   const found = await parts.catalog.quorums.get(shard.keyspace, shard.id, signal)
   await effect(leading, 'map', () =>
     nameSuccessor(leading, job, {
-      to: to.id,
+      to: { id: to.id, ...place },
       quorum: { found, record: quorumRecord(shard, [own], found) },
       detail: { timeline },
     }),

@@ -2,6 +2,7 @@
 // numbers in brackets are the invariants of SPEC.md.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { FleetError, type JobRecord } from '@fleetshard/core'
+import { idempotencyTableSql } from '@fleetshard/routing/idempotency'
 import type { Catalog } from '../../catalog/mod.ts'
 import { startVersion, testVersions } from '../../engine/postgres/testing.ts'
 import { makeFleet, type TestFleet } from './testing.ts'
@@ -457,6 +458,8 @@ describe('what preflight refuses, with the remedy', () => {
       await fleet.sql('a', fillUsers)
       const remember = `insert into fleetshard.idempotency (key, fingerprint, expires_at)
                       values ('k', 'f', now() + interval '1 hour')`
+      // As the first key of a shard does.
+      for (const sql of idempotencyTableSql) await fleet.sql('a', sql)
       if (when === 'before the move') await fleet.sql('a', remember)
       const ended = await fleet.finish(await fleet.submit({ kind: 'split' }), async (name) => {
         if (when !== 'before the move' && name === 'before hold') await fleet.sql('a', remember)

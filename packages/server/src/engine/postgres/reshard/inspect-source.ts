@@ -69,7 +69,7 @@ export async function inspectSource(
   return { tables, obstacles }
 }
 
-/** True with records of idempotency keys that have not expired. The table is missing in shards of older versions. */
+/** True with records of idempotency keys that have not expired. The table is missing before the first key. */
 async function remembersKeys(session: Session): Promise<boolean> {
   const [table] = await session.query<{ there: boolean }>(
     `select to_regclass('fleetshard.idempotency') is not null as there`,
