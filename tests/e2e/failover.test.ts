@@ -120,13 +120,22 @@ test('without its replicas a shard waits, then goes on without them, and is told
   const insert = { shard_key: key, query: 'insert into ledger (key, version) values ($1, 1)', params: [key] }
   // It waits for a replica until the shard does without.
   expect((await cluster.execute(insert)).status).toBe(200)
-  const degraded = (await cluster.manager<FailoverList>('GET', `/api/v1/shards/${before.id}/failovers`)).body
-  expect(degraded.quorum).toMatchObject({ required: 0, changing: false })
+  const tells = async (): Promise<FailoverList> =>
+    (await cluster.manager<FailoverList>('GET', `/api/v1/shards/${before.id}/failovers`)).body
+  await until(
+    'it is settled that commits wait for none',
+    async () => (await tells()).quorum?.changing === false,
+  )
+  const degraded = await tells()
+  expect(degraded).toMatchObject({
+    durability: 'availability',
+    primary: primaryOf(before),
+    quorum: { required: 0 },
+  })
   expect(degraded.quorum?.degraded_since).not.toBeNull()
-  expect(degraded).toMatchObject({ durability: 'availability', primary: primaryOf(before) })
   for (const id of replicas) renameSync(`${controlOf(id)}.gone`, controlOf(id))
   await until('commits wait for a replica again', async () => {
-    const { body } = await cluster.manager<FailoverList>('GET', `/api/v1/shards/${before.id}/failovers`)
-    return body.quorum?.required === 1 && body.quorum.degraded_since === null
+    const { quorum } = await tells()
+    return quorum?.required === 1 && quorum.degraded_since === null
   })
 })
