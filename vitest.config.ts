@@ -7,7 +7,7 @@ const exclude = ['**/node_modules/**', '**/.build/**']
 const expect = { poll: { timeout: 20_000 } }
 
 /** Jobs that are killed at every step take minutes: a project of their own. */
-const long = 'packages/server/src/workers/reshard/*.pg.test.ts'
+const long = ['packages/server/src/workers/reshard/*.pg.test.ts', 'tests/faults/*.pg.test.ts']
 
 export default defineConfig({
   test: {
@@ -31,8 +31,12 @@ export default defineConfig({
       {
         test: {
           name: 'pg',
-          include: ['packages/*/src/**/*.pg.test.ts', 'tests/client/**/*.pg.test.ts'],
-          exclude: [...exclude, long],
+          include: [
+            'packages/*/src/**/*.pg.test.ts',
+            'tests/client/**/*.pg.test.ts',
+            'tests/faults/**/*.pg.test.ts',
+          ],
+          exclude: [...exclude, ...long],
           expect,
           testTimeout: 60_000,
           hookTimeout: 120_000,
@@ -42,7 +46,7 @@ export default defineConfig({
       {
         test: {
           name: 'reshard',
-          include: [long],
+          include: long,
           exclude,
           expect,
           testTimeout: 60_000,

@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util'
 import { formatReport, round, type Report, type Run } from './harness/report.ts'
 import { client } from './workloads/client.ts'
+import { failover } from './workloads/failover.ts'
 import { http } from './workloads/http.ts'
 import { lookup } from './workloads/lookup.ts'
 import { manager } from './workloads/manager.ts'
@@ -24,6 +25,7 @@ const WORKLOADS: Readonly<Record<string, (onRun: (run: Run) => void) => Promise<
   'wire-memory': wireMemory,
   overload,
   reshard,
+  failover,
 }
 
 const { values, positionals } = parseArgs({

@@ -7,10 +7,12 @@ import { cliPage } from './docs/cli.ts'
 import { clientPage } from './docs/client.ts'
 import { configurationPage } from './docs/configuration.ts'
 import { errorsPage } from './docs/errors.ts'
+import { failoverPage } from './docs/failover.ts'
 
 const pages: Readonly<Record<string, () => string>> = {
   'configuration.md': configurationPage,
   'errors.md': errorsPage,
+  'failover-states.md': failoverPage,
   'cli.md': cliPage,
   'client.md': () => clientPage(root),
 }

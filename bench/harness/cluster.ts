@@ -17,6 +17,8 @@ import { freePort, installedPostgres, isReady, startProgram, stopProgram, until 
 /** A running cluster. */
 export interface BenchCluster extends AsyncDisposable {
   readonly managerUrl: string
+  /** Folder of the cluster; its servers are below `servers`. */
+  readonly dataDir: string
   readonly postgresVersion: string
   /** A router of its own, and where it listens. */
   readonly router: Measured & { readonly port: number; readonly wirePort: number }
@@ -30,9 +32,11 @@ export interface BenchClusterOptions {
   readonly settings?: Readonly<Record<string, string>>
   /** Further words for the measured router. */
   readonly routerWords?: readonly string[]
+  /** Of each shard; none by default. */
+  readonly replicas?: number
 }
 
-/** Starts a cluster with that many shards without replicas, on an installed Postgres if there is one. */
+/** Starts a cluster with that many shards, on an installed Postgres if there is one. */
 export async function startBenchCluster(
   shards: number,
   options: BenchClusterOptions = {},
@@ -46,7 +50,8 @@ export async function startBenchCluster(
     ),
   )
   const bin = installedPostgres()
-  const startUp = (): ChildProcess => startProgram(upWords(dataDir, shards, ports, bin))
+  const startUp = (): ChildProcess =>
+    startProgram(upWords({ dataDir, shards, ports, bin, replicas: options.replicas ?? 0 }))
   let up = startUp()
   let state = await until(() => readState(dataDir), up)
   if (options.settings !== undefined) {
@@ -79,6 +84,7 @@ export async function startBenchCluster(
   await until(() => isReady(port), router)
   return {
     managerUrl: state.urls.manager,
+    dataDir,
     postgresVersion: state.postgresVersion,
     router: { ...measure(router, {}), port, wirePort },
     nodeUrl: (nodeId) => nodeUrl(dataDir, nodeId),
@@ -90,13 +96,20 @@ export async function startBenchCluster(
   }
 }
 
-function upWords(
-  dataDir: string,
-  shards: number,
-  ports: readonly string[],
-  bin: string | null,
-): readonly string[] {
-  const what = ['--data-dir', dataDir, '--shards', String(shards), '--replicas', '0']
+function upWords({
+  dataDir,
+  shards,
+  ports,
+  bin,
+  replicas,
+}: {
+  readonly dataDir: string
+  readonly shards: number
+  readonly ports: readonly string[]
+  readonly bin: string | null
+  readonly replicas: number
+}): readonly string[] {
+  const what = ['--data-dir', dataDir, '--shards', String(shards), '--replicas', String(replicas)]
   return [
     'up',
     ...what,

@@ -77,6 +77,13 @@ export type HashName = 'murmur3' | 'xxhash' | 'postgres' | 'fnv1a'
 export type Strategy = 'ring' | 'modulo'
 export type Consistency = 'strong' | 'eventual'
 
+/**
+ * What a failover may cost. `protection`: nothing, and writes wait when too few replicas are there. `availability`:
+ * nothing as long as a replica is there; without one writes go on after a while. `performance`: writes wait for no
+ * replica; what a failover loses is bounded and told.
+ */
+export type Durability = 'protection' | 'availability' | 'performance'
+
 /** One logical database. */
 export interface KeyspaceRecord {
   readonly name: KeyspaceName
@@ -84,6 +91,8 @@ export interface KeyspaceRecord {
   readonly hash: HashName
   readonly strategy: Strategy
   readonly defaultConsistency: Consistency
+  /** Absent: each shard by the number of its replicas, `availability` with two or more, else `performance`. */
+  readonly durability?: Durability
   /** The block that the next shard gets; blocks are never given twice. */
   readonly nextSequenceBlock: number
   readonly version: number
@@ -134,6 +143,26 @@ export interface JobRecord {
   readonly createdAt: string
   readonly startedAt: string | null
   readonly completedAt: string | null
+}
+
+/** Nodes that must confirm a commit: `required` of the members. */
+export interface CommitQuorum {
+  readonly members: readonly NodeId[]
+  readonly required: number
+}
+
+/**
+ * Which replicas confirm the commits of a shard. Several sets while one is taken over from another: each may be in
+ * force, so an election must satisfy all of them. Null: no replica is waited for.
+ */
+export interface QuorumRecord {
+  readonly keyspace: KeyspaceName
+  readonly shard: ShardId
+  /** One, or more while it changes; the last is the one that is wanted. */
+  readonly sets: readonly (CommitQuorum | null)[]
+  /** ISO 8601; set while `availability` goes on without its replicas. */
+  readonly degradedSince: string | null
+  readonly version: number
 }
 
 /** A running router, or a client in direct mode, registered under a lease. */

@@ -8,7 +8,7 @@ import { Client } from 'pg'
 import { startTestServer, type TestServer } from '../../../packages/server/src/local/testing.ts'
 import { temporaryFolder } from '../../e2e/harness/cluster.ts'
 import { send, type Answer } from '../../e2e/harness/http.ts'
-import { kill9, killBelow } from '../../e2e/harness/processes.ts'
+import { kill9, killBelow, processesBelow } from '../../e2e/harness/processes.ts'
 import { until } from '../../e2e/harness/until.ts'
 import { Member } from './member.ts'
 import { FaultProxy } from './proxy.ts'
@@ -120,9 +120,16 @@ export class FaultCluster implements AsyncDisposable {
     if (pid !== null) kill9(pid)
   }
 
-  /** A connection to a server of a shard, past every router; the caller ends it. */
-  async connectTo(shard: Shard): Promise<Client> {
-    const node = shard.nodes.find(({ role }) => role === 'primary')
+  /** Sends a signal to a server's postmaster, or to it and its children. */
+  signalServer(server: string, signal: NodeJS.Signals, to: 'postmaster' | 'all'): void {
+    const pid = this.postmaster(server)
+    const all = processesBelow(join(this.folder, 'agent', 'servers', server))
+    for (const one of to === 'all' ? all : all.filter((found) => found === pid)) process.kill(one, signal)
+  }
+
+  /** A connection to a server of a shard (its primary unless told), past every router; the caller ends it. */
+  async connectTo(shard: Shard, id?: string): Promise<Client> {
+    const node = shard.nodes.find((one) => (id === undefined ? one.role === 'primary' : one.id === id))
     if (node === undefined) throw new Error(`shard ${shard.name} has no primary`)
     const { servers } = JSON.parse(readFileSync(join(this.folder, 'agent/agent.json'), 'utf8')) as {
       readonly servers: readonly { readonly id: string; readonly group: string }[]
@@ -135,6 +142,7 @@ export class FaultCluster implements AsyncDisposable {
       database: node.database,
       user: 'app',
       password: readFileSync(secret, 'utf8').trim(),
+      connectionTimeoutMillis: requestMsMax / 20,
     })
     client.on('error', () => undefined)
     await client.connect()

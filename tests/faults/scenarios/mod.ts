@@ -1,8 +1,10 @@
 // The families of scenarios by name: one line each.
 import type { Scenario } from '../scenario.ts'
+import { availabilityScenarios } from './availability.ts'
 import { reshardScenarios } from './reshard.ts'
 
 /** What `npm run faults -- NAME` knows. */
 export const FAMILIES: Readonly<Record<string, readonly Scenario[]>> = {
+  availability: availabilityScenarios,
   reshard: reshardScenarios,
 }

@@ -1,5 +1,4 @@
 // The manager's typed client: one method an endpoint, grouped by resource. Used by the CLI and the console.
-import type { Consistency } from '@fleetshard/core'
 import type {
   Adopt,
   Adoption,
@@ -8,6 +7,8 @@ import type {
   CreateNode,
   CreateShard,
   CreateTables,
+  Failover,
+  FailoverList,
   Health,
   Job,
   JobList,
@@ -21,7 +22,9 @@ import type {
   FleetNode,
   NodeList,
   NodeListQuery,
+  PatchKeyspace,
   PatchShard,
+  PromoteShard,
   ReshardJob,
   ReshardPlan,
   Shard,
@@ -54,11 +57,7 @@ export interface KeyspaceCalls {
   list(options?: CallOptions): Promise<KeyspaceList>
   get(name: string, options?: CallOptions): Promise<Keyspace>
   create(body: CreateKeyspace, options?: CallOptions): Promise<Keyspace>
-  patch(
-    name: string,
-    body: { readonly default_consistency: Consistency },
-    options?: ChangeOptions,
-  ): Promise<Keyspace>
+  patch(name: string, body: PatchKeyspace, options?: ChangeOptions): Promise<Keyspace>
   /** Only a keyspace without shards can be removed. */
   remove(name: string, options?: ChangeOptions): Promise<void>
   /** Makes an existing database a one-shard keyspace; no row moves. */
@@ -83,6 +82,10 @@ export interface ShardCalls {
   create(body: CreateShard, options?: CallOptions): Promise<Shard>
   patch(id: string, body: PatchShard, options?: ChangeOptions): Promise<Shard>
   remove(id: string, options?: ChangeOptions): Promise<void>
+  /** Lets another node lead: a switchover, or with `force` a failover. Goes on when the call has returned. */
+  promote(id: string, body: PromoteShard, options?: ChangeOptions): Promise<Failover>
+  /** Who may lead the shard, and what became of its failovers, the newest first. */
+  failovers(id: string, options?: CallOptions): Promise<FailoverList>
 }
 
 /** Database servers of all shards, and embedded ones that no shard uses yet. */
@@ -198,6 +201,8 @@ function shardCalls(transport: Transport): ShardCalls {
     create: (body, call) => send(transport, { method: 'POST', path: '/api/v1/shards', body }, call),
     patch: (id, body, call) => send(transport, { method: 'PATCH', path: path(id), body }, call),
     remove: (id, call) => send(transport, { method: 'DELETE', path: path(id) }, call),
+    promote: (id, body, call) => send(transport, { method: 'POST', path: `${path(id)}/promote`, body }, call),
+    failovers: (id, call) => get(transport, `${path(id)}/failovers`, undefined, call),
   }
 }
 

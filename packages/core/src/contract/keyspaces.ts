@@ -1,5 +1,6 @@
 // Contract of /api/v1/keyspaces.
 import { Type, type Static } from 'typebox'
+import { DurabilitySchema } from './failovers.ts'
 import { Shard } from './shards.ts'
 import {
   ConsistencySchema,
@@ -8,6 +9,7 @@ import {
   TimeSchema,
   VersionSchema,
   closed,
+  nullable,
   oneOf,
 } from './schema.ts'
 import { TableSuggestion } from './tables.ts'
@@ -25,6 +27,8 @@ export const Keyspace = closed({
   hash: oneOf(['murmur3', 'xxhash', 'postgres', 'fnv1a']),
   strategy: oneOf(['ring', 'modulo']),
   default_consistency: ConsistencySchema,
+  /** Null: each shard by the number of its replicas. */
+  durability: nullable(DurabilitySchema),
   epoch: Type.Integer({ minimum: 0, description: 'version of the shard map, +1 at every routing change' }),
   shard_count: Type.Integer({ minimum: 0 }),
   table_count: Type.Integer({ minimum: 0 }),
@@ -44,12 +48,16 @@ export const CreateKeyspace = closed({
   name: KeyspaceNameSchema,
   hash: Type.Optional(KeyspaceHashSchema),
   default_consistency: Type.Optional(ConsistencySchema),
+  durability: Type.Optional(DurabilitySchema),
 })
 /** Body of POST /api/v1/keyspaces. */
 export type CreateKeyspace = Static<typeof CreateKeyspace>
 
-/** Body of PATCH /api/v1/keyspaces/{name}. */
-export const PatchKeyspace = closed({ default_consistency: ConsistencySchema })
+/** Body of PATCH /api/v1/keyspaces/{name}; at least one field. */
+export const PatchKeyspace = closed({
+  default_consistency: Type.Optional(ConsistencySchema),
+  durability: Type.Optional(DurabilitySchema),
+})
 /** Body of PATCH /api/v1/keyspaces/{name}. */
 export type PatchKeyspace = Static<typeof PatchKeyspace>
 

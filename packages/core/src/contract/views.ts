@@ -16,6 +16,7 @@ export function keyspaceView({ keyspace, epoch, shards, tables }: KeyspaceSnapsh
     hash: keyspace.hash,
     strategy: keyspace.strategy,
     default_consistency: keyspace.defaultConsistency,
+    durability: keyspace.durability ?? null,
     epoch,
     shard_count: shards.length,
     table_count: tables.length,

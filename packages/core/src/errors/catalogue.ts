@@ -2,6 +2,7 @@
 // these. docs/reference/errors.md is generated from this table and held to it by a check.
 
 import type { ErrorSpec } from './error-spec.ts'
+import { JOB_ERRORS } from './job-errors.ts'
 import { TRANSACTION_ERRORS } from './transaction-errors.ts'
 
 /** Keyed by the stable `code`. Codes are never renamed; their texts may be. */
@@ -321,14 +322,7 @@ export const ERRORS = {
     cause: 'A shard refused the statement; no shard was changed.',
     remedy: 'Correct the statement; the message names the shard and has its error.',
   },
-  reshard_refused: {
-    status: 409,
-    sqlstate: '55000',
-    retryable: false,
-    title: 'The rows cannot be moved',
-    cause: 'A shard, a table or a server does not allow the move, or changed while it was under way.',
-    remedy: 'Do what the message names, then start the move again; nothing was changed for the applications.',
-  },
+  ...JOB_ERRORS,
   secret_unavailable: {
     status: 503,
     sqlstate: '28000',

@@ -144,8 +144,8 @@ export interface TransactionAnswer extends Omit<StatementAnswer, 'rowCount'> {
   readonly rowCounts: readonly number[]
 }
 
-/** A statement is sent at most this often. */
-const attemptsMax = 3
+/** A statement is placed at most this often: a failover alone may take three, and the map changes again after it. */
+const attemptsMax = 6
 
 /** Runs statements and transactions. */
 export class Executor {

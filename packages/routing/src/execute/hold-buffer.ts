@@ -1,4 +1,4 @@
-// Statements for shards whose ranges are about to change hands: they wait for the next map, within bounds, and are
+// Statements for shards whose ranges or primary are about to change: they wait for the next map, within bounds, and are
 // then placed anew. What they feel is a pause.
 import { FleetError, type Clock, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import type { Cancellation } from './cancellation.ts'
@@ -38,20 +38,16 @@ export class HoldBuffer {
    */
   async wait(shard: ShardRecord, map: ShardMap, { map: now, cancellation }: HeldCall): Promise<void> {
     if (this.#held >= heldMax) {
-      throw new FleetError('overloaded', `${String(heldMax)} statements wait for a shard that is being moved`)
+      throw new FleetError('overloaded', `${String(heldMax)} statements wait for a shard that is held`)
     }
     const deadlineMs = this.#parts.clock.monotonic() + heldMsMax
     this.#held += 1
     try {
       while (now().epoch <= map.epoch) {
         if (this.#parts.clock.monotonic() >= deadlineMs) {
-          throw new FleetError(
-            'shard_unavailable',
-            `shard ${shard.name} has been held for a move for too long`,
-            {
-              hint: 'see the job of the move: fleetshard job list',
-            },
-          )
+          throw new FleetError('shard_unavailable', `shard ${shard.name} has been held for too long`, {
+            hint: 'see the job that holds it: fleetshard job list',
+          })
         }
         await cancellation.until(this.#parts.newerMap(map))
         if (cancellation.reason !== null) throw cancellation.reason

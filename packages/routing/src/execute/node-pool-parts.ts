@@ -16,8 +16,11 @@ export interface NodePoolParts {
   readonly name: string
   /** This router's part of the connections to the node. */
   readonly connectionsMax: () => number
-  /** Callers wait some time for a node that is gone; otherwise they are told at once, since there are others. */
-  readonly patient: boolean
+  /**
+   * How long callers wait for a node that is gone: for its restart, or for another to take its place. 0: they are told
+   * at once, since there are others.
+   */
+  readonly patienceMs: () => number
   /** Connects and checks. @throws FleetError `shard_unavailable`, `stale_map`, `wrong_database` */
   readonly open: (kind: SessionKind, settings: SessionSettings) => Promise<Session>
   /** Brings an idle session to these settings. @throws FleetError what the server says; the session stays usable */

@@ -78,7 +78,7 @@ function fakeSession(): FakeSession {
 
 const gone = () => new FleetError('shard_unavailable', 'nobody answers')
 
-function makePool(limits: Partial<ExecuteLimits> = {}, patient = true) {
+function makePool(limits: Partial<ExecuteLimits> = {}, patienceMs = 2_000) {
   const clock = new HandClock()
   const made: FakeSession[] = []
   const opened: SessionKind[] = []
@@ -90,7 +90,7 @@ function makePool(limits: Partial<ExecuteLimits> = {}, patient = true) {
     sweeper: new DeadlineSweeper(clock),
     limits: all,
     name: 'n1',
-    patient,
+    patienceMs: () => patienceMs,
     connectionsMax: () => all.connectionsPerNodeMax,
     open(kind) {
       node.tries += 1
@@ -159,6 +159,18 @@ describe('a pool', () => {
     expect(pool.counts.waiting).toBe(0)
   })
 
+  it('keeps callers waiting for longer than a queue may last where another may take its place', async () => {
+    const { pool, clock, node } = makePool({ queueWaitMs: 1_000 }, 10_000)
+    node.error = gone()
+    const waits = pool.borrow(wanted())
+    await clock.pass(6_000)
+    expect(pool.counts.waiting).toBe(1)
+    node.error = null
+    await clock.pass(500)
+    await waits
+    node.error = gone()
+  })
+
   it('keeps callers waiting while a node restarts, by itself', async () => {
     const { pool, clock, node, made } = makePool()
     const first = await pool.borrow(wanted())
@@ -192,11 +204,11 @@ describe('a pool', () => {
   })
 
   it('is not patient with a replica, nor with a database that is another shard', async () => {
-    for (const [patient, error] of [
-      [false, gone()],
-      [true, new FleetError('wrong_database', 'not ours')],
+    for (const [patienceMs, error] of [
+      [0, gone()],
+      [2_000, new FleetError('wrong_database', 'not ours')],
     ] as const) {
-      const { pool, node } = makePool({}, patient)
+      const { pool, node } = makePool({}, patienceMs)
       node.error = error
       // oxlint-disable-next-line no-await-in-loop -- two
       await expect(pool.borrow(wanted())).rejects.toMatchObject({ code: error.code })

@@ -37,7 +37,9 @@ export class NodePool {
     const { clock, sweeper, limits, name } = parts
     this.#reach = new Reach(parts)
     const late = (): FleetError => this.#overloaded(`no connection to ${name} came free in time`)
-    const line = (): WaitingLine => new WaitingLine({ clock, sweeper, waitMs: limits.queueWaitMs, late })
+    const waitMs = limits.queueWaitMs
+    const patientMs = (): number => (this.#connected > 0 ? waitMs : Math.max(waitMs, parts.patienceMs()))
+    const line = (): WaitingLine => new WaitingLine({ clock, sweeper, waitMs, patientMs, late })
     this.#waiters = { lane: line(), exclusive: line() }
   }
 
@@ -246,13 +248,13 @@ export class NodePool {
    * Ends everything: callers who wait, now or later, fail with the reason; connections end when what is in flight is
    * done, or when that takes too long.
    */
-  async close(reason: FleetError): Promise<void> {
+  async close(reason: FleetError, withinMs = closeWithinMs): Promise<void> {
     this.#closed ??= reason
     this.#stopReaper?.()
     this.#stopRetry?.()
     this.#failWaiters(reason)
     const sessions = [...this.#lanes, ...this.#idle, ...this.#lent.members()]
-    const stop = this.#parts.clock.after(closeWithinMs, () => {
+    const stop = this.#parts.clock.after(withinMs, () => {
       for (const { connection } of sessions) connection.destroy(reason)
     })
     await Promise.all(sessions.map((session) => session.connection.close()))
@@ -364,9 +366,12 @@ export class NodePool {
     return this.#sessions > 0 ? null : this.#reach.hopeless
   }
 
+  get #connected(): number {
+    return this.#lanes.length + this.#idle.length + this.#lent.size
+  }
+
   get #sessions(): number {
-    const opening = this.#openingLanes.length + this.#openingExclusive
-    return this.#lanes.length + this.#idle.length + this.#lent.size + opening
+    return this.#connected + this.#openingLanes.length + this.#openingExclusive
   }
 
   #overloaded(message: string): FleetError {

@@ -7,15 +7,17 @@ export interface ReachParts {
   readonly log: RoutingLog
   readonly clock: Clock
   readonly name: string
-  /** Callers wait some time for a node that is gone; otherwise they are told at once, since there are others. */
-  readonly patient: boolean
+  /**
+   * How long callers wait for a node that is gone: for its restart, or for another to take its place. 0: they are told
+   * at once, since there are others.
+   */
+  readonly patienceMs: () => number
 }
 
-/** How long callers are kept waiting for a node that is gone, so that a restart costs them time but no error. */
-const patienceMs = 2_000
-/** First pause after a failed connect; doubles up to the maximum. */
+/** First pause after a failed connect; doubles up to the maximum. While callers are kept waiting it stays short. */
 const backoffMsMin = 100
 const backoffMsMax = 2_000
+const backoffWaitedForMsMax = 400
 
 /** Why and since when the node can't be reached, and when it is tried next. */
 interface Down {
@@ -48,9 +50,8 @@ export class Reach {
   get hopeless(): FleetError | null {
     const down = this.#down
     if (down === null) return null
-    const mayComeBack = this.#parts.patient && down.error.code === 'shard_unavailable'
-    const isOver = !mayComeBack || this.#parts.clock.monotonic() - down.sinceMs >= patienceMs
-    return isOver ? down.error : null
+    const mayComeBack = down.error.code === 'shard_unavailable' && this.#isWaitedFor(down.sinceMs)
+    return mayComeBack ? null : down.error
   }
 
   /** A connection was made. */
@@ -63,8 +64,14 @@ export class Reach {
     const { clock, log, name } = this.#parts
     const now = clock.monotonic()
     if (this.#down !== null && !this.isUp) return
-    const pauseMs = Math.min((this.#down?.pauseMs ?? backoffMsMin / 2) * 2, backoffMsMax)
-    this.#down = { error, sinceMs: this.#down?.sinceMs ?? now, untilMs: now + pauseMs, pauseMs }
+    const sinceMs = this.#down?.sinceMs ?? now
+    const longestMs = this.#isWaitedFor(sinceMs) ? backoffWaitedForMsMax : backoffMsMax
+    const pauseMs = Math.min((this.#down?.pauseMs ?? backoffMsMin / 2) * 2, longestMs)
+    this.#down = { error, sinceMs, untilMs: now + pauseMs, pauseMs }
     log.warn({ node: name, code: error.code, err: error }, 'cannot connect to a node')
+  }
+
+  #isWaitedFor(sinceMs: number): boolean {
+    return this.#parts.clock.monotonic() - sinceMs < this.#parts.patienceMs()
   }
 }

@@ -92,6 +92,11 @@ export interface NodeAccess {
 
 /** How long names read from a shard's database are believed before they are read again in the background. */
 const schemaFactsMs = 30_000
+/** How long statements under way on a primary that was superseded may take to end. */
+const supersededMs = 500
+/** How long a primary that is gone is waited for: for its restart, or, where it has replicas, for a failover. */
+const restartPatienceMs = 2_000
+const failoverPatienceMs = 10_000
 /** How long reading them may take. */
 const schemaFactsTimeoutMs = 15_000
 
@@ -128,6 +133,7 @@ export class ShardAccess {
 
   /** Takes a newer record; pools of nodes that are gone or have moved are closed. */
   update(record: ShardRecord): void {
+    const before = this.#record
     this.#record = record
     this.#byRecord = new WeakMap()
     const wanted = new Set(record.nodes.map(nodeIdentity))
@@ -135,7 +141,12 @@ export class ShardAccess {
       if (wanted.has(identity)) continue
       this.#nodes.delete(identity)
       // Those who wait look where the shard's nodes are now.
-      void access.pool.close(new FleetError('stale_map', `node ${access.node.id} is not where it was`))
+      const gone = new FleetError('stale_map', `node ${access.node.id} is not what or where it was`)
+      // A primary of an older term may never answer again, and what it answers does not count.
+      void access.pool.close(
+        gone,
+        record.term > before.term || access.node.role === 'primary' ? supersededMs : undefined,
+      )
     }
   }
 
@@ -263,7 +274,7 @@ export class ShardAccess {
       clock,
       sweeper,
       limits,
-      patient: node.role === 'primary',
+      patienceMs: () => this.#patienceWith(node),
       name: `${node.id} (${node.host}:${String(node.port)})`,
       connectionsMax: () => {
         const own = Math.floor(limits.connectionsPerNodeMax / Math.max(1, routersAlive()))
@@ -272,6 +283,11 @@ export class ShardAccess {
       open: (kind, settings) => this.#open(node, kind, settings),
       adapt: (session, settings) => this.#adapt(session, settings),
     })
+  }
+
+  #patienceWith(node: NodeRecord): number {
+    if (node.role !== 'primary') return 0
+    return this.#record.nodes.length > 1 ? failoverPatienceMs : restartPatienceMs
   }
 
   async #adapt(session: Session, settings: SessionSettings): Promise<void> {
@@ -463,4 +479,13 @@ async function runCheck(
 }
 
 const nodeIdentity = (node: NodeRecord): string =>
-  JSON.stringify([node.id, node.host, node.port, node.database, node.user, node.secretRef, node.tls])
+  JSON.stringify([
+    node.id,
+    node.role,
+    node.host,
+    node.port,
+    node.database,
+    node.user,
+    node.secretRef,
+    node.tls,
+  ])

@@ -16,13 +16,15 @@ export interface WaitingLineParts {
   readonly clock: Clock
   readonly sweeper: DeadlineSweeper
   readonly waitMs: number
+  /** How long one may wait as things are: where there is no connection at all, it is the node that is waited for. */
+  readonly patientMs: () => number
   /** What is said to one who has waited for too long. */
   readonly late: () => FleetError
 }
 
 interface Waiter extends Linked<Waiter> {
   readonly taker: Taker
-  readonly untilMs: number
+  readonly sinceMs: number
   readonly cancellation: Cancellation
 }
 
@@ -43,8 +45,8 @@ export class WaitingLine {
 
   /** Puts a taker at the end. `cancellation`, which must not be over yet, takes it out again. */
   add(taker: Taker, cancellation: Cancellation): void {
-    const untilMs = this.#parts.clock.monotonic() + this.#parts.waitMs
-    const waiter: Waiter = { taker, untilMs, cancellation, chain: null, before: null, behind: null }
+    const sinceMs = this.#parts.clock.monotonic()
+    const waiter: Waiter = { taker, sinceMs, cancellation, chain: null, before: null, behind: null }
     this.#waiters.add(waiter)
     cancellation.whenCancelled((reason) => {
       if (this.#waiters.delete(waiter)) taker.fail(reason)
@@ -75,11 +77,14 @@ export class WaitingLine {
     const { first } = this.#waiters
     if (this.#isWatched || first === null) return
     this.#isWatched = true
-    this.#parts.sweeper.watch(first.untilMs, () => {
+    const { clock, late, patientMs, sweeper, waitMs } = this.#parts
+    const lateMs = first.sinceMs + waitMs
+    const untilMs = clock.monotonic() < lateMs ? lateMs : first.sinceMs + patientMs()
+    sweeper.watch(untilMs, () => {
       this.#isWatched = false
-      const now = this.#parts.clock.monotonic()
-      for (let late = this.#waiters.first; late !== null && late.untilMs <= now; late = this.#waiters.first)
-        this.#leave()?.fail(this.#parts.late())
+      const begunMs = clock.monotonic() - patientMs()
+      while (this.#waiters.first !== null && this.#waiters.first.sinceMs <= begunMs)
+        this.#leave()?.fail(late())
       this.#watch()
     })
   }

@@ -1,19 +1,29 @@
-// Client of an agent's HTTP interface, used by the manager (embedded node groups) and later by the health leader.
+// Client of an agent's HTTP interface, used by the manager (embedded node groups) and by the health leader.
 import { FleetError, fromProblem } from '@fleetshard/core'
 import { Value } from 'typebox/value'
 import type { Static, TSchema } from 'typebox'
 import {
   AgentHealthSchema,
   CredentialsSchema,
+  FenceReportSchema,
+  LivenessSchema,
   PromotionSchema,
+  RejoinReportSchema,
   ServerListSchema,
   ServerViewSchema,
   type AgentHealth,
   type CreateServer,
   type Credentials,
+  type FenceReport,
+  type FenceServer,
   type FollowServer,
+  type Liveness,
+  type PromoteServer,
   type Promotion,
+  type RejoinReport,
+  type RejoinServer,
   type ServerView,
+  type SetQuorum,
   type StartServer,
   type StopServer,
   type TermOnly,
@@ -44,9 +54,18 @@ export interface AgentClient {
   create(order: CreateServer, signal?: AbortSignal): Promise<ServerView>
   start(id: string, order?: StartServer, signal?: AbortSignal): Promise<ServerView>
   stop(id: string, order?: StopServer, signal?: AbortSignal): Promise<ServerView>
-  fence(id: string, order?: TermOnly, signal?: AbortSignal): Promise<ServerView>
-  promote(id: string, order?: TermOnly, signal?: AbortSignal): Promise<Promotion>
+  /** Looks at the process and asks the server itself. */
+  liveness(id: string, signal?: AbortSignal): Promise<Liveness>
+  /** Stops it, and keeps it from being started by anything but an order. */
+  fence(id: string, order?: FenceServer, signal?: AbortSignal): Promise<FenceReport>
+  /** Takes a replica's upstream away; answers when it receives nothing any more. */
+  detach(id: string, order?: TermOnly, signal?: AbortSignal): Promise<ServerView>
+  promote(id: string, order?: PromoteServer, signal?: AbortSignal): Promise<Promotion>
+  /** Answers when the primary goes by it. */
+  quorum(id: string, order: SetQuorum, signal?: AbortSignal): Promise<ServerView>
   follow(id: string, order: FollowServer, signal?: AbortSignal): Promise<ServerView>
+  /** Makes a former primary a replica: as it is, rewound, or cloned anew. */
+  rejoin(id: string, order: RejoinServer, signal?: AbortSignal): Promise<RejoinReport>
   drop(id: string, signal?: AbortSignal): Promise<void>
   /** The password of the application's role; keep it out of logs. */
   credentials(id: string, signal?: AbortSignal): Promise<Credentials>
@@ -119,7 +138,11 @@ export function createAgentClient(options: AgentClientOptions): AgentClient {
     create: (order, signal) => post(ServerViewSchema, '/v1/servers', order, signal),
     start: (id, order = {}, signal) => post(ServerViewSchema, `${at(id)}/start`, order, signal),
     stop: (id, order = {}, signal) => post(ServerViewSchema, `${at(id)}/stop`, order, signal),
-    fence: (id, order = {}, signal) => post(ServerViewSchema, `${at(id)}/fence`, order, signal),
+    liveness: (id, signal) => get(LivenessSchema, `${at(id)}/liveness`, signal),
+    fence: (id, order = {}, signal) => post(FenceReportSchema, `${at(id)}/fence`, order, signal),
+    detach: (id, order = {}, signal) => post(ServerViewSchema, `${at(id)}/detach`, order, signal),
+    quorum: (id, order, signal) => post(ServerViewSchema, `${at(id)}/quorum`, order, signal),
+    rejoin: (id, order, signal) => post(RejoinReportSchema, `${at(id)}/rejoin`, order, signal),
     promote: (id, order = {}, signal) => post(PromotionSchema, `${at(id)}/promote`, order, signal),
     follow: (id, order, signal) => post(ServerViewSchema, `${at(id)}/follow`, order, signal),
     credentials: (id, signal) => get(CredentialsSchema, `${at(id)}/credentials`, signal),

@@ -30,6 +30,15 @@ export const ServerStateSchema = Type.Union([
   Type.Literal('crashed'),
 ])
 
+/** A commit waits for `required` of these servers: `ANY required (members)`. */
+export const SyncStandbysSchema = Type.Object(
+  {
+    members: Type.Array(ServerIdSchema, { minItems: 1, maxItems: 32 }),
+    required: Type.Integer({ minimum: 1, maximum: 32 }),
+  },
+  strict,
+)
+
 /** One server as the agent sees it. Never with a password. */
 export const ServerViewSchema = Type.Object({
   id: ServerIdSchema,
@@ -50,8 +59,14 @@ export const ServerViewSchema = Type.Object({
   /** Major version of Postgres, pinned by the files of the server. */
   postgres_major: Type.Integer(),
   term: TermSchema,
+  /** True for a replica whose upstream was taken away: it receives nothing until it is told to follow again. */
+  detached: Type.Boolean(),
+  /** Replicas that must confirm a commit; null where none has to. */
+  sync: Type.Union([SyncStandbysSchema, Type.Null()]),
   /** How often it was started again after ending by itself, since the agent runs. */
   restarts: Type.Integer(),
+  /** How often in a row it could not be started. */
+  start_failures: Type.Integer(),
   /** The last words of the last failure; null when there was none. */
   last_error: Type.Union([Type.String(), Type.Null()]),
 })
@@ -91,11 +106,41 @@ export const StopServerSchema = Type.Object(
   strict,
 )
 
-/** Body of `…/promote` and `…/fence`. */
+/** Body of `…/fence`: `immediate` by default; `fast` hands everything to the replicas first. */
+export const FenceServerSchema = Type.Object(
+  {
+    mode: Type.Optional(Type.Union([Type.Literal('fast'), Type.Literal('immediate')])),
+    term: Type.Optional(TermSchema),
+  },
+  strict,
+)
+
+/** Body of `…/detach`. */
 export const TermOnlySchema = Type.Object({ term: Type.Optional(TermSchema) }, strict)
 
-/** Body of `…/follow`: the server (a replica) follows another one from now on. */
-export const FollowServerSchema = Type.Object({ of: ServerIdSchema, term: Type.Optional(TermSchema) }, strict)
+/** Body of `…/promote`. `sync` holds from the first commit of the new primary on; without it none waits. */
+export const PromoteServerSchema = Type.Object(
+  { term: Type.Optional(TermSchema), sync: Type.Optional(SyncStandbysSchema) },
+  strict,
+)
+
+/** Body of `…/quorum`: which replicas must confirm commits of this primary from now on; null for none. */
+export const SetQuorumSchema = Type.Object(
+  { sync: Type.Union([SyncStandbysSchema, Type.Null()]), term: Type.Optional(TermSchema) },
+  strict,
+)
+
+/**
+ * Body of `…/follow`: the server (a replica) follows another one from now on. With `wait: false` the answer comes when
+ * it was told to, not when it streams.
+ */
+export const FollowServerSchema = Type.Object(
+  { of: ServerIdSchema, wait: Type.Optional(Type.Boolean()), term: Type.Optional(TermSchema) },
+  strict,
+)
+
+/** Body of `…/rejoin`: the server, whatever it holds, becomes a replica of another one. */
+export const RejoinServerSchema = Type.Object({ of: ServerIdSchema, term: Type.Optional(TermSchema) }, strict)
 
 /** Answer of `…/promote`. */
 export const PromotionSchema = Type.Object({
@@ -103,6 +148,37 @@ export const PromotionSchema = Type.Object({
   timeline: Type.Integer(),
   /** First position of the new timeline that the server wrote up to, text form of pg_lsn. */
   lsn: Type.String(),
+})
+
+/** How a server that does not run has ended, as its control file tells. */
+export const ControlSchema = Type.Object({
+  /** True after a shutdown in order: nothing follows the checkpoint. */
+  clean: Type.Boolean(),
+  /** Where the last checkpoint begins, text form of pg_lsn. */
+  checkpoint_lsn: Type.String(),
+  timeline: Type.Integer(),
+})
+
+/** Answer of `…/fence`: the server does not run and will not, until an order says so. */
+export const FenceReportSchema = Type.Object({
+  server: ServerViewSchema,
+  /** Null where the control file cannot be read. */
+  control: Type.Union([ControlSchema, Type.Null()]),
+})
+
+/** Answer of `…/rejoin`: by which way. */
+export const RejoinReportSchema = Type.Object({
+  server: ServerViewSchema,
+  way: Type.Union([Type.Literal('followed'), Type.Literal('rewound'), Type.Literal('cloned')]),
+})
+
+/** Answer of `…/liveness`: what the agent finds when it looks at the process and asks the server itself. */
+export const LivenessSchema = Type.Object({
+  server: ServerViewSchema,
+  /** `frozen`: stopped by a signal. */
+  process: Type.Union([Type.Literal('running'), Type.Literal('frozen'), Type.Literal('none')]),
+  /** It answers a session of the agent's own. */
+  answers: Type.Boolean(),
 })
 
 /** Answer of `…/credentials`: how to log in as the role of the application. Only for who has the token. */
@@ -132,7 +208,16 @@ export type CreateServer = Static<typeof CreateServerSchema>
 export type StartServer = Static<typeof StartServerSchema>
 export type StopMode = Static<typeof StopModeSchema>
 export type StopServer = Static<typeof StopServerSchema>
+export type SyncStandbys = Static<typeof SyncStandbysSchema>
 export type TermOnly = Static<typeof TermOnlySchema>
+export type FenceServer = Static<typeof FenceServerSchema>
+export type FenceReport = Static<typeof FenceReportSchema>
+export type Control = Static<typeof ControlSchema>
+export type PromoteServer = Static<typeof PromoteServerSchema>
+export type SetQuorum = Static<typeof SetQuorumSchema>
+export type RejoinServer = Static<typeof RejoinServerSchema>
+export type RejoinReport = Static<typeof RejoinReportSchema>
+export type Liveness = Static<typeof LivenessSchema>
 export type FollowServer = Static<typeof FollowServerSchema>
 export type Promotion = Static<typeof PromotionSchema>
 export type Credentials = Static<typeof CredentialsSchema>

@@ -2,32 +2,29 @@
 // process by the embedded cluster, and over HTTP (http.ts) by managers. What each server should be doing is on disk
 // before it is done, so an agent that was killed goes on where it was: it takes over the servers that run, starts
 // those that should run, and ends those that should not.
-import { constants } from 'node:fs'
-import { access, stat } from 'node:fs/promises'
-import { FleetError, type Clock } from '@fleetshard/core'
-import type { StopMode } from '../agent-api/mod.ts'
-import type { Logger, Service } from '../runtime/mod.ts'
-import { resolveBinaries, type PostgresBinaries } from './binaries.ts'
-import { defaultCacheDirs } from './embedded-package.ts'
-import { makeOpenFolder } from './files.ts'
-import { agentLayout, serverLayout, type AgentLayout } from './layout.ts'
-import { lockDataDir, type DataDirLock } from './lock.ts'
+import { FleetError } from '@fleetshard/core'
+import type { StopMode, SyncStandbys } from '../agent-api/mod.ts'
+import type { Service } from '../runtime/mod.ts'
+import type { PostgresBinaries } from './binaries.ts'
+import { readControl } from './control-file.ts'
+import { detach, look, rejoin, setQuorum } from './failover.ts'
+import type { DataDirLock } from './lock.ts'
 import { ManagedServer, type ServerContext } from './managed-server.ts'
 import {
   defaultDatabase,
-  type AgentOptions,
+  type FenceOutcome,
   type PrimarySpec,
   type PromotionReport,
+  type RejoinOutcome,
   type ReplicaSpec,
   type ServerEndpoint,
+  type ServerLiveness,
   type ServerStatus,
 } from './model.ts'
 import { awaitStreaming, drop, follow, makePrimary, makeReplica, promote } from './operations.ts'
-import { assertReachable, resolveServerUser, type ServerUser } from './os-user.ts'
-import { PortAllocator, portStartDefault } from './ports.ts'
 import { applicationSecretFile, loadOrMake } from './secrets.ts'
 import type { Login } from './sql.ts'
-import { AgentState, type ServerRecord } from './state.ts'
+import type { ServerRecord } from './state.ts'
 import { inParallel } from './wait.ts'
 
 /** Servers started or stopped at once. */
@@ -42,7 +39,7 @@ export interface OrderOptions {
   readonly signal?: AbortSignal | undefined
 }
 
-/** The agent. Made by `openAgent`; all orders may be repeated, and throw FleetError. */
+/** The agent. Made by `openAgent` (open-agent.ts); all orders may be repeated, and throw FleetError. */
 export class Agent implements Service {
   readonly name = 'agent'
   readonly #context: ServerContext
@@ -148,7 +145,10 @@ export class Agent implements Service {
   }
 
   /** Starts a server and keeps it running. @throws FleetError `conflict` for a fenced one without `unfence` */
-  async start(id: string, order: OrderOptions & { readonly unfence?: boolean } = {}): Promise<ServerStatus> {
+  async start(
+    id: string,
+    order: OrderOptions & { readonly unfence?: boolean | undefined } = {},
+  ): Promise<ServerStatus> {
     this.#assertOpen()
     return this.#order(id, order, async (server, interrupted) => {
       const { desired, phase } = server.record
@@ -159,7 +159,7 @@ export class Agent implements Service {
         })
       }
       await server.update({ desired: 'running' })
-      await server.bringUp(this.#any(interrupted, order.signal))
+      await server.bringUp(this.#any(interrupted, order.signal), { unguarded: order.unfence === true })
     })
   }
 
@@ -175,30 +175,78 @@ export class Agent implements Service {
     })
   }
 
-  /** Stops a server at once; nothing but an explicit order starts it again. */
-  async fence(id: string, order: OrderOptions = {}): Promise<ServerStatus> {
-    this.#server(id).interrupt()
-    return this.#order(id, order, async (server) => {
+  /** Stops a server; nothing but an explicit order starts it again. `fast` hands its last writes to its replicas. */
+  async fence(
+    id: string,
+    order: OrderOptions & { readonly mode?: 'fast' | 'immediate' | undefined } = {},
+  ): Promise<FenceOutcome> {
+    const server = this.#server(id)
+    refuseOldTerm(server, order.term)
+    server.interrupt()
+    const status = await this.#order(id, order, async () => {
       await server.update({ desired: 'fenced' })
-      await server.takeDown('immediate')
+      await server.takeDown(order.mode ?? 'immediate')
+      await server.clearLeftover()
     })
+    return { server: status, control: await readControl(server.layout.pgData) }
   }
 
-  /** Turns a running replica into a primary. */
-  async promote(id: string, order: OrderOptions = {}): Promise<PromotionReport> {
+  /** Turns a running replica into a primary, whose commits wait for `sync`. */
+  async promote(
+    id: string,
+    order: OrderOptions & { readonly sync?: SyncStandbys | undefined } = {},
+  ): Promise<PromotionReport> {
     this.#assertOpen()
     const server = this.#server(id)
     return server.exclusive(async (interrupted) => {
       await admitTerm(server, order.term)
-      return promote(this.#context, server, this.#any(interrupted, order.signal))
+      const signal = this.#any(interrupted, order.signal)
+      return promote(this.#context, server, { sync: order.sync, signal })
     })
   }
 
-  /** Makes a server follow another one of this agent; resolves when it streams. */
-  async follow(id: string, of: string, order: OrderOptions = {}): Promise<ServerStatus> {
+  /** Takes a replica's upstream away; resolves when it receives nothing any more. */
+  async detach(id: string, order: OrderOptions = {}): Promise<ServerStatus> {
     this.#assertOpen()
     return this.#order(id, order, (server, interrupted) =>
-      follow(this.#context, server, of, this.#any(interrupted, order.signal)),
+      detach(this.#context, server, this.#any(interrupted, order.signal)),
+    )
+  }
+
+  /** Sets which replicas must confirm commits of a primary; resolves when it goes by it. */
+  async setQuorum(id: string, sync: SyncStandbys | null, order: OrderOptions = {}): Promise<ServerStatus> {
+    this.#assertOpen()
+    return this.#order(id, order, (server, interrupted) =>
+      setQuorum(this.#context, server, sync, this.#any(interrupted, order.signal)),
+    )
+  }
+
+  /** Makes a former primary a replica of another server of this agent; resolves when it streams. */
+  async rejoin(id: string, of: string, order: OrderOptions = {}): Promise<RejoinOutcome> {
+    this.#assertOpen()
+    const server = this.#server(id)
+    return server.exclusive(async (interrupted) => {
+      await admitTerm(server, order.term)
+      const way = await rejoin(this.#context, server, of, this.#any(interrupted, order.signal))
+      return { server: server.status(), way }
+    })
+  }
+
+  /** Looks at a server's process and asks it. Waits for no order. @throws FleetError `not_found` */
+  async liveness(id: string): Promise<ServerLiveness> {
+    const server = this.#server(id)
+    return { server: server.status(), ...(await look(this.#context, server)) }
+  }
+
+  /** Makes a server follow another one of this agent; resolves when it streams, or was told to (`wait: false`). */
+  async follow(
+    id: string,
+    of: string,
+    order: OrderOptions & { readonly wait?: boolean | undefined } = {},
+  ): Promise<ServerStatus> {
+    this.#assertOpen()
+    return this.#order(id, order, (server, interrupted) =>
+      follow(this.#context, server, of, { wait: order.wait, signal: this.#any(interrupted, order.signal) }),
     )
   }
 
@@ -367,98 +415,17 @@ function assertSame(
   })
 }
 
-async function admitTerm(server: ManagedServer, term: number | undefined): Promise<void> {
-  if (term === undefined || term === server.record.term) return
-  if (term < server.record.term) {
-    throw new FleetError(
-      'conflict',
-      `the order is of term ${String(term)}, ${server.id} is in term ${String(server.record.term)}`,
-      { retryable: false },
-    )
-  }
-  await server.update({ term })
-}
-
-/**
- * Takes possession of the data directory. Starts nothing yet: `startAll` does.
- * @throws FleetError `data_dir_in_use`, `data_dir_unusable`, `postgres_missing`, `postgres_version`
- */
-export async function openAgent(options: AgentOptions): Promise<Agent> {
-  const layout = agentLayout(options.dataDir)
-  const user = resolveServerUser()
-  const ports = new PortAllocator(options.portStart ?? portStartDefault)
-  await assertReachable(layout.dataDir, user)
-  await makeDataDir(layout)
-  const lock = await lockDataDir(layout.dataDir)
-  try {
-    const state = await AgentState.load(layout.stateFile)
-    const binaries = await resolveBinaries({
-      user,
-      cacheDirs: defaultCacheDirs(layout.dataDir),
-      explicit: options.pgBin,
-      environment: options.pgBinFallback,
-      major: state.major ?? undefined,
-    })
-    const servers = new Map<string, ManagedServer>()
-    const context: ServerContext = {
-      layout,
-      user,
-      binaries,
-      state,
-      ports,
-      servers,
-      ...common(options),
-    }
-    for (const record of state.records()) {
-      await assertOwner(serverLayout(layout, record.id).root, user)
-      ports.reserve(record.port)
-      servers.set(record.id, new ManagedServer(context, record.id))
-    }
-    return new Agent(context, servers, lock)
-  } catch (error) {
-    await lock[Symbol.asyncDispose]()
-    throw error
-  }
-}
-
-function common(options: AgentOptions): {
-  clock: Clock
-  log: Logger
-  durability: 'full' | 'throwaway'
-  dieWithParent: boolean
-  walSegmentMegabytes: number
-  settings: Readonly<Record<string, string | number>>
-} {
-  return {
-    clock: options.clock,
-    log: options.log,
-    durability: options.durability ?? 'full',
-    dieWithParent: options.dieWithParent ?? false,
-    walSegmentMegabytes: options.walSegmentMegabytes ?? 16,
-    settings: options.settings ?? {},
-  }
-}
-
-async function makeDataDir(layout: AgentLayout): Promise<void> {
-  try {
-    await makeOpenFolder(layout.dataDir)
-    await makeOpenFolder(layout.serversDir)
-    await access(layout.dataDir, constants.W_OK)
-  } catch (error) {
-    throw new FleetError('data_dir_unusable', `the data directory ${layout.dataDir} cannot be written`, {
-      hint: 'choose another --data-dir, or run as the user that owns it',
-      cause: error,
-    })
-  }
-}
-
-/** A cluster that was made as root does not run as a plain user, nor the other way round. */
-async function assertOwner(folder: string, user: ServerUser): Promise<void> {
-  const found = await stat(folder).catch(() => null)
-  if (found === null || found.uid === user.uid) return
+/** @throws FleetError `conflict` */
+function refuseOldTerm(server: ManagedServer, term: number | undefined): void {
+  if (term === undefined || term >= server.record.term) return
   throw new FleetError(
-    'data_dir_unusable',
-    `the servers in ${folder} belong to uid ${String(found.uid)}, not to ${user.name}, who runs Postgres now`,
-    { hint: 'run as the user that made the cluster, or choose another --data-dir' },
+    'conflict',
+    `the order is of term ${String(term)}, ${server.id} is in term ${String(server.record.term)}`,
+    { retryable: false },
   )
+}
+
+async function admitTerm(server: ManagedServer, term: number | undefined): Promise<void> {
+  refuseOldTerm(server, term)
+  if (term !== undefined && term > server.record.term) await server.update({ term })
 }

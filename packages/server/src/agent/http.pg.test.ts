@@ -46,7 +46,7 @@ test('makes a primary and a replica, promotes, follows, fences and drops over HT
   expect(await client.promote('b', { term: 2 })).toMatchObject({ timeline: 2, server: { kind: 'primary' } })
   expect(await client.follow('a', { of: 'b', term: 2 })).toMatchObject({ kind: 'replica', of: 'b' })
   await expect(client.fence('a', { term: 1 })).rejects.toMatchObject({ code: 'conflict' })
-  expect(await client.fence('a')).toMatchObject({ desired: 'fenced', state: 'stopped' })
+  expect((await client.fence('a')).server).toMatchObject({ desired: 'fenced', state: 'stopped' })
   expect(await client.start('a', { unfence: true })).toMatchObject({ state: 'running' })
   await client.drop('a')
   expect((await client.list()).map(({ id }) => id)).toEqual(['b'])

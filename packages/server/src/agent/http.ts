@@ -8,11 +8,18 @@ import {
   AgentHealthSchema,
   CreateServerSchema,
   CredentialsSchema,
+  FenceReportSchema,
+  FenceServerSchema,
   FollowServerSchema,
+  LivenessSchema,
+  PromoteServerSchema,
   PromotionSchema,
+  RejoinReportSchema,
+  RejoinServerSchema,
   ServerIdSchema,
   ServerListSchema,
   ServerViewSchema,
+  SetQuorumSchema,
   StartServerSchema,
   StopServerSchema,
   TermOnlySchema,
@@ -65,7 +72,12 @@ export async function startAgentHttp(options: AgentHttpOptions): Promise<AgentHt
     title: 'FleetShard agent',
     description: 'Supervises the Postgres servers of one host.',
     bodyLimitSetting: 'nothing: no order is that large',
-    routes: [...readRoutes(agent), ...makeAndDropRoutes(agent), ...orderRoutes(agent)],
+    routes: [
+      ...readRoutes(agent),
+      ...makeAndDropRoutes(agent),
+      ...orderRoutes(agent),
+      ...failoverRoutes(agent),
+    ],
     around: letIn(token),
     onAnswer: () => undefined,
   })
@@ -133,6 +145,19 @@ function readRoutes(agent: Agent): Route[] {
       summary: 'One server',
       answers: { 200: ServerViewSchema },
       handle: async ({ params: { id } }) => ok(viewOf(agent.get(id))),
+    }),
+    route({
+      method: 'GET',
+      url: '/v1/servers/:id/liveness',
+      tag,
+      kind: 'read',
+      params,
+      summary: 'One server, looked at from its own host',
+      answers: { 200: LivenessSchema },
+      async handle({ params: { id } }) {
+        const { server, ...found } = await agent.liveness(id)
+        return ok({ server: viewOf(server), ...found })
+      },
     }),
     route({
       method: 'GET',
@@ -205,10 +230,13 @@ function orderRoutes(agent: Agent): Route[] {
     route({
       ...order,
       url: '/v1/servers/:id/fence',
-      body: TermOnlySchema,
-      answers,
-      summary: 'Stop at once; only an explicit order starts it again',
-      handle: async ({ params: { id }, body }) => ok(viewOf(await agent.fence(id, body))),
+      body: FenceServerSchema,
+      answers: { 200: FenceReportSchema },
+      summary: 'Stop; only an explicit order starts it again',
+      async handle({ params: { id }, body }) {
+        const { server, control } = await agent.fence(id, body)
+        return ok({ server: viewOf(server), control })
+      },
     }),
     route({
       ...order,
@@ -221,12 +249,47 @@ function orderRoutes(agent: Agent): Route[] {
     route({
       ...order,
       url: '/v1/servers/:id/promote',
-      body: TermOnlySchema,
+      body: PromoteServerSchema,
       answers: { 200: PromotionSchema },
       summary: 'Turn a replica into a primary',
       async handle({ params: { id }, body }) {
         const { server, timeline, lsn } = await agent.promote(id, body)
         return ok({ server: viewOf(server), timeline, lsn })
+      },
+    }),
+  ]
+}
+
+/** What only a failover asks for. */
+function failoverRoutes(agent: Agent): Route[] {
+  const order = { method: 'POST', tag, kind: 'change', params } as const
+  const answers = { 200: ServerViewSchema }
+  return [
+    route({
+      ...order,
+      url: '/v1/servers/:id/detach',
+      body: TermOnlySchema,
+      answers,
+      summary: "Take a replica's upstream away",
+      handle: async ({ params: { id }, body }) => ok(viewOf(await agent.detach(id, body))),
+    }),
+    route({
+      ...order,
+      url: '/v1/servers/:id/quorum',
+      body: SetQuorumSchema,
+      answers,
+      summary: 'Set which replicas must confirm commits',
+      handle: async ({ params: { id }, body }) => ok(viewOf(await agent.setQuorum(id, body.sync, body))),
+    }),
+    route({
+      ...order,
+      url: '/v1/servers/:id/rejoin',
+      body: RejoinServerSchema,
+      answers: { 200: RejoinReportSchema },
+      summary: 'Become a replica of another server, whatever it holds',
+      async handle({ params: { id }, body }) {
+        const { server, way } = await agent.rejoin(id, body.of, body)
+        return ok({ server: viewOf(server), way })
       },
     }),
   ]
@@ -245,6 +308,12 @@ async function create(agent: Agent, body: CreateServer): Promise<ServerStatus> {
 
 /** The wire form of a status. */
 function viewOf(status: ServerStatus): ServerView {
-  const { socketDir, major, lastError, ...same } = status
-  return { ...same, socket_dir: socketDir, postgres_major: major, last_error: lastError }
+  const { socketDir, major, lastError, startFailures, ...same } = status
+  return {
+    ...same,
+    socket_dir: socketDir,
+    postgres_major: major,
+    last_error: lastError,
+    start_failures: startFailures,
+  }
 }

@@ -9,10 +9,17 @@ import { exists, makePrivateFolder, writeFileAtomic } from './files.ts'
 import { dataMajor } from './init-db.ts'
 import { serverLayout, slotName, type AgentLayout, type ServerLayout } from './layout.ts'
 import { boundLog, lastWords, readLogFrom } from './log-file.ts'
-import { applicationRole, type Durability, type ServerEndpoint, type ServerStatus } from './model.ts'
+import {
+  applicationRole,
+  type BootGuard,
+  type Durability,
+  type ServerEndpoint,
+  type ServerStatus,
+} from './model.ts'
 import type { ServerState, StopMode } from '../agent-api/mod.ts'
 import type { ServerUser } from './os-user.ts'
 import type { PortAllocator } from './ports.ts'
+import { isFrozen } from './proc.ts'
 import {
   adoptPostgres,
   findPostgres,
@@ -46,6 +53,7 @@ export interface ServerContext {
   readonly dieWithParent: boolean
   readonly walSegmentMegabytes: number
   readonly settings: Readonly<Record<string, string | number>>
+  readonly guard: BootGuard | null
   /** All servers of the agent. */
   readonly servers: ReadonlyMap<string, ManagedServer>
 }
@@ -71,7 +79,10 @@ export class ManagedServer {
   #interrupt = new AbortController()
   #failures = 0
   #restarts = 0
+  #startFailures = 0
   #lastError: string | null = null
+  /** Since this agent runs. */
+  #wasUp = false
 
   constructor(context: ServerContext, id: string) {
     this.id = id
@@ -128,6 +139,8 @@ export class ManagedServer {
       port,
       database,
       term,
+      detached: record.detached ?? false,
+      sync: record.sync ?? null,
       state: this.#stateOf(record),
       pid: this.process?.pid ?? null,
       host: '127.0.0.1',
@@ -135,6 +148,7 @@ export class ManagedServer {
       user: applicationRole,
       major: this.#context.binaries.major,
       restarts: this.#restarts,
+      startFailures: this.#startFailures,
       lastError: this.#lastError,
     }
   }
@@ -174,22 +188,45 @@ export class ManagedServer {
    * Starts the server, or takes over the one that runs; nothing when it is up. Call inside `exclusive`.
    * After a failure it is tried again with growing pauses, as long as it is meant to run.
    */
-  async bringUp(signal: AbortSignal): Promise<void> {
+  async bringUp(signal: AbortSignal, how: { readonly unguarded?: boolean } = {}): Promise<void> {
     if (this.#phase.kind === 'up') return
     this.#cancelRestart()
     this.#phase = { kind: 'starting' }
     try {
+      if (how.unguarded !== true) await this.#askGuard(signal)
       const process = await this.#startOrAdopt(signal)
       this.#phase = { kind: 'up', process, sinceMs: this.#context.clock.monotonic() }
+      this.#wasUp = true
+      this.#startFailures = 0
       this.#log.info({ pid: process.pid, port: this.record.port, adopted: process.adopted }, 'server is up')
       void process.exited.then(() => this.#onExit(process))
       await this.#reconcileKind()
     } catch (error) {
       this.#phase = { kind: 'down' }
+      this.#startFailures += 1
       this.#lastError = error instanceof Error ? error.message : String(error)
       if (!signal.aborted) this.#planRestart()
       throw error
     }
+  }
+
+  /**
+   * A former primary must not come back as one: it is fenced when another leads. One that runs on without an agent is
+   * no more dangerous while it is asked about than it was before.
+   * @throws FleetError `conflict` when it is superseded
+   */
+  async #askGuard(signal: AbortSignal): Promise<void> {
+    const { guard, clock } = this.#context
+    const { kind, phase, group, term } = this.record
+    if (guard === null || kind !== 'primary' || phase !== 'ready') return
+    const running = await findPostgres(this.layout.pgData, clock)
+    const occasion = this.#wasUp || running !== null ? 'restart' : 'boot'
+    if ((await guard({ id: this.id, group, term }, occasion, signal)) === 'lead') return
+    await this.update({ desired: 'fenced' })
+    if (running !== null)
+      await stopPostgres(running, { mode: 'immediate', pgData: this.layout.pgData, clock })
+    this.#log.warn('another server leads the shard: this one is fenced until it is told to follow')
+    throw new FleetError('conflict', `${this.id} does not lead its shard any more`, { retryable: false })
   }
 
   async #startOrAdopt(signal: AbortSignal): Promise<PostgresProcess> {
@@ -254,7 +291,9 @@ export class ManagedServer {
     const { process } = this.#phase
     this.#phase = { kind: 'stopping', process }
     const { clock } = this.#context
-    const way = await stopPostgres(process, { mode, pgData: this.layout.pgData, clock })
+    // A frozen process hears nothing softer, and would only be waited for.
+    const hard = mode === 'immediate' && (await isFrozen(process.pid)) ? 'kill' : mode
+    const way = await stopPostgres(process, { mode: hard, pgData: this.layout.pgData, clock })
     this.#phase = { kind: 'down' }
     this.#log.info({ mode: way }, 'server is stopped')
   }
@@ -327,6 +366,7 @@ export class ManagedServer {
       hbaFile: layout.hbaFile,
       identFile: layout.identFile,
       follow: this.#followSettings(),
+      sync: this.record.sync ?? null,
     })
     await writeFileAtomic(layout.passFile, renderPassFile((await this.secrets()).application), access)
     await writeFileAtomic(layout.hbaFile, renderHba(), access)
@@ -335,9 +375,9 @@ export class ManagedServer {
   }
 
   #followSettings(): FollowSettings | null {
-    const { kind, of } = this.record
+    const { kind, of, detached } = this.record
     const upstream = of === null ? undefined : this.#context.servers.get(of)
-    if (kind !== 'replica' || upstream === undefined) return null
+    if (kind !== 'replica' || detached === true || upstream === undefined) return null
     return {
       host: upstream.layout.socketDir,
       port: upstream.record.port,

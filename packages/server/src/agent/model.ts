@@ -1,6 +1,6 @@
 // The words of the agent: what it is given, what it tells of its servers, what it keeps on disk.
 import type { Clock } from '@fleetshard/core'
-import type { Desired, ServerState } from '../agent-api/mod.ts'
+import type { Control, Desired, ServerState, SyncStandbys } from '../agent-api/mod.ts'
 import type { Logger } from '../runtime/mod.ts'
 
 /** Role that owns the databases, replicates, and is no superuser: what the product logs in as. */
@@ -30,9 +30,35 @@ export interface AgentOptions {
   readonly dieWithParent?: boolean | undefined
   /** Size of a write-ahead log segment of new servers: 16, or less for small ones. */
   readonly walSegmentMegabytes?: 1 | 2 | 4 | 8 | 16 | undefined
+  /** Asked before a primary is started; without it every primary starts. */
+  readonly guard?: BootGuard | undefined
   /** Further settings of every server, as in postgresql.conf; they outrank the agent's own. */
   readonly settings?: Readonly<Record<string, string | number>> | undefined
 }
+
+/** What is asked about before a primary is started: may it still lead? */
+export interface GuardedServer {
+  readonly id: string
+  readonly group: string
+  /** The newest term that the agent has heard of for it. */
+  readonly term: number
+}
+
+/**
+ * `boot`: nobody has supervised the server since it ran last, so that a promotion may have passed it by. `restart`: this
+ * agent did all the time, and would have been told to fence it.
+ */
+export type GuardOccasion = 'boot' | 'restart'
+
+/**
+ * Says whether a primary may start. `superseded`: another one leads, or is about to; the server is fenced. May wait as
+ * long as it takes to know; the signal aborts with an order that does not want to wait.
+ */
+export type BootGuard = (
+  server: GuardedServer,
+  occasion: GuardOccasion,
+  signal: AbortSignal,
+) => Promise<'lead' | 'superseded'>
 
 /** How to reach and log in to a server. The password is why this is never logged. */
 export interface ServerEndpoint {
@@ -62,7 +88,10 @@ export interface ServerStatus {
   readonly user: string
   readonly major: number
   readonly term: number
+  readonly detached: boolean
+  readonly sync: SyncStandbys | null
   readonly restarts: number
+  readonly startFailures: number
   readonly lastError: string | null
 }
 
@@ -89,4 +118,23 @@ export interface PromotionReport {
   readonly timeline: number
   /** Text form of pg_lsn. */
   readonly lsn: string
+}
+
+/** What a former primary has become, and how. */
+export interface RejoinOutcome {
+  readonly server: ServerStatus
+  readonly way: 'followed' | 'rewound' | 'cloned'
+}
+
+/** A server looked at from its own host. */
+export interface ServerLiveness {
+  readonly server: ServerStatus
+  readonly process: 'running' | 'frozen' | 'none'
+  readonly answers: boolean
+}
+
+/** A server that was fenced. */
+export interface FenceOutcome {
+  readonly server: ServerStatus
+  readonly control: Control | null
 }

@@ -2,6 +2,7 @@
 // Each writes its intent before its effect and may be repeated; the agent calls them.
 import { rm } from 'node:fs/promises'
 import { FleetError } from '@fleetshard/core'
+import type { SyncStandbys } from '../agent-api/mod.ts'
 import { cloneServer, makeStandby } from './clone.ts'
 import { exists } from './files.ts'
 import { dataMajor, initDatabase } from './init-db.ts'
@@ -97,13 +98,22 @@ export async function awaitStreaming(
   })
 }
 
-/** Turns the replica into a primary; nothing when it is one. Servers that follow others are left as they are. */
+/**
+ * Turns the replica into a primary; nothing when it is one. Servers that follow others are left as they are. `sync`
+ * names those that must confirm its commits, from the first on.
+ */
 export async function promote(
   context: ServerContext,
   server: ManagedServer,
-  signal?: AbortSignal,
+  order: { readonly sync?: SyncStandbys | undefined; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<PromotionReport> {
+  const { signal } = order
   if (!server.isUp) throw new FleetError('conflict', `${server.id} cannot be promoted: it does not run`)
+  if (server.record.kind === 'replica') {
+    // Before the first commit: one that waited for nobody would be acknowledged too early.
+    await server.update({ sync: order.sync ?? null })
+    await server.applyConfig()
+  }
   const { clock } = context
   const position = await withSession(await server.superuser(), async (client) => {
     const inRecovery = async (): Promise<boolean> =>
@@ -122,7 +132,7 @@ export async function promote(
     )
     return found.rows[0]
   })
-  await server.update({ kind: 'primary', of: null })
+  await server.update({ kind: 'primary', of: null, detached: false })
   await server.applyConfig()
   return {
     server: server.status(),
@@ -133,14 +143,14 @@ export async function promote(
 
 /**
  * Makes the server follow `of`: a replica is pointed at it, a former primary is stopped cleanly and comes back as a
- * replica. Resolves when it streams.
+ * replica. Resolves when it streams, or without `wait` when it was told to.
  * @throws FleetError `postgres_failed` when it has writes that `of` has not; it then needs a new clone
  */
 export async function follow(
   context: ServerContext,
   server: ManagedServer,
   of: string,
-  signal: AbortSignal,
+  { wait = true, signal }: { readonly wait?: boolean | undefined; readonly signal: AbortSignal },
 ): Promise<void> {
   const upstream = context.servers.get(of)
   if (upstream?.isUp !== true || upstream === server) {
@@ -152,13 +162,21 @@ export async function follow(
     await server.takeDown('fast')
     await makeStandby(server.layout, context.user)
   }
-  await server.update({ kind: 'replica', of, group: upstream.record.group, desired: 'running' })
+  await server.update({
+    kind: 'replica',
+    of,
+    group: upstream.record.group,
+    detached: false,
+    sync: null,
+    desired: 'running',
+  })
   await server.applyConfig()
   await server.bringUp(signal)
-  await awaitStreaming(context, server, signal)
+  if (wait) await awaitStreaming(context, server, signal)
 }
 
-async function ensureSlot(upstream: ManagedServer, id: string): Promise<void> {
+/** Makes the slot through which `id` streams from the upstream; nothing when it is there. */
+export async function ensureSlot(upstream: ManagedServer, id: string): Promise<void> {
   await withSession(await upstream.superuser(), async (client) => {
     await client.query(
       `SELECT pg_create_physical_replication_slot($1, true)

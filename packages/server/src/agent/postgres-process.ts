@@ -12,7 +12,7 @@ import { readTextIfAny } from './files.ts'
 import type { ServerLayout } from './layout.ts'
 import { lastWords, logSize, readLogFrom } from './log-file.ts'
 import { asUser, type ServerUser } from './os-user.ts'
-import { isPidTaken, isPostgresOf, postgresProcessesOf, sendSignal } from './proc.ts'
+import { isFrozen, isPidTaken, isPostgresOf, postgresProcessesOf, sendSignal } from './proc.ts'
 import { pollUntil, settlesWithin } from './wait.ts'
 
 /** Longest start: crash recovery of a busy server takes its time. */
@@ -238,7 +238,8 @@ export async function clearOrphans(pgData: string, clock: Clock): Promise<void> 
   if (file === null || (await isPostgresOf(file.pid, pgData))) return
   for (const signal of ['SIGQUIT', 'SIGKILL'] as const) {
     const left = await postgresProcessesOf(pgData)
-    for (const pid of left) sendSignal(pid, signal)
+    // One that a signal has stopped hears nothing softer than the end.
+    for (const pid of left) sendSignal(pid, (await isFrozen(pid)) ? 'SIGKILL' : signal)
     const gone =
       left.length === 0 ||
       (await pollUntil(async () => ((await postgresProcessesOf(pgData)).length === 0 ? true : null), {

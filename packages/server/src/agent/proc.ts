@@ -23,6 +23,13 @@ export async function identifyProcess(pid: number): Promise<ProcessIdentity | nu
   return { pid, started: match[2].trim() }
 }
 
+/** True for a process that a signal has stopped (SIGSTOP). */
+export async function isFrozen(pid: number): Promise<boolean> {
+  const stat = await procStat(pid)
+  if (stat !== undefined) return stat?.state === 'T' || stat?.state === 't'
+  return (await ps(pid, 'stat=')).startsWith('T')
+}
+
 /** Fields 3 and 22 of /proc/pid/stat; null: no such process; undefined: no /proc on this system. */
 async function procStat(pid: number): Promise<{ state: string; started: string } | null | undefined> {
   if (process.platform !== 'linux') return undefined

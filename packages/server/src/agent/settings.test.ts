@@ -10,6 +10,7 @@ const server: ServerSettings = {
   identFile: '/data/conf/pg_ident.conf',
   durability: 'full',
   follow: null,
+  sync: null,
   extra: {},
 }
 

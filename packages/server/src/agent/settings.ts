@@ -1,5 +1,6 @@
 // The configuration of a server as text: fleetshard.conf (all of postgresql.conf, since it lies outside the data
 // folder), pg_hba.conf, and the conninfo of a replica. Pure.
+import type { SyncStandbys } from '../agent-api/mod.ts'
 import { applicationRole, superuserRole, type Durability } from './model.ts'
 
 /** Connections of one router pool (100) with room for the control plane, replication and people. */
@@ -16,6 +17,8 @@ export interface ServerSettings {
   readonly durability: Durability
   /** Set for a replica. */
   readonly follow: FollowSettings | null
+  /** Replicas that must confirm commits; null for none. */
+  readonly sync: SyncStandbys | null
   /** Outrank everything above. */
   readonly extra: Readonly<Record<string, string | number>>
 }
@@ -38,6 +41,7 @@ export function renderSettings(server: ServerSettings): string {
     ...(server.major >= 18 ? { io_method: 'sync' } : {}), // workers cost memory; small servers don't need them
     ...(server.durability === 'throwaway' ? throwawaySettings : {}),
     ...(server.follow === null ? {} : followSettings(server.follow)),
+    synchronous_standby_names: renderSync(server.sync),
     ...server.extra,
   }
   const lines = Object.entries(settings).map(([name, value]) => `${name} = ${quoteSetting(value)}`)
@@ -103,6 +107,12 @@ function followSettings(follow: FollowSettings): Record<string, string> {
   return { primary_conninfo: renderConninfo(follow), primary_slot_name: follow.slot }
 }
 
+/** The setting that makes a commit wait for `required` of the members; empty for none. */
+export function renderSync(sync: SyncStandbys | null): string {
+  if (sync === null) return ''
+  return `ANY ${String(sync.required)} (${sync.members.map(quoteListItem).join(', ')})`
+}
+
 function renderConninfo(follow: FollowSettings): string {
   const words: Record<string, string | number> = {
     host: follow.host,
@@ -126,7 +136,9 @@ function quoteSetting(value: string | number): string {
 }
 
 /** An element of a list setting: quoted, so that commas and blanks in a path stay in it. */
-const quoteListItem = (item: string): string => `"${item.replaceAll('"', '""')}"`
+function quoteListItem(item: string): string {
+  return `"${item.replaceAll('"', '""')}"`
+}
 
 /** Everybody shows a password; the superuser is let in over the socket only. */
 export function renderHba(): string {

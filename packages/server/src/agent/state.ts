@@ -2,7 +2,7 @@
 import { Value } from 'typebox/value'
 import { Type, type Static } from 'typebox'
 import { FleetError } from '@fleetshard/core'
-import { DesiredSchema, ServerIdSchema } from '../agent-api/mod.ts'
+import { DesiredSchema, ServerIdSchema, SyncStandbysSchema } from '../agent-api/mod.ts'
 import { readTextIfAny, writeFileAtomic } from './files.ts'
 
 /** Where the making and unmaking of a server stand; `creating` and `dropping` go on after a crash. */
@@ -18,6 +18,10 @@ const RecordSchema = Type.Object({
   phase: PhaseSchema,
   port: Type.Integer(),
   term: Type.Integer(),
+  /** Set: the upstream was taken away, and stays away over restarts. */
+  detached: Type.Optional(Type.Boolean()),
+  /** Absent or null: commits wait for no replica. */
+  sync: Type.Optional(Type.Union([SyncStandbysSchema, Type.Null()])),
 })
 
 const FileSchema = Type.Object({

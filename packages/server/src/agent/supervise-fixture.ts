@@ -1,5 +1,5 @@
 // A process that runs an agent on the folder given and tells of its servers, for tests that kill it.
-import { openAgent } from './agent.ts'
+import { openAgent } from './open-agent.ts'
 import { testAgentOptions } from './testing.ts'
 
 const [folder = '', dieWithParent = 'no'] = process.argv.slice(2)

@@ -4,6 +4,7 @@ import { readCluster } from './cluster.ts'
 import type { Catalog } from './contract.ts'
 import { createJobs } from './jobs.ts'
 import { createKeyspaces } from './keyspaces.ts'
+import { createQuorums } from './quorums.ts'
 import { createAgents, createRouters } from './registry.ts'
 import { changeRouting } from './routing.ts'
 import { createSecrets } from './secrets.ts'
@@ -27,6 +28,7 @@ export function createCatalog(deps: CatalogDeps): Catalog {
     shards: createShards(store),
     tables: createTables(store),
     jobs: createJobs(deps),
+    quorums: createQuorums(store),
     routers: createRouters(store),
     agents: createAgents(store),
     secrets: createSecrets(store),

@@ -15,6 +15,7 @@ import type {
 import type { ClusterRecord } from './records.ts'
 import type { CatalogStore, KeyRevision, StoreCondition, StoreWrite } from './store.ts'
 import type { Jobs } from './jobs.ts'
+import type { Quorums } from './quorums.ts'
 import type { LeasedRecords } from './registry.ts'
 
 /** A record and the revision of its key; hand it back to say what a change was decided on. */
@@ -149,6 +150,7 @@ export interface Catalog {
   readonly shards: Shards
   readonly tables: Tables
   readonly jobs: Jobs
+  readonly quorums: Quorums
   readonly routers: LeasedRecords<RouterId, RouterRecord>
   readonly agents: LeasedRecords<string, AgentRecord>
   readonly secrets: Secrets

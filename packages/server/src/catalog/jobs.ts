@@ -45,6 +45,8 @@ export interface Jobs {
     change: (record: JobRecord) => JobRecord,
     options?: ChangeOptions,
   ): Promise<Stored<JobRecord>>
+  /** The commit parts that create a job, for a commit that does more. */
+  createParts(record: JobRecord): Required<CommitExtras>
   /** The commit parts of an update, for a commit that does more (a routing change). Its version is counted up. */
   updateParts(stored: Stored<JobRecord>, next: JobRecord): Required<CommitExtras>
   /** The commit parts that delete a job nobody has changed since, for a commit that does more. */
@@ -164,6 +166,13 @@ export function createJobs(deps: Deps): Jobs {
     get: (id, signal) => readRecord(jobAt(store, id), signal),
     list: (filter = {}, signal) => list(store, filter, signal),
     update: (id, change, options) => updateRecord(jobAt(store, id), change, options),
+    createParts(record) {
+      const at = jobAt(store, record.id)
+      return {
+        conditions: [{ kind: 'absent', key: at.key }],
+        writes: [putRecord(at, { ...record, version: 1 })],
+      }
+    },
     updateParts: (stored, next) => updateParts(store, stored, next),
     deleteParts: (stored) => ({
       conditions: [unchanged(jobAt(store, stored.record.id), stored)],

@@ -21,6 +21,8 @@ export const keys = {
   shard: (keyspace: KeyspaceName, shard: ShardId) => `keyspaces/${keyspace}/shards/${shard}`,
   tables: (keyspace: KeyspaceName) => `keyspaces/${keyspace}/tables/`,
   table: (keyspace: KeyspaceName, table: string) => `keyspaces/${keyspace}/tables/${table}`,
+  quorums: 'quorums/',
+  quorum: (keyspace: KeyspaceName, shard: ShardId) => `quorums/${keyspace}/${shard}`,
   jobs: 'jobs/',
   job: (job: JobId) => `jobs/${job}`,
   jobOwner: (job: JobId) => `jobs/${job}/owner`,

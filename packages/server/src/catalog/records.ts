@@ -10,6 +10,7 @@ import {
   type KeyspaceRecord,
   type KeyspaceSnapshot,
   type NodeId,
+  type QuorumRecord,
   type RouterId,
   type RouterRecord,
   type ShardId,
@@ -98,6 +99,7 @@ const keyspace = Type.Object({
   hash: oneOf(['murmur3', 'xxhash', 'postgres', 'fnv1a']),
   strategy: oneOf(['ring', 'modulo']),
   defaultConsistency: oneOf(['strong', 'eventual']),
+  durability: Type.Optional(oneOf(['protection', 'availability', 'performance'])),
   nextSequenceBlock: Type.Integer(counter),
   version,
   createdAt: text,
@@ -131,6 +133,23 @@ const job = Type.Object({
   createdAt: text,
   startedAt: textOrNull,
   completedAt: textOrNull,
+})
+
+const quorum = Type.Object({
+  keyspace: keyspaceName,
+  shard: shardId,
+  sets: Type.Array(
+    Type.Union([
+      Type.Object({
+        members: Type.Array(nodeId, { minItems: 1 }),
+        required: Type.Integer({ minimum: 1, maximum: 32 }),
+      }),
+      Type.Null(),
+    ]),
+    { minItems: 1, maxItems: 3 },
+  ),
+  degradedSince: textOrNull,
+  version,
 })
 
 const router = Type.Object({
@@ -199,6 +218,7 @@ export const codecs: {
   readonly table: RecordCodec<TableRecord>
   readonly job: RecordCodec<JobRecord>
   readonly jobOwner: RecordCodec<JobOwnerRecord>
+  readonly quorum: RecordCodec<QuorumRecord>
   readonly router: RecordCodec<RouterRecord>
   readonly agent: RecordCodec<AgentRecord>
   readonly candidate: RecordCodec<CandidateRecord>
@@ -211,6 +231,7 @@ export const codecs: {
   table: codec('table', table),
   job: codec('job', job),
   jobOwner: codec('job owner', Type.Object({ worker: text, since: text })),
+  quorum: codec('quorum', quorum),
   router: codec('router', router),
   agent: codec('agent', agent),
   candidate: codec('candidate', Type.Object({ id: text, url: textOrNull, since: text })),

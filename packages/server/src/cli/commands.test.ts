@@ -38,6 +38,77 @@ describe('deleting', () => {
   })
 })
 
+describe('who leads a shard', () => {
+  const failover = (change: object) => ({
+    id: 'f-1',
+    type: 'switchover',
+    shard_id: 's-1',
+    status: 'running',
+    phase: 'verifying',
+    term: 2,
+    from: 'a',
+    to: 'b',
+    by: 'operator',
+    forced: false,
+    reason: 'maintenance',
+    seen: [],
+    proof: { kind: 'death', text: 'stopped' },
+    candidates: [
+      {
+        node_id: 'b',
+        timeline: 1,
+        position: '0/1',
+        revoked: true,
+        eligible: true,
+        verdict: 'chosen: it has the most',
+      },
+    ],
+    loss_bytes_max: 0,
+    verified: null,
+    rejoined_by: null,
+    waits_for: null,
+    steps: [{ state: 'fencing', at: '', ms: 12 }],
+    created_at: '',
+    completed_at: null,
+    ...change,
+  })
+  const answersOf = (change: object) => ({
+    'POST /api/v1/shards/s-1/promote': () => failover({ phase: 'requested' }),
+    'GET /api/v1/shards/s-1/failovers': () => ({
+      shard_id: 's-1',
+      term: 2,
+      primary: 'b',
+      durability: 'protection',
+      quorum: { members: ['a'], required: 1, changing: false, degraded_since: null },
+      failovers: [failover(change)],
+    }),
+  })
+
+  test('changes by a switchover, which is followed until the new one leads', async () => {
+    const words = ['switchover', 's-1', '--to', 'b', '--reason', 'maintenance']
+    const { code, seen, out } = await call(words, { answers: answersOf({}) })
+    expect(code).toBe(0)
+    expect(seen[0]?.body).toEqual({ node_id: 'b', reason: 'maintenance' })
+    expect(out).toContain('chosen: it has the most')
+  })
+
+  test('stays the same when it cannot be done, and the reason is told', async () => {
+    const answers = answersOf({ status: 'failed', phase: 'failed', waits_for: 'b does not stream' })
+    const { code, err, seen } = await call(['shard', 'promote', 's-1', '--force', '--allow-data-loss'], {
+      answers,
+    })
+    expect(seen[0]?.body).toEqual({ force: true, allow_data_loss: true })
+    expect([code, err.includes('a leads on: b does not stream')]).toEqual([1, true])
+  })
+
+  test('is explained', async () => {
+    const { code, out, err } = await call(['failover', 'explain', 's-1'], { answers: answersOf({}) })
+    expect(code).toBe(0)
+    expect(err).toContain('b leads in term 2; protection: commits wait for 1 of a')
+    expect(out).toContain('fencing 12 ms')
+  })
+})
+
 describe('shard create', () => {
   const answers = { 'POST /api/v1/shards': () => aShard(), 'GET /api/v1/shards': () => ({ shards: [] }) }
 

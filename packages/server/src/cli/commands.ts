@@ -2,6 +2,7 @@
 import { adopt } from './commands/adopt.ts'
 import { completionCommand } from './commands/completion.ts'
 import { configShow } from './commands/config-show.ts'
+import { failoverExplain } from './commands/failover-explain.ts'
 import { jobGet } from './commands/job-get.ts'
 import { jobList } from './commands/job-list.ts'
 import { key } from './commands/key.ts'
@@ -9,6 +10,7 @@ import { keyspaceCreate } from './commands/keyspace-create.ts'
 import { keyspaceDelete } from './commands/keyspace-delete.ts'
 import { keyspaceGet } from './commands/keyspace-get.ts'
 import { keyspaceList } from './commands/keyspace-list.ts'
+import { keyspaceUpdate } from './commands/keyspace-update.ts'
 import { nodeCreate } from './commands/node-create.ts'
 import { nodeDelete } from './commands/node-delete.ts'
 import { nodeList } from './commands/node-list.ts'
@@ -23,9 +25,11 @@ import { shardCreate } from './commands/shard-create.ts'
 import { shardDelete } from './commands/shard-delete.ts'
 import { shardGet } from './commands/shard-get.ts'
 import { shardList } from './commands/shard-list.ts'
+import { shardPromote } from './commands/shard-promote.ts'
 import { shardUpdate } from './commands/shard-update.ts'
 import { sql } from './commands/sql.ts'
 import { status } from './commands/status.ts'
+import { switchover } from './commands/switchover.ts'
 import { tableCreate } from './commands/table-create.ts'
 import { tableDeclare } from './commands/table-declare.ts'
 import { tableDelete } from './commands/table-delete.ts'
@@ -49,6 +53,7 @@ export function commandTable(runners: RoleRunners): readonly CommandSpec[] {
     keyspaceCreate,
     keyspaceList,
     keyspaceGet,
+    keyspaceUpdate,
     keyspaceDelete,
     adopt,
     tableCreate,
@@ -61,6 +66,9 @@ export function commandTable(runners: RoleRunners): readonly CommandSpec[] {
     shardList,
     shardGet,
     shardUpdate,
+    shardPromote,
+    switchover,
+    failoverExplain,
     shardDelete,
     reshardSplit,
     reshardMerge,

@@ -13,7 +13,7 @@ async function offered(...words: readonly string[]): Promise<readonly string[]> 
 
 test('bash completes commands, verbs and flags', async () => {
   expect(await offered('sta')).toEqual(['status'])
-  expect(await offered('shard', '')).toEqual(['create', 'list', 'get', 'update', 'delete'])
+  expect(await offered('shard', '')).toEqual(['create', 'list', 'get', 'update', 'promote', 'delete'])
   expect(await offered('shard', 'list', '--sta')).toEqual(['--status'])
   expect(await offered('shard', 'get', 's-1', '--man')).toEqual(['--manager-url'])
   expect(await offered('key', 'user-1', '--ta')).toEqual(['--table'])

@@ -68,6 +68,7 @@ export const NOUNS: Readonly<Record<string, string>> = {
   keyspace: 'logical databases, each partitioned over shards',
   table: 'which tables are sharded, and by which column',
   shard: 'owners of ranges of the hash ring',
+  failover: 'who leads a shard when a server is gone',
   reshard: 'splitting, merging, moving and rebalancing shards while they serve',
   node: 'database servers',
   job: 'long work of the control plane',

@@ -78,6 +78,7 @@ export const keyspaceView: View<Keyspace> = {
     { header: 'HASH', cell: (keyspace) => keyspace.hash },
     { header: 'STRATEGY', cell: (keyspace) => keyspace.strategy, wide: true },
     { header: 'CONSISTENCY', cell: (keyspace) => keyspace.default_consistency },
+    { header: 'DURABILITY', cell: (keyspace) => keyspace.durability ?? 'by replicas' },
     { header: 'EPOCH', cell: (keyspace) => keyspace.epoch, align: 'right' },
     { header: 'VERSION', cell: (keyspace) => keyspace.version, align: 'right', wide: true },
     { header: 'CREATED', cell: (keyspace) => keyspace.created_at, wide: true },

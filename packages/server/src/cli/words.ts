@@ -4,6 +4,8 @@
 export const HASHES = ['murmur3', 'xxhash', 'postgres'] as const
 /** How fresh reads are. */
 export const CONSISTENCIES = ['strong', 'eventual'] as const
+/** What a failover may cost. */
+export const DURABILITIES = ['protection', 'availability', 'performance'] as const
 /** States of a shard. */
 export const SHARD_STATUSES = ['active', 'migrating', 'readonly', 'inactive'] as const
 /** States that a request may set. */

@@ -2,6 +2,8 @@
 import { createPostgresEngine } from './postgres/engine.ts'
 import { createPostgresReshardEngine } from './postgres/reshard/engine.ts'
 import { createPostgresVdiffEngine } from './postgres/vdiff.ts'
+import { createPostgresHealthEngine } from './postgres/health/engine.ts'
+import type { HealthEngine } from './health-engine.ts'
 import type { ReshardEngine } from './reshard-engine.ts'
 import type { EngineName, EngineParts, ShardEngine } from './shard-engine.ts'
 import type { VdiffEngine } from './vdiff-engine.ts'
@@ -31,4 +33,13 @@ const VDIFF_ENGINES = {
 /** What reads rows to compare them. Cheap, without I/O. */
 export function createVdiffEngine(name: EngineName, parts: EngineParts): VdiffEngine {
   return VDIFF_ENGINES[name](parts)
+}
+
+const HEALTH_ENGINES = {
+  postgres: createPostgresHealthEngine,
+} as const satisfies Record<EngineName, (parts: EngineParts) => HealthEngine>
+
+/** What watches the servers of a keyspace. Cheap, without I/O. */
+export function createHealthEngine(name: EngineName, parts: EngineParts): HealthEngine {
+  return HEALTH_ENGINES[name](parts)
 }

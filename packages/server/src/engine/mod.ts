@@ -2,6 +2,7 @@
 export * from './schema-facts.ts'
 export * from './shard-engine.ts'
 export * from './engines.ts'
+export * from './health-engine.ts'
 export * from './reshard-engine.ts'
 export * from './reshard-job.ts'
 export * from './schema-job.ts'

@@ -1,7 +1,7 @@
 // The embedded cluster: an agent of this process, a catalog server and node groups. `shard-1` has the servers
 // `shard-1-a` (at first the primary), `shard-1-b` … ; what exists is read from the agent, so promotions show.
 import { FleetError, parseNodeId } from '@fleetshard/core'
-import { openAgent, type Agent, type ServerStatus } from '../agent/mod.ts'
+import { openAgent, type Agent, type BootGuard, type ServerStatus } from '../agent/mod.ts'
 import type { Logger } from '../runtime/mod.ts'
 import type {
   AddGroupOptions,
@@ -43,9 +43,11 @@ export async function openLocalCluster(options: LocalClusterOptions): Promise<Lo
     dieWithParent,
     settings,
     walSegmentMegabytes,
+    guard: (server, occasion, signal) => cluster.guard(server, occasion, signal),
   })
-  const cluster = new EmbeddedCluster(agent, log)
+  const cluster = new EmbeddedCluster(agent, log, options.guardOf)
   try {
+    await cluster.startCatalog(options.signal)
     await agent.startAll(options.signal)
     await cluster.complete(options)
     return cluster
@@ -68,9 +70,29 @@ class EmbeddedCluster implements LocalCluster {
   /** Passwords by server; known once it is made. */
   readonly #passwords = new Map<string, string>()
 
-  constructor(agent: Agent, log: Logger) {
+  /** Made when the first server asks for it. */
+  #guard: BootGuard | null = null
+  readonly #makeGuard: LocalClusterOptions['guardOf']
+
+  constructor(agent: Agent, log: Logger, makeGuard: LocalClusterOptions['guardOf']) {
     this.agent = agent
     this.#log = log
+    this.#makeGuard = makeGuard
+  }
+
+  /** The catalog's own server leads whatever happens; the others are asked about, once it can be. */
+  guard: BootGuard = (server, occasion, signal) => {
+    if (this.#makeGuard === undefined || server.group === catalogId) return Promise.resolve('lead')
+    this.#guard ??= this.#makeGuard(this.catalog())
+    return this.#guard(server, occasion, signal)
+  }
+
+  /** Before all others: they are asked about in the catalog. */
+  async startCatalog(signal?: AbortSignal): Promise<void> {
+    const found = this.agent.list().find(({ id }) => id === catalogId)
+    if (found?.desired !== 'running' || found.state === 'incomplete') return
+    await this.agent.start(catalogId, { signal })
+    await this.#learn(catalogId)
   }
 
   get postgresVersion(): string {

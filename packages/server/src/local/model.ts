@@ -1,6 +1,6 @@
 // The words of the embedded cluster.
 import type { Clock, NodeRecord } from '@fleetshard/core'
-import type { Agent } from '../agent/mod.ts'
+import type { Agent, BootGuard } from '../agent/mod.ts'
 import type { Logger } from '../runtime/mod.ts'
 
 /** What a cluster on this machine is made from. */
@@ -27,6 +27,8 @@ export interface LocalClusterOptions {
   readonly dieWithParent?: boolean | undefined
   /** Further settings of every server. */
   readonly settings?: Readonly<Record<string, string | number>> | undefined
+  /** Makes what is asked before a primary is started again, once the catalog's server runs. */
+  readonly guardOf?: ((catalog: LocalServer) => BootGuard) | undefined
   /** Called when a server has come up, for progress on a screen. */
   readonly onProgress?: ((step: LocalProgress) => void) | undefined
   readonly signal?: AbortSignal | undefined

@@ -14,6 +14,7 @@ import {
   type Logger,
   type Service,
 } from '../runtime/mod.ts'
+import { createBootGuard } from './boot-guard.ts'
 import { openCatalog } from './catalog.ts'
 import { isLoopback, refuseOpenBind } from './loopback.ts'
 
@@ -27,13 +28,14 @@ export async function runAgent(context: CommandContext): Promise<ExitCode> {
   const log = createLogger(config.get('log.level')).child({ role: 'agent' })
   const clock = systemClock
   await using open = openCatalog({ config, env, clock, log, role: 'agent' })
+  const id = config.get('agent.id') ?? agentIdOf(hostname())
   const agent = await openAgent({
     dataDir: dataDirOf(config, cwd),
     log,
     clock,
     pgBin: config.get('pg-bin') ?? undefined,
+    guard: createBootGuard({ catalog: open.catalog, agent: id, clock, log }),
   })
-  const id = config.get('agent.id') ?? agentIdOf(hostname())
   const http = agentHttpService({ agent, id, catalog: open.catalog, config, clock, log, version })
   const group = serviceGroup('agent', [agent, http], {
     log,

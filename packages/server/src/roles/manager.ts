@@ -3,9 +3,12 @@ import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { CommandContext, ExitCode } from '../cli/mod.ts'
 import { createAgentClient } from '../agent-api/mod.ts'
+import { createHealthController } from '../control-plane/health/mod.ts'
 import { createManager } from '../control-plane/manager/mod.ts'
-import { createEngine } from '../engine/mod.ts'
-import { openCatalog, type OpenCatalog } from './catalog.ts'
+import { createEngine, createHealthEngine } from '../engine/mod.ts'
+import type { Service } from '../runtime/mod.ts'
+import { openCatalog, viewOf, type OpenCatalog } from './catalog.ts'
+import { targetOf } from './node-target.ts'
 import { runRole, type Role, type RoleParts } from './process.ts'
 
 /** Runs a manager until a signal. */
@@ -17,10 +20,10 @@ export function runManager(context: CommandContext): Promise<ExitCode> {
 }
 
 /** The manager as a role; the catalog stays the caller's. */
-export function buildManager(
-  { config, clock, log, metrics, version }: RoleParts,
-  { catalog, secrets }: OpenCatalog,
-): Role {
+export function buildManager(parts: RoleParts, open: OpenCatalog): Role {
+  const { config, clock, log, metrics, version } = parts
+  const { catalog, secrets } = open
+  const id = `${hostname().slice(0, 40)}-${randomBytes(4).toString('hex')}`
   let url = ''
   const manager = createManager({
     log,
@@ -31,7 +34,7 @@ export function buildManager(
     engine: (name) => createEngine(name, { clock }),
     agent: (record, token) => createAgentClient({ url: record.url, token }),
     options: {
-      id: `${hostname().slice(0, 40)}-${randomBytes(4).toString('hex')}`,
+      id,
       version,
       host: config.get('bind-host'),
       port: config.get('manager.http-port'),
@@ -47,9 +50,42 @@ export function buildManager(
     () => undefined,
   )
   return {
-    services: [manager],
+    services: [manager, ...(config.get('health.enabled') ? healthServices(parts, open, id) : [])],
     address: () => url,
     close: () => Promise.resolve(),
     health: () => ({ ok: true, role: 'manager', leader: manager.isLeader() }),
   }
+}
+
+/** What watches the shards, with the live copy of the catalog that it goes by. */
+function healthServices(
+  { config, clock, log, metrics }: RoleParts,
+  { catalog, secrets }: OpenCatalog,
+  id: string,
+): readonly Service[] {
+  const own = log.child({ part: 'health' })
+  const view = viewOf(catalog, clock, own)
+  const health = createHealthController({
+    log: own,
+    clock,
+    catalog,
+    view,
+    engine: (name) => createHealthEngine(name, { clock }),
+    target: (node, signal) => targetOf(secrets, node, signal),
+    agent: async ({ url, tokenRef }, signal) =>
+      createAgentClient({ url, token: (await secrets.resolve(tokenRef, signal)) ?? '' }),
+    options: {
+      id,
+      probeMs: config.get('health.probe-ms'),
+      probeTimeoutMs: config.get('health.probe-ms'),
+      lagBytesMax: config.get('health.lag-bytes-max'),
+      degradeMs: config.get('health.degrade-ms'),
+      leaseTtlMs: config.get('catalog.lease-ttl-ms'),
+    },
+  })
+  metrics.observedGauge(
+    { name: 'health_shards', help: 'Shards by what is seen of their primary', labels: ['state'] },
+    () => Object.entries(health.counts()).map(([state, value]) => ({ labels: [state], value })),
+  )
+  return [view, health]
 }

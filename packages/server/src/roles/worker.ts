@@ -2,14 +2,14 @@
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { CommandContext, ExitCode } from '../cli/mod.ts'
-import type { Clock, NodeRecord } from '@fleetshard/core'
-import { createEngine, createReshardEngine, createVdiffEngine, type NodeTarget } from '../engine/mod.ts'
-import type { SecretResolver } from '../security/mod.ts'
+import type { Clock } from '@fleetshard/core'
+import { createEngine, createReshardEngine, createVdiffEngine } from '../engine/mod.ts'
 import { WorkerRunner, type WorkerDefinition } from '../workers/mod.ts'
 import { createReshardWorker } from '../workers/reshard/mod.ts'
 import { createSchemaWorker } from '../workers/schema/mod.ts'
 import { createVdiffWorker } from '../workers/vdiff/mod.ts'
 import { openCatalog, viewOf, type OpenCatalog } from './catalog.ts'
+import { targetOf } from './node-target.ts'
 import { runRole, type Role, type RoleParts } from './process.ts'
 
 /** All workers. */
@@ -54,14 +54,4 @@ export function buildWorker({ config, clock, log, metrics }: RoleParts, open: Op
     close: () => Promise.resolve(),
     health: () => ({ ok: true, role: 'worker', jobs_running: runner.running.length }),
   }
-}
-
-/** A node of a record with its password. @throws FleetError `secret_unavailable` */
-export async function targetOf(
-  secrets: SecretResolver,
-  node: NodeRecord,
-  signal: AbortSignal,
-): Promise<NodeTarget> {
-  const { host, port, database, user, tls, secretRef } = node
-  return { host, port, database, user, tls, password: await secrets.resolve(secretRef, signal) }
 }

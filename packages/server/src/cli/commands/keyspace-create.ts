@@ -3,7 +3,7 @@ import type { CreateKeyspace } from '@fleetshard/core/contract'
 import { printOne, printPlan } from '../print.ts'
 import { dryRunFlag, outputFlag, reasonFlag, type CommandSpec } from '../spec.ts'
 import { keyspaceView } from '../views.ts'
-import { CONSISTENCIES, HASHES } from '../words.ts'
+import { CONSISTENCIES, DURABILITIES, HASHES } from '../words.ts'
 
 /** `fleetshard keyspace create`. */
 export const keyspaceCreate: CommandSpec = {
@@ -15,6 +15,11 @@ export const keyspaceCreate: CommandSpec = {
   flags: [
     { flags: '--hash <hash>', doc: 'hash of the shard key; murmur3 if left out', choices: HASHES },
     { flags: '--consistency <level>', doc: 'of statements that do not say', choices: CONSISTENCIES },
+    {
+      flags: '--durability <mode>',
+      doc: 'what a failover may cost; by the number of replicas if left out',
+      choices: DURABILITIES,
+    },
     outputFlag,
     dryRunFlag,
     reasonFlag,
@@ -24,10 +29,12 @@ export const keyspaceCreate: CommandSpec = {
     const { options, admin, change } = context
     const hash = options.choice('hash', HASHES)
     const consistency = options.choice('consistency', CONSISTENCIES)
+    const durability = options.choice('durability', DURABILITIES)
     const body: CreateKeyspace = {
       name: options.arg(0),
       ...(hash === undefined ? {} : { hash }),
       ...(consistency === undefined ? {} : { default_consistency: consistency }),
+      ...(durability === undefined ? {} : { durability }),
     }
     if (options.isSet('dryRun')) {
       const effects = [`keyspace ${body.name} would exist, without shards and tables`]

@@ -33,6 +33,7 @@ export function aKeyspace(fields: Partial<Keyspace> = {}): Keyspace {
     hash: 'murmur3',
     strategy: 'ring',
     default_consistency: 'strong',
+    durability: null,
     epoch: 2,
     shard_count: 1,
     table_count: 0,

@@ -4,6 +4,7 @@ import {
   parseKeyspaceName,
   vnodeCountDefault,
   type Consistency,
+  type Durability,
   type HashName,
   type KeyspaceRecord,
   type KeyspaceSnapshot,
@@ -21,6 +22,7 @@ export interface KeyspaceOrder {
   readonly name: string
   readonly hash?: HashName | undefined
   readonly defaultConsistency?: Consistency | undefined
+  readonly durability?: Durability | undefined
 }
 
 /** @throws FleetError `already_exists` */
@@ -32,6 +34,7 @@ export async function createKeyspace(work: Work, order: KeyspaceOrder): Promise<
     hash: order.hash ?? 'murmur3',
     strategy: 'ring',
     defaultConsistency: order.defaultConsistency ?? 'strong',
+    ...(order.durability === undefined ? {} : { durability: order.durability }),
     nextSequenceBlock: 0,
     version: 1,
     createdAt: new Date(parts.clock.now()).toISOString(),

@@ -7,6 +7,7 @@ import { createApp, type Around, createStreams } from '../../runtime/http/mod.ts
 import { listenError, untilAborted, type Service } from '../../runtime/mod.ts'
 import type { Api } from './api/context.ts'
 import { shownAt } from './api/context.ts'
+import { failoverRoutes } from './api/failovers.ts'
 import { healthRoutes } from './api/health.ts'
 import { jobRoutes } from './api/jobs.ts'
 import { keyspaceRoutes } from './api/keyspaces.ts'
@@ -208,6 +209,7 @@ async function createServer(deps: ManagerDeps, api: Api, metrics: ManagerMetrics
       ...keyspaceRoutes(api),
       ...tableRoutes(api),
       ...shardRoutes(api),
+      ...failoverRoutes(api),
       ...nodeRoutes(api),
       ...jobRoutes(api),
       ...reshardRoutes(api),

@@ -5,7 +5,7 @@ import { formatBytes, silentLogger, type ClusterState } from '../../runtime/mod.
 import type { CommandContext } from '../../cli/mod.ts'
 import { createEngine, type NodeFacts } from '../../engine/mod.ts'
 import { openCatalog, type OpenCatalog } from '../catalog.ts'
-import { targetOf } from '../worker.ts'
+import { targetOf } from '../node-target.ts'
 import { checked, failed, passed, skipped, warned, type Check } from './check.ts'
 
 const probeMsMax = 5_000

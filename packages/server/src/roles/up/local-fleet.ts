@@ -3,7 +3,8 @@
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { FleetError, type Clock } from '@fleetshard/core'
-import { localAgentId, openLocalCluster, type LocalCluster } from '../../local/mod.ts'
+import type { BootGuard } from '../../agent/mod.ts'
+import { localAgentId, openLocalCluster, type LocalCluster, type LocalServer } from '../../local/mod.ts'
 import {
   createMetrics,
   serviceGroup,
@@ -13,6 +14,7 @@ import {
   type PortKey,
   type Service,
 } from '../../runtime/mod.ts'
+import { createBootGuard } from '../boot-guard.ts'
 import { agentHttpService, type AgentHttpService } from '../agent.ts'
 import { openCatalog, type OpenCatalog } from '../catalog.ts'
 import { buildManager } from '../manager.ts'
@@ -66,6 +68,7 @@ interface Services {
 export class LocalFleet implements AsyncDisposable {
   readonly #parts: LocalFleetParts
   #servers: Servers | null = null
+  #open: OpenCatalog | null = null
   #running: Running | null = null
   #services: Services | null = null
   #wasFilled = false
@@ -80,7 +83,7 @@ export class LocalFleet implements AsyncDisposable {
 
   /** Postgres servers; those of an earlier run with their data. @throws FleetError `data_dir_in_use` and the agent's */
   async startServers(say: (text: string) => void): Promise<void> {
-    const { config, env, dataDir, clock, log } = this.#parts
+    const { config, dataDir, clock, log } = this.#parts
     await choosePortsOfUp(config)
     this.#wasFilled = existsSync(join(dataDir, filledFile))
     const local = await openLocalCluster({
@@ -92,16 +95,28 @@ export class LocalFleet implements AsyncDisposable {
       pgBin: config.get('pg-bin') ?? undefined,
       portStart: config.get('up.postgres-port'),
       durability: config.get('up.fsync') ? 'full' : 'throwaway',
+      guardOf: (server) => this.#guard(server),
       onProgress: ({ server, done, total }) => {
         say(`${server} (${String(done)} of ${String(total)})`)
       },
       signal: this.#stop,
     })
-    const catalog = config.with({
-      'catalog.url': catalogUrlOf(local),
-      'catalog.password': local.catalog().password,
-    })
-    this.#servers = { local, open: openCatalog({ config: catalog, env, clock, log, role: 'up' }) }
+    this.#open ??= this.#openCatalog(local.catalog())
+    this.#servers = { local, open: this.#open }
+  }
+
+  #openCatalog(server: LocalServer): OpenCatalog {
+    const { config, env, clock, log } = this.#parts
+    const known = config.with({ 'catalog.url': urlOfServer(server), 'catalog.password': server.password })
+    return openCatalog({ config: known, env, clock, log, role: 'up' })
+  }
+
+  /** Asks the catalog while the servers are still being started: its own runs by then. */
+  #guard(server: LocalServer): BootGuard {
+    const { clock, log } = this.#parts
+    this.#open ??= this.#openCatalog(server)
+    const { catalog } = this.#open
+    return createBootGuard({ catalog, agent: localAgentId, clock, log: log.child({ role: 'agent' }) })
   }
 
   /** Manager, router, worker and the agent's interface; resolves when all are ready. */
@@ -162,7 +177,7 @@ export class LocalFleet implements AsyncDisposable {
     this.#halt.abort(new FleetError('shutting_down', 'the cluster is stopping'))
     await this.#running?.ended.catch(() => undefined)
     await this.#running?.group[Symbol.asyncDispose]()
-    await this.#servers?.open[Symbol.asyncDispose]()
+    await this.#open?.[Symbol.asyncDispose]()
     await this.#servers?.local.stop()
   }
 
@@ -223,6 +238,10 @@ function openOnLoopback(config: Config): Config {
 
 /** Without the password. */
 export function catalogUrlOf(local: LocalCluster): string {
-  const { host, port, database, user } = local.catalog().node
+  return urlOfServer(local.catalog())
+}
+
+function urlOfServer({ node }: LocalServer): string {
+  const { host, port, database, user } = node
   return `postgres://${user}@${host}:${String(port)}/${database}`
 }

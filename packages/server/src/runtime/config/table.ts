@@ -321,6 +321,38 @@ export const SETTINGS = {
     usedBy: ['up', 'manager'],
   },
 
+  // Health, inside the manager
+  'health.enabled': {
+    type: 'boolean',
+    default: true,
+    doc: 'Whether this manager watches shards and promotes replicas of primaries that are gone.',
+    usedBy: ['up', 'manager'],
+  },
+  'health.probe-ms': {
+    type: 'duration',
+    default: second,
+    min: 100,
+    max: minute,
+    doc: 'How often each server is probed, and how long it has to answer.',
+    usedBy: ['up', 'manager'],
+  },
+  'health.lag-bytes-max': {
+    type: 'bytes',
+    default: 16 * MB,
+    min: 0,
+    max: 1024 * 1024 * MB,
+    doc: 'Most log that a replica may lack to be promoted without an operator, where writes wait for no replica.',
+    usedBy: ['up', 'manager'],
+  },
+  'health.degrade-ms': {
+    type: 'duration',
+    default: 5 * second,
+    min: 0,
+    max: 60 * minute,
+    doc: 'How long writes wait for missing replicas under `availability` before they go on without.',
+    usedBy: ['up', 'manager'],
+  },
+
   // Worker
   'worker.metrics-port': {
     type: 'port',

@@ -1,4 +1,5 @@
 // /api/v1/keyspaces
+import { FleetError, type KeyspaceRecord } from '@fleetshard/core'
 import {
   keyspaceView,
   Adopt,
@@ -53,7 +54,8 @@ const create = (api: Api): Route =>
     answers: { 201: Keyspace },
     handle: async ({ body }, call) =>
       change(api, { what: 'keyspace.create', target: body.name }, call, async (work) => {
-        const order = { name: body.name, hash: body.hash, defaultConsistency: body.default_consistency }
+        const { name, hash, default_consistency: defaultConsistency, durability } = body
+        const order = { name, hash, defaultConsistency, durability }
         const made = await api.parts.mutex.run(body.name, work.signal, async () =>
           createKeyspace(work, order),
         )
@@ -80,7 +82,7 @@ const patch = (api: Api): Route =>
     url: `${url}/:keyspace`,
     tag,
     kind: 'change',
-    summary: 'Change the default consistency',
+    summary: 'Change the default consistency, or what a failover may cost',
     params: keyspaceParams,
     body: PatchKeyspace,
     answers: { 200: Keyspace },
@@ -91,7 +93,7 @@ const patch = (api: Api): Route =>
         work.change.before(keyspace)
         const { record } = await parts.catalog.keyspaces.update(
           keyspace.name,
-          (current) => ({ ...current, defaultConsistency: body.default_consistency }),
+          (current) => ({ ...current, ...patchOf(body) }),
           {
             conditions: [work.change.condition],
             signal: work.signal,
@@ -158,3 +160,17 @@ const adoptDatabase = (api: Api): Route =>
         return withEpoch(created(adoption, location), snapshot.keyspace.name, snapshot.epoch)
       }),
   })
+
+/** @throws FleetError `invalid_request` for an empty body */
+function patchOf(body: PatchKeyspace): Partial<Pick<KeyspaceRecord, 'defaultConsistency' | 'durability'>> {
+  const { default_consistency: defaultConsistency, durability } = body
+  if (defaultConsistency === undefined && durability === undefined) {
+    throw new FleetError('invalid_request', 'the body changes nothing', {
+      hint: 'give default_consistency or durability',
+    })
+  }
+  return {
+    ...(defaultConsistency === undefined ? {} : { defaultConsistency }),
+    ...(durability === undefined ? {} : { durability }),
+  }
+}

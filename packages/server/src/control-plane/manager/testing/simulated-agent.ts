@@ -48,7 +48,10 @@ export function simulateAgent(simulation: Simulation): SimulatedAgent {
         user: 'fleetshard',
         postgres_major: 18,
         term: 0,
+        detached: false,
+        sync: null,
         restarts: 0,
+        start_failures: 0,
         last_error: null,
       }
       servers.set(order.id, server)
@@ -70,6 +73,10 @@ export function simulateAgent(simulation: Simulation): SimulatedAgent {
     fence: refuse,
     promote: refuse,
     follow: refuse,
+    liveness: refuse,
+    detach: refuse,
+    quorum: refuse,
+    rejoin: refuse,
   }
   return Object.assign(agent, { client })
 }

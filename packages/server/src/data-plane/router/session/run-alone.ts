@@ -15,8 +15,8 @@ import { consistencyOf, refuseSettings, targetOfSession } from './variables.ts'
 import type { WireStatement } from './wire-statements.ts'
 import type { Work } from './work.ts'
 
-/** Work is sent at most this often. */
-const attemptsMax = 3
+/** Work is tried at most this often: a failover alone may take three, and the map changes again after it. */
+const attemptsMax = 6
 /** SQLSTATE of a prepared statement that does not exist. */
 const lostStatement = '26000'
 

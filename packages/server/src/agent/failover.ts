@@ -1,0 +1,223 @@
+// What an agent does in a failover: takes a replica's upstream away, sets who confirms commits, looks at a server from
+// its own host, and makes a former primary a replica. Each may be repeated; agent.ts calls them, one at a time a server.
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { promisify } from 'node:util'
+import { FleetError, toFleetError } from '@fleetshard/core'
+import type { SyncStandbys } from '../agent-api/mod.ts'
+import { makeStandby } from './clone.ts'
+import { dataMajor } from './init-db.ts'
+import { logSize, readLogFrom } from './log-file.ts'
+import type { ManagedServer, ServerContext } from './managed-server.ts'
+import type { RejoinOutcome } from './model.ts'
+import { catchUpMsMax, ensureSlot, makeReplica } from './operations.ts'
+import { asUser } from './os-user.ts'
+import { isFrozen } from './proc.ts'
+import { renderSync } from './settings.ts'
+import { streamingState, withSession } from './sql.ts'
+import { pollUntil, settlesWithin } from './wait.ts'
+
+const run = promisify(execFile)
+
+/** How long a receiver may take to end after its upstream was taken away. */
+const detachMsMax = 5_000
+/** How long a primary may take to go by a new setting. */
+const quorumMsMax = 5_000
+/** How long a session of the agent's own may take to be answered before the server counts as silent. */
+const answerMsMax = 1_000
+/** How Postgres says that a server's history has parted from that of its upstream, or that log is gone. */
+const apartPattern =
+  /forked off from|is not a child of this server's history|is behind recovery timeline|has already been removed/
+const rewindMsMax = 3_600_000
+const pollEveryMs = 10
+const followPollMs = 20
+
+/**
+ * Takes the replica's upstream away, also over restarts, and waits until nothing is received any more.
+ * @throws FleetError `postgres_failed` when a receiver does not end: then it may still confirm commits
+ */
+export async function detach(
+  context: ServerContext,
+  server: ManagedServer,
+  signal: AbortSignal,
+): Promise<void> {
+  if (server.record.kind !== 'replica') throw new FleetError('conflict', `${server.id} follows nobody`)
+  await server.update({ detached: true })
+  await server.applyConfig()
+  if (!server.isUp) return
+  const gone = await withSession(await server.superuser(), async (client) => {
+    const ask = async (): Promise<true | null> => {
+      // By the process, which may outlive what the view shows of it.
+      const found = await client.query(
+        `SELECT FROM pg_stat_activity WHERE backend_type = 'walreceiver'
+         UNION ALL SELECT FROM pg_settings WHERE name = 'primary_conninfo' AND setting <> ''`,
+      )
+      return found.rowCount === 0 ? true : null
+    }
+    return pollUntil(ask, { clock: context.clock, timeoutMs: detachMsMax, signal, everyMs: pollEveryMs })
+  })
+  if (gone === true) return
+  throw new FleetError('postgres_failed', `${server.id} does not end its receiver`, {
+    hint: `look at the process of its walreceiver; see ${server.layout.logFile}`,
+  })
+}
+
+/**
+ * Sets which replicas must confirm commits, and waits until the primary goes by it. Never clears a setting that
+ * sessions wait for while they wait for it in vain: that is for the caller to know.
+ */
+export async function setQuorum(
+  context: ServerContext,
+  server: ManagedServer,
+  sync: SyncStandbys | null,
+  signal: AbortSignal,
+): Promise<void> {
+  if (server.record.kind !== 'primary') throw new FleetError('conflict', `${server.id} is no primary`)
+  await server.update({ sync })
+  await server.applyConfig()
+  if (!server.isUp) return
+  const wanted = renderSync(sync)
+  const login = await server.superuser()
+  const ask = async (): Promise<true | null> => {
+    // In a session of its own each time: it begins with what the postmaster goes by.
+    const found = await withSession(login, (client) =>
+      client.query<{ names: string }>("SELECT current_setting('synchronous_standby_names') AS names"),
+    )
+    return found.rows[0]?.names === wanted ? true : null
+  }
+  const bounds = { clock: context.clock, timeoutMs: quorumMsMax, signal, everyMs: pollEveryMs }
+  if ((await pollUntil(ask, bounds)) === true) return
+  throw new FleetError('postgres_failed', `${server.id} does not take up synchronous_standby_names`)
+}
+
+/** The process, and whether the server answers. Never throws for a server that does not. */
+export async function look(
+  context: ServerContext,
+  server: ManagedServer,
+): Promise<{ readonly process: 'running' | 'frozen' | 'none'; readonly answers: boolean }> {
+  const { process } = server
+  if (process === null) return { process: 'none', answers: false }
+  if (await isFrozen(process.pid)) return { process: 'frozen', answers: false }
+  const login = await server.superuser()
+  let answers = false
+  const asking = withSession(login, (client) => client.query('SELECT')).then(
+    () => (answers = true),
+    () => undefined,
+  )
+  await settlesWithin(context.clock, answerMsMax, asking)
+  return { process: 'running', answers }
+}
+
+/**
+ * Makes the server a replica of `of`, whatever it was and holds: as it is where its history allows it, else rewound
+ * where there is pg_rewind, else as a new clone. Resolves when it streams. An interrupted one is repeated.
+ */
+export async function rejoin(
+  context: ServerContext,
+  server: ManagedServer,
+  of: string,
+  signal: AbortSignal,
+): Promise<RejoinOutcome['way']> {
+  const upstream = context.servers.get(of)
+  if (upstream?.isUp !== true || upstream === server) {
+    throw new FleetError('conflict', `${server.id} cannot follow ${of}, which does not run`)
+  }
+  const isSame = server.record.kind === 'replica' && server.record.of === of && server.isUp
+  if (!isSame) await server.takeDown(server.record.kind === 'primary' ? 'immediate' : 'fast')
+  await server.clearLeftover()
+  await ensureSlot(upstream, server.id)
+  await server.update({
+    kind: 'replica',
+    of,
+    group: upstream.record.group,
+    detached: false,
+    sync: null,
+    desired: 'running',
+  })
+  if ((await dataMajor(server.layout)) !== null) {
+    if (await comesBack(context, { server, upstream, signal })) return 'followed'
+    if (await rewind(context, { server, upstream, signal })) return 'rewound'
+  }
+  // From here on the old data is given up: a crash leaves a server that is incomplete, and is cloned again.
+  await server.update({ phase: 'creating' })
+  await rm(server.layout.pgData, { recursive: true, force: true })
+  await makeReplica(context, server, signal)
+  return 'cloned'
+}
+
+interface Pair {
+  readonly server: ManagedServer
+  readonly upstream: ManagedServer
+  readonly signal: AbortSignal
+}
+
+/** Starts it as a replica. False, and stopped, when it does not stream: Postgres itself holds histories apart. */
+async function comesBack(context: ServerContext, { server, upstream, signal }: Pair): Promise<boolean> {
+  const { clock, log } = context
+  try {
+    const from = await logSize(server.layout.logFile)
+    if (server.isUp) await server.applyConfig()
+    else {
+      await makeStandby(server.layout, context.user)
+      await server.bringUp(signal)
+    }
+    const streams = await withSession(await upstream.replicator(), async (client) => {
+      const ask = async (): Promise<boolean | null> => {
+        if ((await streamingState(client, server.id)) === 'streaming') return true
+        const said = await readLogFrom(server.layout.logFile, from)
+        return apartPattern.test(said) || !server.isUp ? false : null
+      }
+      return pollUntil(ask, { clock, timeoutMs: catchUpMsMax, signal, everyMs: followPollMs })
+    })
+    if (streams === true) {
+      await dropOldSlots(server)
+      return true
+    }
+  } catch (error) {
+    signal.throwIfAborted()
+    log.info({ server: server.id, reason: toFleetError(error).message }, 'server does not follow as it is')
+  }
+  await server.takeDown('fast') // in order: pg_rewind wants it so
+  return false
+}
+
+/** A replica's own slots, left from when it led, would keep its log for ever. */
+async function dropOldSlots(server: ManagedServer): Promise<void> {
+  await withSession(await server.superuser(), (client) =>
+    client.query('SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active'),
+  )
+}
+
+/** By pg_rewind, where the build has one that knows a configuration outside of the data folder. */
+async function rewind(context: ServerContext, pair: Pair): Promise<boolean> {
+  const { binaries, user } = context
+  const { server, upstream, signal } = pair
+  const program = join(dirname(binaries.postgres), 'pg_rewind')
+  if (binaries.major < 15 || !existsSync(program)) return false
+  const { host, port, user: role, password } = await upstream.superuser()
+  const source = `host='${host}' port=${String(port)} user=${role} dbname=postgres`
+  const args = ['-D', server.layout.pgData, '--source-server', source]
+  try {
+    // Where the server was not shut down in order, pg_rewind recovers it first, by a mode that knows no standby.
+    await rm(join(server.layout.pgData, 'standby.signal'), { force: true })
+    // Before 16 it goes by the control file, which has the new timeline from the first checkpoint on.
+    await withSession(await upstream.superuser(), (client) => client.query('CHECKPOINT'))
+    await run(program, [...args, '--config-file', server.layout.configFile], {
+      cwd: '/',
+      env: { PGPASSWORD: password },
+      timeout: rewindMsMax,
+      signal,
+      ...asUser(user),
+    })
+  } catch (error) {
+    signal.throwIfAborted()
+    context.log.warn(
+      { server: server.id, err: error },
+      'pg_rewind did not succeed; the server is cloned anew',
+    )
+    return false
+  }
+  return comesBack(context, pair)
+}

@@ -1,0 +1,104 @@
+// One look at a shard: every server by a connection of its own, and, where the primary does not answer, what its agent
+// and its replicas say of it.
+import type { NodeId, NodeRecord, ShardRecord } from '@fleetshard/core'
+import { isFleetError, toFleetError } from '@fleetshard/core'
+import type { Liveness } from '../../agent-api/mod.ts'
+import type { NodeProbe } from '../../engine/mod.ts'
+import { agentOf, primaryOf, within, type Leading } from './parts.ts'
+
+/** What one server answered; `error` when it did not. */
+export type ProbeResult =
+  | { readonly kind: 'answered'; readonly node: NodeRecord; readonly probe: NodeProbe }
+  | { readonly kind: 'missed'; readonly node: NodeRecord; readonly reason: string }
+
+/** What the primary's agent found; `unreachable` where it has none or does not answer. */
+export type AgentView =
+  | { readonly kind: 'told'; readonly liveness: Liveness }
+  | { readonly kind: 'unreachable'; readonly reason: string }
+
+/** All that was found of a shard at one moment. */
+export interface ShardProbe {
+  readonly shard: ShardRecord
+  readonly primary: ProbeResult | null
+  readonly replicas: readonly ProbeResult[]
+  /** Asked only where the primary did not answer. */
+  readonly agent: AgentView | null
+}
+
+/** Longest that a look takes besides the probes: an agent asks its server itself. */
+const agentMsMax = 2_500
+
+/** Looks at every server at once. Never throws but for the signal. */
+export async function probeShard(leading: Leading, shard: ShardRecord): Promise<ShardProbe> {
+  const primary = primaryOf(shard)
+  const others = shard.nodes.filter((node) => node !== primary)
+  const [first, ...replicas] = await Promise.all([
+    primary === null ? null : probeNode(leading, primary),
+    ...others.map((node) => probeNode(leading, node)),
+  ])
+  const isMissed = first?.kind === 'missed'
+  const agent = isMissed ? await askAgent(leading, first.node) : null
+  return {
+    shard,
+    primary: first,
+    replicas: replicas.filter((result) => result !== null),
+    agent,
+  }
+}
+
+/** One server. A primary that says it is a replica, or the other way round, has answered. */
+export async function probeNode(leading: Leading, node: NodeRecord): Promise<ProbeResult> {
+  const { parts } = leading
+  const timeoutMs = parts.options.probeTimeoutMs
+  try {
+    using signal = within(leading, timeoutMs)
+    const target = await parts.target(node, signal)
+    const probe = await parts.engine('postgres').probe(target, { signal, timeoutMs })
+    return { kind: 'answered', node, probe }
+  } catch (error) {
+    leading.signal.throwIfAborted()
+    return { kind: 'missed', node, reason: toFleetError(error).message }
+  }
+}
+
+/** Where the agents have the servers that did not answer: one whose port was taken while it was down has another. */
+export async function placesOfMissed(
+  leading: Leading,
+  { primary, replicas }: ShardProbe,
+): Promise<ReadonlyMap<NodeId, Pick<NodeRecord, 'host' | 'port'>>> {
+  const places = new Map<NodeId, Pick<NodeRecord, 'host' | 'port'>>()
+  const missed = [primary, ...replicas].filter((result) => result?.kind === 'missed')
+  await Promise.all(
+    missed.map(async ({ node }) => {
+      try {
+        using signal = within(leading, agentMsMax)
+        const agent = await agentOf(leading, node, signal)
+        const { host, port, state } = await agent.get(node.id, signal)
+        if (state === 'running') places.set(node.id, { host, port })
+      } catch {
+        leading.signal.throwIfAborted()
+      }
+    }),
+  )
+  return places
+}
+
+async function askAgent(leading: Leading, node: NodeRecord): Promise<AgentView> {
+  try {
+    using signal = within(leading, agentMsMax)
+    const agent = await agentOf(leading, node, signal)
+    return { kind: 'told', liveness: await agent.liveness(node.id, signal) }
+  } catch (error) {
+    leading.signal.throwIfAborted()
+    const { message } = toFleetError(error)
+    // An agent that knows no such server says that it does not run there.
+    const reason = isFleetError(error, 'not_found') ? `its agent does not know it: ${message}` : message
+    return { kind: 'unreachable', reason }
+  }
+}
+
+/** The probe of a node, where it answered. */
+export function answerOf(probe: ShardProbe, node: NodeId): NodeProbe | null {
+  const found = [probe.primary, ...probe.replicas].find((result) => result?.node.id === node)
+  return found?.kind === 'answered' ? found.probe : null
+}

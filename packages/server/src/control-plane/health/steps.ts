@@ -1,0 +1,262 @@
+// What is done in each state of a failover up to the new primary in the map. A step returns the event that it led to,
+// with what is to be written down; it may be run twice, by two managers. The rest is after-care.ts.
+import {
+  FleetError,
+  parseEpoch,
+  parseLsn,
+  parseTerm,
+  toFleetError,
+  type CommitQuorum,
+  type NodeId,
+  type NodeRecord,
+  type QuorumRecord,
+  type ShardRecord,
+} from '@fleetshard/core'
+import type { Stored } from '../../catalog/mod.ts'
+import type { ReplicaPosition } from '../../engine/mod.ts'
+import { elect, positionOf, type Ballot, type Election } from './election.ts'
+import { fence, termOf } from './fence.ts'
+import type { FailoverDetail, FailoverJob } from './job.ts'
+import type { FailoverEvent } from './machine.ts'
+import { agentOf, effect, nodeOf, within, type Leading } from './parts.ts'
+import { durabilityOf, isSynchronous, missingProof, quorumOf } from './quorum.ts'
+import { nameSuccessor } from './shard-change.ts'
+
+/** How long routers get to say that they hold; one that does not meets a primary that is gone. */
+const acknowledgeMsMax = 800
+/** How long statements that are under way get to end before a planned stop. */
+const drainMsMax = 300
+const pollMs = 5
+/** Reading a replica, and its replay of what it has. */
+const readMsMax = 5_000
+const promoteMsMax = 15_000
+const followMsMax = 2_000
+
+/** A job with the shard as it is now. */
+export interface StepContext {
+  readonly leading: Leading
+  readonly job: FailoverJob
+  readonly shard: ShardRecord
+}
+
+/** `wait`: not yet, for that reason; tried again until the deadline of the state. `committed`: the step wrote it. */
+export type StepOutcome =
+  | { readonly kind: 'event'; readonly event: FailoverEvent; readonly change?: Partial<FailoverDetail> }
+  | { readonly kind: 'wait'; readonly reason: string; readonly change?: Partial<FailoverDetail> }
+  | { readonly kind: 'committed' }
+
+/** `declared`: routers hold statements; in a switchover those under way end first. */
+export async function awaitHold({ leading, job, shard }: StepContext): Promise<StepOutcome> {
+  if (job.detail.kind === 'switchover') {
+    await acknowledged(leading, job)
+    await drained(leading, nodeOf(shard, job.detail.from))
+  }
+  return { kind: 'event', event: 'held' }
+}
+
+async function acknowledged({ parts, signal }: Leading, { stored, detail }: FailoverJob): Promise<void> {
+  const until = parts.clock.monotonic() + acknowledgeMsMax
+  const { keyspace } = stored.record
+  for (;;) {
+    const routers = await parts.catalog.routers.list(signal)
+    const isHeld = routers.every(({ record }) => (record.ackedEpochs[keyspace] ?? -1) >= (detail.epoch ?? 0))
+    if (isHeld || parts.clock.monotonic() > until) return
+    await parts.clock.sleep(pollMs, signal)
+  }
+}
+
+/** Best effort: what is still open afterwards is ended by the stop, and its clients are told. */
+async function drained(leading: Leading, primary: NodeRecord): Promise<void> {
+  const { parts } = leading
+  using signal = within(leading, drainMsMax)
+  try {
+    const target = await parts.target(primary, signal)
+    while ((await parts.engine('postgres').busySessions(target, { signal })) > 0) {
+      await parts.clock.sleep(pollMs, signal)
+    }
+  } catch {
+    leading.signal.throwIfAborted()
+  }
+}
+
+/** `fencing`: see fence.ts. */
+export async function fenceOld({ leading, job, shard }: StepContext): Promise<StepOutcome> {
+  const sets = await setsOf(leading, shard)
+  const { proof, missing, shutdownPosition } = await fence(leading, job, { shard, sets })
+  if (proof === null) return { kind: 'wait', reason: missing }
+  return { kind: 'event', event: 'fenced', change: { proof, shutdownPosition } }
+}
+
+/** The sets of replicas that commits of the shard may have waited for; `[null]` where none did. */
+export async function setsOf(leading: Leading, shard: ShardRecord): Promise<QuorumRecord['sets']> {
+  const found = await leading.parts.catalog.quorums.get(shard.keyspace, shard.id, leading.signal)
+  return found?.record.sets ?? [null]
+}
+
+/** `electing`: reads every replica that is cut off, and writes down the choice before anything is done about it. */
+export async function electSuccessor({ leading, job, shard }: StepContext): Promise<StepOutcome> {
+  const { detail } = job
+  if (detail.to !== null) await fenceLostCandidate(leading, job, nodeOf(shard, detail.to))
+  const others = shard.nodes.filter(({ id }) => id !== detail.from && id !== detail.to)
+  const ballots = await Promise.all(others.map((node) => ballotOf(leading, job, node)))
+  const shutdownPosition = detail.shutdownPosition === null ? null : parseLsn(detail.shutdownPosition)
+  const { wanted, allowDataLoss } = detail
+  const election = elect(ballots, { wanted, allowDataLoss, shutdownPosition })
+  const candidates = [...election.verdicts]
+  const sets = await setsOf(leading, shard)
+  const lossBytesMax = isSynchronous(sets) || shutdownPosition !== null ? 0 : lossOf(detail, election)
+  const obstacle = electionObstacle(leading, { detail, election, sets, lossBytesMax })
+  if (obstacle !== null || election.elected === null) {
+    return { kind: 'wait', reason: obstacle ?? 'no replica may lead', change: { candidates } }
+  }
+  return { kind: 'event', event: 'elected', change: { candidates, to: election.elected, lossBytesMax } }
+}
+
+/** Bytes of log that the old primary was seen to have written and the elected one has not. */
+function lossOf({ lastPosition }: FailoverDetail, { position }: Election): number {
+  if (lastPosition === null || position === null) return 0
+  const lacks = parseLsn(lastPosition) - position
+  return lacks > 0n ? Number(lacks) : 0
+}
+
+function electionObstacle(
+  { parts }: Leading,
+  found: {
+    readonly detail: FailoverDetail
+    readonly election: Election
+    readonly sets: QuorumRecord['sets']
+    readonly lossBytesMax: number
+  },
+): string | null {
+  const { detail, election, sets, lossBytesMax } = found
+  if (detail.force) return null
+  const read = new Set(election.verdicts.filter(({ eligible }) => eligible).map(({ node }) => node))
+  if (isSynchronous(sets)) return missingProof(sets, read)
+  if (lossBytesMax <= parts.options.lagBytesMax) return null
+  return `${election.elected ?? ''} lacks ${String(lossBytesMax)} bytes of log, more than health.lag-bytes-max`
+}
+
+/** A candidate that was told to lead and was lost may have become a primary: it must be gone before another is told. */
+async function fenceLostCandidate(leading: Leading, job: FailoverJob, node: NodeRecord): Promise<void> {
+  using signal = within(leading, readMsMax)
+  const agent = await agentOf(leading, node, signal)
+  await effect(leading, `fence candidate ${node.id}`, () =>
+    agent.fence(node.id, { mode: 'immediate', ...termOf(job) }, signal),
+  )
+}
+
+async function ballotOf(leading: Leading, job: FailoverJob, node: NodeRecord): Promise<Ballot> {
+  const { parts } = leading
+  using signal = within(leading, readMsMax)
+  let revoked = false
+  try {
+    const agent = await agentOf(leading, node, signal)
+    const { host, port } = await agent.detach(node.id, termOf(job), signal)
+    revoked = true
+    // Where its agent says it is: a server whose port was taken while it was down has another by now.
+    const target = await parts.target({ ...node, host, port }, signal)
+    for (;;) {
+      const position = await parts.engine('postgres').readPosition(target, { signal })
+      if (isSettled(position) || signal.aborted) return { node: node.id, revoked, position, obstacle: null }
+      await parts.clock.sleep(pollMs, signal)
+    }
+  } catch (error) {
+    leading.signal.throwIfAborted()
+    return { node: node.id, revoked, position: null, obstacle: toFleetError(error).message }
+  }
+}
+
+const isSettled = (position: ReplicaPosition): boolean =>
+  !position.inRecovery || (!position.receiving && positionOf(position) !== null)
+
+/** Who must confirm commits of that primary. */
+function ownQuorum({ parts }: Leading, shard: ShardRecord, to: NodeId): CommitQuorum | null {
+  const keyspace = parts.view.current().keyspaces.get(shard.keyspace)
+  return quorumOf(durabilityOf(keyspace?.keyspace.durability, shard), to, shard.nodes)
+}
+
+/** A record with those sets. */
+export function quorumRecord(
+  shard: ShardRecord,
+  sets: QuorumRecord['sets'],
+  found: Stored<QuorumRecord> | null,
+  degradedSince: string | null = null,
+): QuorumRecord {
+  return {
+    keyspace: shard.keyspace,
+    shard: shard.id,
+    sets,
+    degradedSince,
+    version: found?.record.version ?? 1,
+  }
+}
+
+/**
+ * `promoting`: the candidate leads, its database knows the term, the others follow it; then the map names it. Nobody
+ * writes to it before that, so its quorum is the only one from the same commit on.
+ */
+export async function promote(context: StepContext): Promise<StepOutcome> {
+  const { leading, job, shard } = context
+  const { parts } = leading
+  const { detail } = job
+  if (detail.to === null || detail.term === null || detail.epoch === null) {
+    throw new FleetError('corrupt_record', 'a failover promotes nobody')
+  }
+  const to = nodeOf(shard, detail.to)
+  const own = ownQuorum(leading, shard, to.id)
+  using signal = within(leading, promoteMsMax)
+  const agent = await agentOf(leading, to, signal)
+  const sync = own === null ? {} : { sync: { members: [...own.members], required: own.required } }
+  const { timeline, server } = await effect(leading, 'promote', () =>
+    agent.promote(to.id, { ...termOf(job), ...sync }, signal),
+  )
+  const place = { host: server.host, port: server.port }
+  const target = await parts.target({ ...to, ...place }, signal)
+  const repointing = repoint(context, to)
+  repointing.catch(() => undefined) // met below, unless what comes between fails first
+  await effect(leading, 'assert term', () =>
+    parts.engine('postgres').assertTerm(
+      target,
+      {
+        shard: shard.id,
+        term: parseTerm(detail.term ?? 0),
+        epochMin: parseEpoch(detail.epoch ?? 0),
+      },
+      { signal },
+    ),
+  )
+  if (own !== null) await repointing
+  const found = await parts.catalog.quorums.get(shard.keyspace, shard.id, signal)
+  await effect(leading, 'map', () =>
+    nameSuccessor(leading, job, {
+      to: { id: to.id, ...place },
+      quorum: { found, record: quorumRecord(shard, [own], found) },
+      detail: { timeline },
+    }),
+  )
+  await repointing
+  return { kind: 'committed' }
+}
+
+/** Tells the other replicas whom to follow; one that does not hear is told again later. */
+export async function repoint(
+  { leading, job, shard }: StepContext,
+  to: NodeRecord,
+): Promise<readonly NodeId[]> {
+  const others = shard.nodes.filter(({ id }) => id !== job.detail.from && id !== to.id)
+  const told = await Promise.all(
+    others.map(async (node) => {
+      try {
+        using signal = within(leading, followMsMax)
+        const agent = await agentOf(leading, node, signal)
+        await agent.follow(node.id, { of: to.id, wait: false, ...termOf(job) }, signal)
+        return []
+      } catch (error) {
+        leading.signal.throwIfAborted()
+        leading.parts.log.warn({ err: error, node: node.id }, 'a replica was not told whom to follow')
+        return [node.id]
+      }
+    }),
+  )
+  return told.flat()
+}
