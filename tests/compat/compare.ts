@@ -77,7 +77,7 @@ function isError({ letter }: Received): boolean {
 }
 
 function hasOrigin({ bytes }: Received): boolean {
-  return decodeServerError(bytes, 0, bytes.length).routine !== undefined
+  return decodeServerError(bytes, 0, bytes.length).line !== undefined
 }
 
 function withoutOrigin(bytes: Buffer): Buffer {

@@ -1,5 +1,5 @@
-// The table of a shard that remembers what was done under an idempotency key, in the transaction that did it. The
-// engine makes it when a shard is claimed; execution makes it where a shard was claimed by an older version.
+// The table of a shard that remembers what was done under an idempotency key, in the transaction that did it. Execution
+// makes it on the first key of a shard.
 
 /** Statements in order; each can be run again. They want the right to make tables in the schema `fleetshard`. */
 export const idempotencyTableSql: readonly string[] = [

@@ -29,7 +29,8 @@ const code = await runCli(commandTable(roles), process.argv.slice(2), {
   clock: systemClock,
   stop: signals.stop,
   forced: signals.forced,
-  fetch: globalThis.fetch,
+  // Not loaded before it is called: most servers never do.
+  fetch: (...asked) => globalThis.fetch(...asked),
   cwd: process.cwd(),
   version: versionOf(new URL('../package.json', import.meta.url)),
 })

@@ -21,6 +21,20 @@ const all = 'SELECT id, name FROM wire_items ORDER BY id'
 const statementCases: readonly WireCase[] = [
   { name: 'all unnamed, one go', steps: [say(extended(byId, ['1']), '12TDCZ')] },
   {
+    name: 'the unnamed statement beside queries, on a connection of its own',
+    steps: [
+      ask('CREATE TEMP TABLE wire_own AS SELECT 1 AS a', 'CZ'),
+      say(extended('SELECT a + 0 FROM wire_own WHERE a < $1', ['9'], [23]), '12TDCZ'),
+      ask('SELECT a + 0 FROM wire_own', 'TDCZ'),
+      say(extended('SELECT a + 0 FROM wire_own WHERE a < $1', ['9'], [23]), '12TDCZ'),
+      ask('BEGIN', 'CZ'),
+      say(extended('SELECT a + 0 FROM wire_own WHERE a < $1', ['9'], [23]), '12TDCZ'),
+      ask('SELECT a + 0 FROM wire_own', 'TDCZ'),
+      say(extended('SELECT a + 0 FROM wire_own WHERE a < $1', ['9'], [23]), '12TDCZ'),
+      ask('COMMIT', 'CZ'),
+    ],
+  },
+  {
     name: 'parameter without a type that is given one',
     steps: [say(extended('SELECT $1 + 1', ['41'], [23]), '12TDCZ')],
   },
@@ -301,6 +315,51 @@ const pipelineCases: readonly WireCase[] = [
     ],
   },
   {
+    name: 'what is in front of a syntax error is answered, and undone',
+    steps: [
+      say(
+        [
+          parse('before', byId),
+          describe('S', 'before'),
+          parse('', "INSERT INTO wire_items (id, name) VALUES (72, 'a')"),
+          bind(),
+          execute(),
+          parse('', 'SELECT 1 1'),
+          bind(),
+          execute(),
+          parse('', "INSERT INTO wire_items (id, name) VALUES (73, 'a')"),
+          sync,
+        ],
+        '1tT12CEZ',
+      ),
+      ask('SELECT count(*) FROM wire_items WHERE id IN (72, 73)', 'TDCZ'),
+      say([bind({ statement: 'before', params: ['1'] }), execute(), sync], '2DCZ'),
+      say(extended(byId, ['2']), '12TDCZ'),
+    ],
+  },
+  {
+    name: 'what is in front of a name that is not known is answered, and undone',
+    steps: [
+      say(
+        [
+          parse('', "INSERT INTO wire_items (id, name) VALUES (74, 'a')"),
+          bind(),
+          execute(),
+          bind({ statement: 'nobody' }),
+          execute(),
+          sync,
+        ],
+        '12CEZ',
+      ),
+      say([parse('', byId), bind({ params: ['1'] }), execute(), execute('nobody'), sync], '12DCEZ'),
+      ask('SELECT count(*) FROM wire_items WHERE id = 74', 'TDCZ'),
+      say(
+        [parse('first', byId), parse('second', 'SELECT wrong FROM'), sync, extended(byId, ['1'])],
+        '1EZ12TDCZ',
+      ),
+    ],
+  },
+  {
     name: 'a pipeline of prepared writes and reads',
     steps: [
       say([parse('w', 'UPDATE wire_items SET name = $2 WHERE id = $1'), parse('r', byId), sync], '11Z'),
@@ -357,5 +416,44 @@ const pipelineCases: readonly WireCase[] = [
   },
 ]
 
+// The union keeps the table's own number, which is another one each time, out of the description.
+const changed = 'SELECT * FROM wire_change WHERE id = $1 UNION ALL SELECT * FROM wire_change WHERE false'
+const changing =
+  'WITH w AS (INSERT INTO wire_change VALUES ($1) RETURNING *) SELECT * FROM w UNION ALL SELECT * FROM w WHERE false'
+
+/** Cases of statements whose tables change after they were prepared. */
+const changeCases: readonly WireCase[] = [
+  {
+    name: 'a prepared statement whose rows have another shape',
+    steps: [
+      ask('CREATE TABLE wire_change (id int, a int, b int); INSERT INTO wire_change VALUES (1, 2, 3)', 'CCZ'),
+      say([parse('c', changed), describe('S', 'c'), sync], '1tTZ'),
+      say([bind({ statement: 'c', params: ['1'], resultFormats: [1, 1, 1] }), execute(), sync], '2DCZ'),
+      ask('ALTER TABLE wire_change DROP COLUMN a', 'CZ'),
+      say([bind({ statement: 'c', params: ['1'], resultFormats: [1, 1, 1] }), execute(), sync], 'EZ'),
+      say([bind({ statement: 'c', params: ['1'] }), execute(), sync], 'EZ'),
+      say([close('S', 'c'), parse('c', changed), describe('S', 'c'), sync], '31tTZ'),
+      say([bind({ statement: 'c', params: ['1'] }), execute(), sync], '2DCZ'),
+      ask('DROP TABLE wire_change', 'CZ'),
+    ],
+  },
+  {
+    name: 'a prepared write whose rows have another shape',
+    steps: [
+      ask('CREATE TABLE wire_change (id int, a int)', 'CZ'),
+      say([parse('w', changing), describe('S', 'w'), sync], '1tTZ'),
+      ask('ALTER TABLE wire_change ADD COLUMN b int', 'CZ'),
+      say([bind({ statement: 'w', params: ['1'] }), execute(), sync], 'EZ'),
+      ask('SELECT count(*) FROM wire_change', 'TDCZ'),
+      ask('DROP TABLE wire_change', 'CZ'),
+    ],
+  },
+]
+
 /** Cases of the extended protocol. */
-export const extendedCases: readonly WireCase[] = [...statementCases, ...portalCases, ...pipelineCases]
+export const extendedCases: readonly WireCase[] = [
+  ...statementCases,
+  ...portalCases,
+  ...pipelineCases,
+  ...changeCases,
+]

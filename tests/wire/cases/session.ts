@@ -22,6 +22,15 @@ export const sessionCases: readonly WireCase[] = [
     ],
   },
   {
+    name: 'types and functions of the session alone',
+    steps: [
+      ask('CREATE TYPE pg_temp.wire_range AS RANGE (subtype = text)', 'CZ'),
+      ask("SELECT upper('[a,b]'::pg_temp.wire_range)", 'TDCZ'),
+      ask("CREATE FUNCTION pg_temp.wire_own() RETURNS int LANGUAGE sql AS 'SELECT 7'", 'CZ'),
+      ask('SELECT pg_temp.wire_own()', 'TDCZ'),
+    ],
+  },
+  {
     name: 'date style and interval style',
     steps: [
       ask("SET DateStyle = 'German, DMY'", 'CSZ'),

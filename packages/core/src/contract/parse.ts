@@ -1,7 +1,7 @@
 // Checks of outside values against a schema of the contract, with messages that name the field.
 // Shared by every HTTP server; uses typebox at run time, so the client does not import it.
 import type { Static, TSchema } from 'typebox'
-import { Compile } from 'typebox/compile'
+import { Compile, type Validator } from 'typebox/compile'
 import { FleetError } from '../errors/fleet-error.ts'
 
 /** How many wrong fields one message names. */
@@ -11,14 +11,24 @@ const namedErrorsMax = 5
 export type Parser<S extends TSchema> = (value: unknown) => Static<S>
 
 /**
- * Compiles a schema once; the parser may then be called often.
+ * The check of a schema, compiled when it is used for the first time: of all the schemas a process knows it uses a few,
+ * and what is compiled stays in memory.
+ */
+export function compiledOnUse<S extends TSchema>(schema: S): () => Validator<Record<never, never>, S> {
+  let validator: Validator<Record<never, never>, S> | null = null
+  return () => (validator ??= Compile(schema))
+}
+
+/**
+ * Compiles a schema once, when the parser is first called; it may then be called often.
  * @param what how messages call the whole value: `body`, `query`
  * @param convert true reads `"5"` as 5 and `"false"` as false where the schema wants that: for query strings
  */
 export function compileParser<S extends TSchema>(schema: S, what: string, convert = false): Parser<S> {
-  const validator = Compile(schema)
+  const compiled = compiledOnUse(schema)
   return (outside) => {
-    const value = convert ? fromTexts(schema, outside) : outside
+    const validator = compiled()
+    const value: unknown = convert ? fromTexts(schema, outside) : outside
     if (validator.Check(value)) return value
     throw invalidRequest(what, validator.Errors(value))
   }

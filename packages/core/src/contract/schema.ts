@@ -2,10 +2,11 @@
 import { Type, type TProperties, type TSchema } from 'typebox'
 
 /** A closed object: unknown fields are refused by name. `$id` is not used; schemas are inlined into OpenAPI. */
-export function closed<P extends TProperties>(properties: P, description?: string) {
+export function closed<P extends TProperties>(properties: P, description?: string, example?: object) {
   return Type.Object(properties, {
     additionalProperties: false,
     ...(description === undefined ? {} : { description }),
+    ...(example === undefined ? {} : { examples: [example] }),
   })
 }
 

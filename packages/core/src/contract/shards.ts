@@ -88,17 +88,30 @@ export const ShardQuery = closed({
 })
 
 /** Body of POST /api/v1/shards: either `primary_endpoint` or `nodes: "embedded"`. */
-export const CreateShard = closed({
-  name: ShardNameSchema,
-  keyspace: Type.Optional(KeyspaceNameSchema),
-  primary_endpoint: Type.Optional(EndpointSchema),
-  replicas: Type.Optional(Type.Array(EndpointSchema, { maxItems: 16 })),
-  nodes: Type.Optional(oneOf(['embedded'], 'starts a fresh local node group instead of given endpoints')),
-  replica_count: Type.Optional(
-    Type.Integer({ minimum: 0, maximum: 5, description: 'replicas of an embedded node group; 0 by default' }),
-  ),
-  vnode_count: Type.Optional(Type.Integer({ minimum: 1, maximum: 4096, description: '256 by default' })),
-})
+export const CreateShard = closed(
+  {
+    name: ShardNameSchema,
+    keyspace: Type.Optional(KeyspaceNameSchema),
+    primary_endpoint: Type.Optional(EndpointSchema),
+    replicas: Type.Optional(Type.Array(EndpointSchema, { maxItems: 16 })),
+    nodes: Type.Optional(oneOf(['embedded'], 'starts a fresh local node group instead of given endpoints')),
+    replica_count: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 5,
+        description: 'replicas of an embedded node group; 0 by default',
+      }),
+    ),
+    vnode_count: Type.Optional(Type.Integer({ minimum: 1, maximum: 4096, description: '256 by default' })),
+  },
+  'either primary_endpoint with its replicas, or nodes: "embedded"',
+  {
+    name: 'shard-01',
+    primary_endpoint: 'postgres://app:secret@db-1.internal:5432/app',
+    replicas: ['postgres://app:secret@db-2.internal:5432/app'],
+    vnode_count: 256,
+  },
+)
 /** Body of POST /api/v1/shards: either `primary_endpoint` or `nodes: "embedded"`. */
 export type CreateShard = Static<typeof CreateShard>
 

@@ -192,7 +192,7 @@ async function attemptedOf(
   }
 }
 
-/** Makes the table: of a shard that was claimed by an older version, or of a static one that has the schema for it. */
+/** Makes the table on the first key of a shard; a static one must have the schema for it. */
 async function install(session: Session): Promise<void> {
   const lock = `select pg_catalog.pg_advisory_xact_lock(${installLockKey})`
   try {

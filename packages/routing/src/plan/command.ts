@@ -106,7 +106,7 @@ export type Command =
       readonly text: string
     }
   /** CREATE TEMP …, SELECT INTO TEMP: an object that lives as long as the session. */
-  | { readonly kind: 'temporary'; readonly name: string }
+  | { readonly kind: 'temporary' }
   | { readonly kind: 'ddl' }
   /** Maintenance (VACUUM, …) and what the router does not know. */
   | { readonly kind: 'utility' }

@@ -87,7 +87,7 @@ export class ServerStatements {
     }
   }
 
-  /** Somebody else has used the unnamed statement. */
+  /** Somebody else may have used the unnamed statement: to be called at the beginning of each group. */
   forgetUnnamed(): void {
     this.#unnamed = null
   }

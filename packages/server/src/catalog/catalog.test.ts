@@ -368,8 +368,9 @@ describe('secrets', () => {
       expect(error.cause).toBeUndefined()
     }
     await failure(catalog.secrets.put('no spaces', 'x'), 'invalid_id')
-    await catalog.secrets.delete('nodes/s1')
-    await catalog.secrets.delete('nodes/s1')
+    const gone = catalog.secrets.deleteWrite('nodes/s1')
+    await commit(catalog.store, [gone])
+    await commit(catalog.store, [gone])
     expect(await catalog.secrets.get('nodes/s1')).toBeNull()
     await commit(catalog.store, [catalog.secrets.putWrite('a', 'b')])
     expect(await catalog.secrets.get('a')).toBe('b')

@@ -133,10 +133,10 @@ export interface Tables {
 export interface Secrets {
   get(name: string, signal?: AbortSignal): Promise<string | null>
   put(name: string, value: string, options?: CommitExtras & { readonly signal?: AbortSignal }): Promise<void>
-  /** No error when there is none. */
-  delete(name: string, options?: CommitExtras & { readonly signal?: AbortSignal }): Promise<void>
   /** The write alone, to go with the commit of the record that refers to it. */
   putWrite(name: string, value: string): StoreWrite
+  /** The same for a secret that goes with its record; no error when there is none. */
+  deleteWrite(name: string): StoreWrite
 }
 
 /**

@@ -18,7 +18,7 @@ import {
   type Term,
 } from '@fleetshard/core'
 import Type, { type Static, type TSchema } from 'typebox'
-import { Compile } from 'typebox/compile'
+import { compiledOnUse } from '@fleetshard/core/contract'
 
 /** Identity of the whole cluster, made once. */
 export interface ClusterRecord {
@@ -159,10 +159,11 @@ export interface RecordCodec<T> {
 
 /** `secret` records never show up in an error's message. */
 function codec<S extends TSchema>(kind: string, schema: S, secret = false): RecordCodec<Static<S>> {
-  const compiled = Compile(schema)
+  const compiled = compiledOnUse(schema)
   function check(key: string, value: unknown): Static<S> {
-    if (compiled.Check(value)) return value
-    const [first] = secret ? [] : compiled.Errors(value)
+    const validator = compiled()
+    if (validator.Check(value)) return value
+    const [first] = secret ? [] : validator.Errors(value)
     const where = first === undefined ? '' : `: ${first.instancePath || '/'} ${first.message}`
     throw corrupt(key, `the ${kind} record at ${key} does not have the form of this version${where}`)
   }

@@ -40,11 +40,7 @@ export function createSecrets(store: CatalogStore): Secrets {
       const result = await commitWith(store, own, options, options.signal)
       if (result.kind === 'conflict') throw conflict(`secret ${name}`)
     },
-    async delete(name, options = {}) {
-      const write: StoreWrite = { kind: 'delete', key: recordAt(store, name).key }
-      const result = await commitWith(store, { conditions: [], writes: [write] }, options, options.signal)
-      if (result.kind === 'conflict') throw conflict(`secret ${name}`)
-    },
     putWrite: (name, value) => putWrite(store, name, value),
+    deleteWrite: (name) => ({ kind: 'delete', key: recordAt(store, name).key }),
   }
 }

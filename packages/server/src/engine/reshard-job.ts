@@ -2,7 +2,7 @@
 // It lives here because both may import the engine and neither may import the other.
 import { FleetError, type ShardId, type Term } from '@fleetshard/core'
 import Type, { type Static } from 'typebox'
-import { Compile } from 'typebox/compile'
+import { compiledOnUse } from '@fleetshard/core/contract'
 
 /** `type` of the job's record. */
 export const reshardJobType = 'reshard'
@@ -74,7 +74,7 @@ const detail = Type.Object({
 /** Input and working state of a reshard job. */
 export type ReshardJobDetail = Static<typeof detail>
 
-const checker = Compile(detail)
+const checker = compiledOnUse(detail)
 
 /** The detail of a job that has not begun: state `planned`, status `pending`. */
 export function newReshardJobDetail(
@@ -103,6 +103,6 @@ export function newReshardJobDetail(
 
 /** @throws FleetError `corrupt_record` */
 export function parseReshardJobDetail(value: unknown): ReshardJobDetail {
-  if (checker.Check(value)) return value
+  if (checker().Check(value)) return value
   throw new FleetError('corrupt_record', 'the detail of a reshard job does not have the form of this version')
 }

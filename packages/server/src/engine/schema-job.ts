@@ -2,7 +2,7 @@
 // It lives here because both may import the engine and neither may import the other.
 import { FleetError, type ShardId, type TableRecord } from '@fleetshard/core'
 import Type, { type Static } from 'typebox'
-import { Compile } from 'typebox/compile'
+import { compiledOnUse } from '@fleetshard/core/contract'
 import type { TableDeclaration } from './schema-facts.ts'
 
 /** `type` of the job's record. */
@@ -38,7 +38,7 @@ export type SchemaJobDetail = Static<typeof detail>
 /** Why a schema job failed. */
 export type SchemaJobFailure = Static<typeof failure>
 
-const checker = Compile(detail)
+const checker = compiledOnUse(detail)
 
 /** The detail of a job that has not begun: state `planned`, status `pending`. */
 export function newSchemaJobDetail(input: {
@@ -55,7 +55,7 @@ export function newSchemaJobDetail(input: {
 
 /** @throws FleetError `corrupt_record` */
 export function parseSchemaJobDetail(value: unknown): SchemaJobDetail {
-  if (checker.Check(value)) return value
+  if (checker().Check(value)) return value
   throw new FleetError('corrupt_record', 'the detail of a schema job does not have the form of this version')
 }
 

@@ -7,6 +7,7 @@ import {
   createMetricsServer,
   machineProbe,
   flagOf,
+  giveBackStartupMemory,
   serviceGroup,
   systemClock,
   type Config,
@@ -67,6 +68,7 @@ export async function runRole(
   })
   try {
     void group.ready?.().then(() => {
+      giveBackStartupMemory()
       log.info({ address: role.address(), version }, `${name} is ready`)
     })
     await group.run(stop)

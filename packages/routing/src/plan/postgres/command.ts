@@ -1,7 +1,7 @@
 // Reads from the parse tree what a statement does to its session: the Command of its facts.
 import type { Command, CommandOption, NamedTable, TransactionModes } from '../command.ts'
 import { innerStatementOf } from '../inner-text.ts'
-import { makesTemporary, temporaryNameOf } from './temporary.ts'
+import { makesTemporary, namesOwnSchema } from './temporary.ts'
 import { SlotReader } from './slots.ts'
 import { asArray, bodyOf, childOf, namesOf, textOf, unwrap, type TreeObject } from './tree.ts'
 
@@ -91,9 +91,10 @@ const MAINTENANCE = new Set([
 export function commandOf(kind: string, body: TreeObject, text: string): Command {
   const reader = READERS[kind]
   if (reader !== undefined) return reader(body, text)
-  if (makesTemporary(kind, body)) return { kind: 'temporary', name: temporaryNameOf(kind, body) }
+  if (makesTemporary(kind, body)) return { kind: 'temporary' }
   if (ROWS.has(kind)) return childOf(body, 'intoClause') === null ? { kind: 'rows' } : { kind: 'ddl' }
-  return { kind: MAINTENANCE.has(kind) || kind === 'AlterSystemStmt' ? 'utility' : 'ddl' }
+  if (MAINTENANCE.has(kind) || kind === 'AlterSystemStmt') return { kind: 'utility' }
+  return { kind: namesOwnSchema(body) ? 'temporary' : 'ddl' }
 }
 
 function transactionOf(body: TreeObject): Command {

@@ -8,17 +8,23 @@ const TARGET: Readonly<Record<string, string>> = {
   CreateStmt: 'relation',
 }
 
+/** The schema of the session's own objects, by its alias and as the server names it. */
+const ownSchema = /^pg_(toast_)?temp(_\d+)?$/
+
 /** CREATE TEMP TABLE, TEMP VIEW, TEMP SEQUENCE, CREATE TABLE AS and SELECT INTO a temporary table. */
 export function makesTemporary(kind: string, body: TreeObject): boolean {
   const target = targetOf(kind, body)
-  return textOf(target, 'relpersistence') === 't' || textOf(target, 'schemaname') === 'pg_temp'
+  return textOf(target, 'relpersistence') === 't' || ownSchema.test(textOf(target, 'schemaname') ?? '')
 }
-
-/** The name of what is made. */
-export const temporaryNameOf = (kind: string, body: TreeObject): string =>
-  textOf(targetOf(kind, body), 'relname') ?? ''
 
 function targetOf(kind: string, body: TreeObject): TreeObject | null {
   const into = childOf(body, 'into') ?? childOf(body, 'intoClause')
   return childOf(into, 'rel') ?? childOf(body, TARGET[kind] ?? '')
+}
+
+/** True when a definition names the session's own schema: a type, a function, an operator may be made there too. */
+export function namesOwnSchema(tree: unknown): boolean {
+  if (typeof tree === 'string') return ownSchema.test(tree)
+  if (typeof tree !== 'object' || tree === null) return false
+  return Object.values(tree).some(namesOwnSchema)
 }

@@ -1,6 +1,7 @@
 // What the manager answers to malformed, foreign and oversized requests, and what it tells about itself.
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { compileParser, CreateShard } from '@fleetshard/core/contract'
 import { createMemoryBackend } from '../../catalog/backends/memory/mod.ts'
 import { systemClock } from '../../runtime/mod.ts'
 import { startManager, type RunningManager } from './testing/managers.ts'
@@ -189,6 +190,30 @@ describe('what a manager tells about itself', () => {
         responses: { default: { content: { 'application/problem+json': {} } } },
       },
     })
+  })
+
+  it('shows in the docs a body that it would take, and what came of it', async () => {
+    const document: unknown = await (await fetch(`${one.url}/openapi.json`)).json()
+    const { examples } = CreateShard as { readonly examples?: readonly unknown[] }
+    expect(document).toMatchObject({
+      paths: {
+        '/api/v1/shards': {
+          post: {
+            requestBody: { content: { 'application/json': { example: examples?.[0] } } },
+            responses: { 201: { description: 'created; the header Location has its address' } },
+          },
+        },
+      },
+    })
+    expect(compileParser(CreateShard, 'body')(examples?.[0])).toHaveProperty('primary_endpoint')
+  })
+
+  it('leads from its address to docs that bear its own name', async () => {
+    const response = await fetch(one.url)
+    expect(response.url).toBe(`${one.url}/docs`)
+    const page = await response.text()
+    expect(page).toContain('<title>FleetShard manager</title>')
+    expect(page).toContain('page.css')
   })
 
   it('serves its docs without naming another host', async () => {

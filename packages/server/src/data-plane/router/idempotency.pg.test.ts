@@ -223,7 +223,7 @@ describe('a write under an idempotency key', () => {
     await own.close()
   })
 
-  it('works on a shard that was claimed by an older version', async () => {
+  it('works on a shard that has had no key yet, several at once', async () => {
     await exec(direct, 'drop table fleetshard.idempotency')
     const answers = await Promise.all(
       ['p', 'q', 'r', 's'].map((key) => send(`upgrade-${key}`, insert, [`upgrade-${key}`])),

@@ -38,11 +38,9 @@ export function createPostgresEngine({ clock }: EngineParts): ShardEngine {
     findRows: (target, tables, bounds = {}) => on(target, bounds, (session) => findRows(session, tables)),
     describeTables: (target, bounds = {}) =>
       on(target, bounds, (session) =>
-        inTransaction(
-          session,
-          () => describeTables(session),
+        inTransaction(session, () => describeTables(session), [
           'begin isolation level repeatable read read only',
-        ),
+        ]),
       ),
     suggestTables,
     checkDeclaration,

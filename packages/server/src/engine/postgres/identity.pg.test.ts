@@ -30,6 +30,18 @@ describe.each(testVersions)('identity on $label', (version) => {
     expect((await testEngine.inspectNode(target)).identity).toEqual(again)
   })
 
+  it('makes no more in a fresh database than every shard needs', async () => {
+    const database = await server.createDatabase()
+    await testEngine.claim(targetOf(server, database), claimOf('a'))
+    const client = await server.connect({ database })
+    const { rows } = await client.query<{ made: string }>(
+      `select c.relname as made from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = 'fleetshard' or c.oid in (select reltoastrelid from pg_class where relname = 'shard_state')
+        order by 1`,
+    )
+    expect(rows.map(({ made }) => made)).toEqual(['id_clock', 'shard_state', 'shard_state_pkey'])
+  })
+
   it('ends connections that routers of a static topology have to a database nobody had claimed', async () => {
     const database = await server.createDatabase()
     const { host, port, user, password } = server

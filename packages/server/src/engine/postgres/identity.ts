@@ -1,5 +1,6 @@
 // Who a database belongs to: claim, release, and the epoch below which no map is served. Two shards can't share a
 // database by mistake, and a router with an old map can't write behind a change of the map.
+import { escapeLiteral } from 'pg'
 import { FleetError, type Epoch, type ShardId, type Term } from '@fleetshard/core'
 import type { ShardClaim, ShardIdentity } from '../shard-engine.ts'
 import { describeTarget } from './errors.ts'
@@ -26,7 +27,7 @@ export async function readIdentity(session: Session): Promise<ShardIdentity | nu
 }
 
 /** The same of a database that has the table. */
-async function storedIdentity(session: Session): Promise<ShardIdentity | null> {
+export async function storedIdentity(session: Session): Promise<ShardIdentity | null> {
   const [row] = await session.query<ShardStateRow>(`select ${stateColumns} from fleetshard.shard_state`)
   return row === undefined ? null : parseShardState(row)
 }
@@ -63,11 +64,16 @@ export async function claim(session: Session, wanted: ShardClaim): Promise<Shard
     refuseUnwritable(session, state)
     const found = state.has_table ? await storedIdentity(session) : null
     if (found !== null) refuseForeign(session, found, wanted)
-    await session.script(installStatements(state.has_schema, state.login))
-    const identity = await writeIdentity(session, wanted)
+    const statements = [...installStatements(state.has_schema, state.login), writeIdentitySql(wanted)]
     // Those of a static topology are let into unclaimed databases only; when they come back they see the claim.
-    if (found === null) await endRouterConnections(session)
-    return identity
+    const ending = found === null ? signalRoutersSql : 'array[]::int[]'
+    const [row] = await session.script<ShardStateRow & Signalled>([
+      ...statements,
+      `select ${stateColumns}, ${ending} as signalled from fleetshard.shard_state`,
+    ])
+    if (row === undefined) throw new FleetError('internal', 'the identity was not written')
+    await awaitEnds(session, row)
+    return parseShardState(row)
   })
 }
 
@@ -90,14 +96,13 @@ const stateSql = `
 
 /** Runs `work` in a transaction that has the lock of the state, and commits. */
 async function inLockedDatabase<T>(session: Session, work: (state: DatabaseState) => Promise<T>): Promise<T> {
-  return inTransaction(
+  return inTransaction<T, DatabaseState>(
     session,
-    async () => {
-      const [state] = await session.script<DatabaseState>([lockShardStateSql, stateSql])
+    async ([state]) => {
       if (state === undefined) throw new FleetError('internal', 'the server does not know its own state')
       return work(state)
     },
-    'begin isolation level read committed',
+    ['begin isolation level read committed', lockShardStateSql, stateSql],
   )
 }
 
@@ -137,17 +142,14 @@ function refuseForeign(session: Session, found: ShardIdentity, wanted: ShardClai
   }
 }
 
-async function writeIdentity(session: Session, wanted: ShardClaim): Promise<ShardIdentity> {
-  const [row] = await session.query<ShardStateRow>(
-    `insert into fleetshard.shard_state as s (${stateColumns}) values ($1, $2, $3, $4, $5, $6)
-     on conflict (only_row) do update
-        set term = greatest(s.term, excluded.term), epoch_min = greatest(s.epoch_min, excluded.epoch_min),
-            changed_at = now()
-     returning ${stateColumns}`,
-    [wanted.cluster, wanted.keyspace, wanted.shard, wanted.term, wanted.epochMin, wanted.sequenceBlock],
-  )
-  if (row === undefined) throw new FleetError('internal', 'the identity was not written')
-  return parseShardState(row)
+/** As text, to travel with other statements in one trip. */
+function writeIdentitySql(wanted: ShardClaim): string {
+  const names = [wanted.cluster, wanted.keyspace, wanted.shard].map(escapeLiteral)
+  const numbers = [wanted.term, wanted.epochMin, wanted.sequenceBlock].map(String)
+  return `insert into fleetshard.shard_state as s (${stateColumns}) values (${[...names, ...numbers].join(', ')})
+    on conflict (only_row) do update
+       set term = greatest(s.term, excluded.term), epoch_min = greatest(s.epoch_min, excluded.epoch_min),
+           changed_at = now()`
 }
 
 /** See the port. Markers and id generator stay: column defaults of the user's may depend on them. */
@@ -157,8 +159,11 @@ export async function release(session: Session, shard: ShardId): Promise<boolean
     if (found === null) return false
     refuseUnwritable(session, state)
     if (found.shard !== shard) throw foreign(session, found, shard)
-    await session.query('delete from fleetshard.shard_state')
-    await endRouterConnections(session)
+    const [row] = await session.script<Signalled>([
+      'delete from fleetshard.shard_state',
+      `select ${signalRoutersSql} as signalled`,
+    ])
+    if (row !== undefined) await awaitEnds(session, row)
     return true
   })
 }
@@ -195,16 +200,26 @@ export async function raiseState(session: Session, epochMin: Epoch, term: number
  * @throws FleetError `shard_unavailable` when one does not end
  */
 export async function endRouterConnections(session: Session): Promise<void> {
+  const [row] = await session.query<Signalled>(`select ${signalRoutersSql} as signalled`)
+  if (row !== undefined) await awaitEnds(session, row)
+}
+
+/** Processes that were told to end. */
+interface Signalled {
+  readonly signalled: readonly number[]
+}
+
+/** An expression: all get the signal first, so that their ends overlap. */
+const signalRoutersSql = `array(
+  with gone as materialized (
+    select pid, pg_terminate_backend(pid) as signalled from pg_stat_activity
+     where datname = current_database() and pid <> pg_backend_pid()
+       and starts_with(application_name, ${escapeLiteral(routerApplicationPrefix)}))
+  select pid from gone where signalled)`
+
+async function awaitEnds(session: Session, { signalled }: Signalled): Promise<void> {
   const timeoutMs = Math.max(1, Math.min(terminateTimeoutMsMax, Math.floor(session.remainingMs() / 2)))
-  // All get the signal first, so that their ends overlap; then each is waited for.
-  const rows = await session.query<{ pid: number }>(
-    `with gone as materialized (
-       select pid, pg_terminate_backend(pid) as signalled from pg_stat_activity
-        where datname = current_database() and pid <> pg_backend_pid() and application_name like $1)
-     select pid from gone where signalled`,
-    [`${routerApplicationPrefix}%`],
-  )
-  for (const { pid } of rows) await waitUntilGone(session, pid, timeoutMs)
+  for (const pid of signalled) await waitUntilGone(session, pid, timeoutMs)
 }
 
 async function waitUntilGone(session: Session, pid: number, timeoutMs: number): Promise<void> {

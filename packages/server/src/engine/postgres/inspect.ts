@@ -1,9 +1,9 @@
-// What a server tells about itself. Every fact that a managed service or a plain login may keep to itself is asked
-// for alone and is null when it is refused.
+// What a server tells about itself. All of it is asked for at once; where a managed service or a plain login may keep
+// one of the facts to itself, each is asked for alone and is null when it is refused.
 import { FleetError } from '@fleetshard/core'
 import type { LogPosition, NodeFacts } from '../shard-engine.ts'
 import { postgresError } from './errors.ts'
-import { readIdentity } from './identity.ts'
+import { storedIdentity } from './identity.ts'
 import type { Session } from './session.ts'
 
 /** Oldest server that FleetShard works with. */
@@ -22,6 +22,8 @@ interface BasicsRow {
   readonly connections_max: number
   readonly superuser: boolean
   readonly may_create: boolean
+  /** Whether anybody has ever claimed the database. */
+  readonly has_table: boolean
 }
 
 const basicsSql = `
@@ -36,7 +38,8 @@ const basicsSql = `
          current_setting('max_prepared_transactions')::int as prepared_max,
          current_setting('max_connections')::int as connections_max,
          current_setting('is_superuser')::bool as superuser,
-         has_database_privilege(current_database(), 'CREATE') as may_create`
+         has_database_privilege(current_database(), 'CREATE') as may_create,
+         to_regclass('fleetshard.shard_state') is not null as has_table`
 
 /** @throws FleetError `node_check_failed` for a server that is too old */
 export async function inspectNode(session: Session): Promise<NodeFacts> {
@@ -47,24 +50,61 @@ export async function inspectNode(session: Session): Promise<NodeFacts> {
       hint: 'FleetShard works with PostgreSQL 14 and later',
     })
   }
-  const position = await optional(session, positionSql(basics.in_recovery))
+  const told = (await toldAtOnce(session, basics)) ?? (await toldOneByOne(session, basics))
   return {
     version: basics.version.split(' ')[0] ?? basics.version,
     versionNumber: basics.version_number,
     inRecovery: basics.in_recovery,
     readOnly: basics.read_only,
-    systemId: await optional(session, 'select system_identifier::text as value from pg_control_system()'),
+    systemId: told.system_id,
     database: { name: basics.database, oid: Number(basics.oid), encoding: basics.encoding },
-    timeline: await timelineOf(session, basics.in_recovery),
-    position: position as LogPosition | null,
+    timeline: told.timeline,
+    position: told.position as LogPosition | null,
     walLevel: basics.wal_level,
     preparedTransactionsMax: basics.prepared_max,
     connectionsMax: basics.connections_max,
     upstream: basics.in_recovery ? await upstreamOf(session) : null,
     mayCreate: basics.may_create,
     superuser: basics.superuser,
-    identity: await readIdentity(session),
+    identity: basics.has_table ? await storedIdentity(session) : null,
   }
+}
+
+/** What a server may refuse to tell. */
+interface ToldRow {
+  readonly system_id: string | null
+  readonly position: string | null
+  readonly timeline: number | null
+}
+
+const systemIdSql = '(select system_identifier::text from pg_control_system())'
+
+/** Null for a replica, whose timeline has several sources, and where one of the facts is refused. */
+async function toldAtOnce(session: Session, { in_recovery: inRecovery }: BasicsRow): Promise<ToldRow | null> {
+  if (inRecovery) return null
+  const position = 'pg_current_wal_lsn()'
+  try {
+    const [row] = await session.query<Omit<ToldRow, 'timeline'> & { file: string }>(
+      `select ${systemIdSql} as system_id, ${position}::text as position, pg_walfile_name(${position}) as file`,
+    )
+    return row === undefined ? null : { ...row, timeline: timelineOfFile(row.file) }
+  } catch (error) {
+    if (postgresError(error) === null) throw error
+    return null
+  }
+}
+
+async function toldOneByOne(session: Session, { in_recovery: inRecovery }: BasicsRow): Promise<ToldRow> {
+  return {
+    system_id: await optional(session, `select ${systemIdSql} as value`),
+    position: await optional(session, positionSql(inRecovery)),
+    timeline: await timelineOf(session, inRecovery),
+  }
+}
+
+/** The name of a log file begins with its timeline. */
+function timelineOfFile(name: string): number {
+  return Number.parseInt(name.slice(0, 8), 16)
 }
 
 function positionSql(inRecovery: boolean): string {
@@ -76,7 +116,7 @@ async function timelineOf(session: Session, inRecovery: boolean): Promise<number
   if (!inRecovery) {
     // The checkpoint's timeline lags behind a promotion; the name of the log file being written does not.
     const file = await optional(session, 'select pg_walfile_name(pg_current_wal_lsn()) as value')
-    return file === null ? null : Number.parseInt(file.slice(0, 8), 16)
+    return file === null ? null : timelineOfFile(file)
   }
   const received = await optional(session, 'select received_tli::text as value from pg_stat_wal_receiver')
   const checkpoint = 'select timeline_id::text as value from pg_control_checkpoint()'

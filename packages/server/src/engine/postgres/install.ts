@@ -1,5 +1,7 @@
-// The objects of ours in a shard's database: schema `fleetshard` with the shard's identity, the markers of finished
-// schema changes, the records of idempotency keys, and the id generator. Made by the first claim, brought up to date by every later one.
+// The objects of ours in a shard's database: schema `fleetshard` with the shard's identity and the id generator. Made by
+// the first claim, brought up to date by every later one. What only some shards need is made on its first use: the
+// markers of schema changes by schema-change.ts, the records of idempotency keys by execution. Each table costs a new
+// shard several files and dozens of rows in the server's own catalogs.
 //
 // Layout of an id of next_id(), a positive bigint:
 //   bits 62..22  milliseconds since 2025-01-01T00:00:00Z (41 bits: until September 2094)
@@ -8,8 +10,6 @@
 // Milliseconds and counter are one number, kept in the sequence fleetshard.id_clock: each call moves it to the clock
 // or, where it is there already or the clock went back, by one. So ids of one shard always ascend, across sessions,
 // restarts and clock steps, and ids of two shards of a keyspace differ in the block.
-
-import { idempotencyTableSql } from '@fleetshard/routing/idempotency'
 
 /** Bits of the block within an id of next_id(). */
 export const idBlockBits = 13
@@ -56,27 +56,26 @@ begin
 end
 $body$`
 
-/** In order; each can be run again. The schema itself is made before, where it is missing. */
+/**
+ * In order; each can be run again. The schema itself is made before, where it is missing. Names are short by the rules
+ * of their parsers; told so, Postgres makes no side table for long values.
+ */
 const objectsSql: readonly string[] = [
   `create table if not exists fleetshard.shard_state (
      only_row boolean primary key default true check (only_row),
      cluster uuid not null,
-     keyspace text not null,
-     shard text not null,
+     keyspace varchar(100) not null,
+     shard varchar(100) not null,
      term bigint not null check (term >= 0),
      epoch_min bigint not null check (epoch_min >= 0),
      sequence_block bigint not null check (sequence_block >= 0),
      claimed_at timestamptz not null default now(),
      changed_at timestamptz not null default now()
    )`,
-  `create table if not exists fleetshard.schema_changes (
-     gid text primary key,
-     outcome text not null check (outcome in ('committed', 'rolled-back')),
-     finished_at timestamptz not null default now()
-   )`,
   'create sequence if not exists fleetshard.id_clock as bigint minvalue 0 start 0',
+  // Checking the body would load its language into a process that never calls it; tests call it.
+  'set local check_function_bodies = off',
   nextIdSql,
-  ...idempotencyTableSql,
   // Every client role checks the identity when it connects, and takes ids; nobody but the owner may write here.
   'grant usage on schema fleetshard to public',
   'grant select on fleetshard.shard_state to public',

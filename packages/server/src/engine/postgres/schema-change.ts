@@ -6,7 +6,7 @@ import type { CheckedDeclaration, TableDeclaration, TableFacts } from '../schema
 import type { PreparedState, SchemaChange, SchemaOutcome } from '../shard-engine.ts'
 import { describeTables } from './describe.ts'
 import { describeTarget, hasSqlstate, postgresError, remedyOf } from './errors.ts'
-import { requireIdentity } from './identity.ts'
+import { lockShardState, requireIdentity } from './identity.ts'
 import { checkDeclaration } from './rules.ts'
 import { alignSequences } from './sequences.ts'
 import { inTransaction, type Session } from './session.ts'
@@ -25,6 +25,7 @@ export async function applySchema(
   gid: string | null,
 ): Promise<SchemaOutcome> {
   await requireShard(session, change)
+  if (gid !== null) await ensureMarkers(session)
   return inTransaction(session, async () => {
     if (gid === null || (await claimMarker(session, gid)) === 'mine') return runChange(session, change)
     // Done before: only look at what is there.
@@ -39,6 +40,7 @@ export async function prepareSchema(
   change: SchemaChange,
 ): Promise<SchemaOutcome | null> {
   await requireShard(session, change)
+  await ensureMarkers(session)
   const state = await preparedState(session, gid)
   if (state === 'prepared' || state === 'committed') return null
   if (state === 'rolled-back') throw rolledBack(gid)
@@ -73,6 +75,7 @@ export async function finishPrepared(
     }
     if (!hasSqlstate(error, '42704')) throw error
   }
+  await ensureMarkers(session)
   if (decision === 'rollback') await leaveRollbackMarker(session, gid)
   return preparedState(session, gid)
 }
@@ -100,6 +103,29 @@ async function requireShard(session: Session, change: SchemaChange): Promise<voi
   )
 }
 
+const markersSql = `create table if not exists fleetshard.schema_changes (
+  gid text primary key,
+  outcome text not null check (outcome in ('committed', 'rolled-back')),
+  finished_at timestamptz not null default now()
+)`
+
+/** Committed before any change uses it: made inside of one, others would wait for that change to end. */
+async function ensureMarkers(session: Session): Promise<void> {
+  if (await hasMarkers(session)) return
+  await inTransaction(session, async () => {
+    await lockShardState(session)
+    await session.query(markersSql)
+  })
+}
+
+async function hasMarkers(session: Session): Promise<boolean> {
+  const found = await session.query(
+    `select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+      where n.nspname = 'fleetshard' and c.relname = 'schema_changes'`,
+  )
+  return found.length > 0
+}
+
 /** Takes the marker of a change, waiting for a transaction that holds it. */
 async function claimMarker(session: Session, gid: string): Promise<'mine' | 'committed'> {
   await session.query("select set_config('lock_timeout', $1, true)", [String(lockTimeoutMs)])
@@ -108,7 +134,12 @@ async function claimMarker(session: Session, gid: string): Promise<'mine' | 'com
      on conflict (gid) do nothing returning gid`,
     [gid],
   )
-  if (mine.length > 0) return 'mine'
+  if (mine.length > 0) {
+    await session.query(
+      `delete from fleetshard.schema_changes where finished_at < now() - interval '${String(markersKeptDays)} days'`,
+    )
+    return 'mine'
+  }
   if ((await markerOf(session, gid)) === 'rolled-back') throw rolledBack(gid)
   return 'committed'
 }
@@ -155,9 +186,6 @@ async function runChange(session: Session, change: SchemaChange): Promise<Schema
   const checked = await checkTables(session, change)
   const counting = change.declarations.filter(({ kind }) => kind !== 'global').map(({ name }) => name)
   await alignSequences(session, counting, change.sequenceBlock)
-  await session.query(
-    `delete from fleetshard.schema_changes where finished_at < now() - interval '${String(markersKeptDays)} days'`,
-  )
   return { checked }
 }
 

@@ -69,20 +69,21 @@ export async function openSession(parts: SessionParts): Promise<Session> {
   }
 }
 
-const settingsSql = `
-  pg_catalog.set_config('search_path', 'pg_catalog', false),
-  pg_catalog.set_config('statement_timeout', $1, false),
-  pg_catalog.set_config('idle_in_transaction_session_timeout', $1, false)`
 /** So that the server ends a statement soon after its caller is gone; not every platform can. */
-const watchClientSql = `pg_catalog.set_config('client_connection_check_interval', '1s', false)`
+const watchClientSql = "set client_connection_check_interval = '1s'"
 
 async function configure(session: Session): Promise<void> {
-  const parameters = [String(Math.max(1, Math.ceil(session.remainingMs())))]
+  const timeoutMs = String(Math.max(1, Math.ceil(session.remainingMs())))
+  const settings = [
+    'set search_path = pg_catalog',
+    `set statement_timeout = ${timeoutMs}`,
+    `set idle_in_transaction_session_timeout = ${timeoutMs}`,
+  ]
   try {
-    await session.query(`select ${settingsSql}, ${watchClientSql}`, parameters)
+    await session.script([...settings, watchClientSql])
   } catch (error) {
     if (!hasSqlstate(error, '22023')) throw error
-    await session.query(`select ${settingsSql}`, parameters)
+    await session.script(settings)
   }
 }
 
@@ -113,15 +114,17 @@ function leaving(error: unknown, { bounds, target }: Pick<SessionParts, 'bounds'
   return bounds.signal?.aborted === true ? bounds.signal.reason : toNodeError(error, target)
 }
 
-/** Runs `work` in a transaction of the session; rolls back when it throws. */
-export async function inTransaction<T>(
+/**
+ * Runs `work` in a transaction of the session; rolls back when it throws.
+ * @param begin what begins it, in one trip; `work` gets the rows of the last one
+ */
+export async function inTransaction<T, Row extends QueryResultRow = QueryResultRow>(
   session: Session,
-  work: () => Promise<T>,
-  begin = 'begin isolation level read committed read write',
+  work: (rows: readonly Row[]) => Promise<T>,
+  begin: readonly string[] = ['begin isolation level read committed read write'],
 ): Promise<T> {
-  await session.query(begin)
   try {
-    const value = await work()
+    const value = await work(await session.script<Row>(begin))
     await session.query('commit')
     return value
   } catch (error) {

@@ -4,13 +4,13 @@ import { insertText, isSameRow, selectManyText, selectOneText, updateOneText } f
 import { makeUsers } from './users.ts'
 
 const city = {
-  cityId: 42,
   name: 'Élan',
   country: 'FR',
   featureCode: 'PPL',
   adminCode: '02',
   population: 1_052,
-  loc: { type: 'Point', coordinates: [1.65362, 42.57952] },
+  lat: 42.57952,
+  lon: 1.65362,
 }
 
 describe('statements', () => {
@@ -35,11 +35,15 @@ describe('comparing rows', () => {
 })
 
 describe('cities', () => {
-  test('are read with the id as text, and cut to the number asked for', () => {
-    const { rows, columns } = loadCities(2, () => [city, { ...city, cityId: 43 }, { ...city, cityId: 44 }])
-    expect(rows).toHaveLength(2)
-    expect(rows[0]).toEqual(['42', 'Élan', 'FR', 'PPL', '02', 1_052, 1.65362, 42.57952])
+  test('have their place in the list as id, in text, and are cut to the number asked for', () => {
+    const { rows, columns } = loadCities(2, () => [city, city, city])
+    expect(rows.map(([id]) => id)).toEqual(['1', '2'])
+    expect(rows[0]).toEqual(['1', 'Élan', 'FR', 'PPL', '02', 1_052, 1.65362, 42.57952])
     expect(columns).toHaveLength(rows[0]?.length ?? 0)
+  })
+
+  test('are all that the demo promises', () => {
+    expect(loadCities(Number.MAX_SAFE_INTEGER).rows).toHaveLength(138_398)
   })
 
   test('that are not installed are named, with what to do', () => {

@@ -140,12 +140,22 @@ async function send(reply: FastifyReply, answer: Answer): Promise<FastifyReply> 
   return reply.type('application/json; charset=utf-8').send(JSON.stringify(answer.body))
 }
 
+/** What a status says, for people. */
+const WHAT_CAME: Readonly<Record<string, string>> = {
+  200: 'done',
+  201: 'created; the header Location has its address',
+  202: 'begun; the header Location tells where to follow it',
+}
+
 function openApiOf<P extends TObject, Q extends TObject, B extends TSchema>(
   spec: RouteSpec<P, Q, B>,
 ): FastifySchema & { summary: string; tags: string[] } {
   const response: Record<string, unknown> = {}
   for (const [status, schema] of Object.entries(spec.answers)) {
-    response[status] = schema ?? { description: 'done, without a body', type: 'null' }
+    response[status] =
+      schema === null
+        ? { description: 'done, without a body', type: 'null' }
+        : { description: WHAT_CAME[status] ?? 'the answer', content: { 'application/json': { schema } } }
   }
   response['default'] = {
     description: 'an error of the catalogue',

@@ -8,6 +8,7 @@ import {
   type TableRecord,
 } from '@fleetshard/core'
 import type { PlanRouting, StoredKeyspace } from '../../../catalog/mod.ts'
+import type { NodeTarget } from '../../../engine/mod.ts'
 import type { Work } from '../parts.ts'
 import { refuseShardDuringReshard } from '../reshard/guard.ts'
 import { refuseDuringSchemaJob } from './create.ts'
@@ -23,6 +24,7 @@ export async function removeShard(work: Work, id: string, ifMatch: number | null
   const { parts } = work
   const found = parts.fleet.shard(id)
   checkVersion(found.shard, ifMatch)
+  let target: NodeTarget | null = null
   const { shard, stored } = await parts.mutex.run(found.shard.keyspace, work.signal, async () => {
     refuseDuringSchemaJob(work, found.shard.keyspace)
     refuseShardDuringReshard(work, found.shard)
@@ -32,10 +34,39 @@ export async function removeShard(work: Work, id: string, ifMatch: number | null
     checkVersion(now, ifMatch)
     refuseWhileNeeded(snapshot, now)
     work.change.before(auditView(now))
-    return { shard: now, stored: await commit(work, snapshot, now) }
+    // Looked up while it is there: the commit takes the passwords away.
+    target = await knownTarget(work, now)
+    const gone = secretsOf(work, now)
+    const changed = await commit(work, snapshot, now, gone)
+    for (const ref of gone) parts.secrets.forget(ref)
+    return { shard: now, stored: changed }
   })
-  await cleanUp(work, shard)
+  await cleanUp(work, shard, target)
   return stored
+}
+
+/** How to reach the primary; null, with a warning, when its password cannot be had. */
+async function knownTarget(work: Work, shard: ShardRecord): Promise<NodeTarget | null> {
+  try {
+    return await targetOf(work.parts, primaryOf(shard), work.signal)
+  } catch (error) {
+    work.signal.throwIfAborted()
+    work.parts.log.warn({ err: error, shard: shard.id }, 'the password of a deleted shard is not to be had')
+    return null
+  }
+}
+
+const catalogPrefix = 'catalog:'
+
+/** References to the passwords that no other node logs in with. */
+function secretsOf({ parts }: Work, shard: ShardRecord): readonly string[] {
+  const own = new Set<string>(shard.nodes.map(({ id }) => id))
+  const others = new Set<string | null>()
+  for (const { node } of parts.fleet.nodes()) if (!own.has(node.id)) others.add(node.secretRef)
+  const refs = new Set(shard.nodes.map(({ secretRef }) => secretRef))
+  return [...refs].filter(
+    (ref): ref is string => ref !== null && ref.startsWith(catalogPrefix) && !others.has(ref),
+  )
 }
 
 function refuseWhileNeeded(snapshot: KeyspaceSnapshot, shard: ShardRecord): void {
@@ -52,12 +83,19 @@ function refuseWhileNeeded(snapshot: KeyspaceSnapshot, shard: ShardRecord): void
   })
 }
 
-async function commit(work: Work, snapshot: KeyspaceSnapshot, shard: ShardRecord): Promise<StoredKeyspace> {
+async function commit(
+  work: Work,
+  snapshot: KeyspaceSnapshot,
+  shard: ShardRecord,
+  passwords: readonly string[],
+): Promise<StoredKeyspace> {
+  const { secrets } = work.parts.catalog
+  const writes = passwords.map((ref) => secrets.deleteWrite(ref.slice(catalogPrefix.length)))
   const plan: PlanRouting = (current) => {
     const now = current.shards.find(({ id }) => id === shard.id)
     if (now === undefined) throw new FleetError('not_found', `there is no shard ${shard.id}`)
     checkVersion(now, shard.version)
-    return { delete: [shard.id] }
+    return { delete: [shard.id], extras: { writes } }
   }
   const tables = tablesToBeEmpty(snapshot, shard)
   if (tables.length === 0) return work.parts.routing.change(snapshot.keyspace.name, plan, work.change)
@@ -77,19 +115,17 @@ function tablesToBeEmpty(snapshot: KeyspaceSnapshot, shard: ShardRecord): readon
 }
 
 /** Best effort, after the commit: what is left behind harms nobody and is found again. */
-async function cleanUp(work: Work, shard: ShardRecord): Promise<void> {
+async function cleanUp(work: Work, shard: ShardRecord, target: NodeTarget | null): Promise<void> {
   const { parts } = work
   const embedded = shard.nodes.filter(({ agent }) => agent !== null)
-  const mayDrop = embedded.length > 0 && (await isEmpty(work, shard))
-  await releaseDatabase(work, shard)
-  const replicasFirst = shard.nodes.toSorted(
-    (a, b) => Number(a.role === 'primary') - Number(b.role === 'primary'),
-  )
-  for (const node of replicasFirst) {
-    if (mayDrop) await dropServer(work, node)
-    await forgetSecret(work, node)
-  }
-  if (!mayDrop && embedded.length > 0) {
+  const mayDrop = target !== null && embedded.length > 0 && (await isEmpty(work, shard, target))
+  if (target !== null) await releaseDatabase(work, shard, target)
+  if (mayDrop) {
+    const replicasFirst = shard.nodes.toSorted(
+      (a, b) => Number(a.role === 'primary') - Number(b.role === 'primary'),
+    )
+    for (const node of replicasFirst) await dropServer(work, node)
+  } else if (embedded.length > 0) {
     parts.log.warn(
       { shard: shard.id },
       'the servers of a deleted shard are kept: they hold rows, or do not answer',
@@ -98,11 +134,10 @@ async function cleanUp(work: Work, shard: ShardRecord): Promise<void> {
 }
 
 /** True when the database was reached and holds no row in any table. */
-async function isEmpty(work: Work, shard: ShardRecord): Promise<boolean> {
+async function isEmpty(work: Work, shard: ShardRecord, target: NodeTarget): Promise<boolean> {
   const { parts, engine } = work
   const bounds = { signal: work.signal, timeoutMs: parts.nodeCheckMs }
   try {
-    const target = await targetOf(parts, primaryOf(shard), work.signal)
     const tables = (await engine.describeTables(target, bounds)).map(({ name }) => name)
     return (await engine.findRows(target, tables, bounds)) === null
   } catch (error) {
@@ -111,10 +146,9 @@ async function isEmpty(work: Work, shard: ShardRecord): Promise<boolean> {
   }
 }
 
-async function releaseDatabase(work: Work, shard: ShardRecord): Promise<void> {
+async function releaseDatabase(work: Work, shard: ShardRecord, target: NodeTarget): Promise<void> {
   const { parts, engine } = work
   try {
-    const target = await targetOf(parts, primaryOf(shard), work.signal)
     await engine.release(target, shard.id, { signal: work.signal, timeoutMs: parts.nodeCheckMs })
   } catch (error) {
     parts.log.warn({ err: error, shard: shard.id }, 'the database of a deleted shard was not released')
@@ -126,23 +160,5 @@ async function dropServer({ parts, signal }: Work, node: NodeRecord): Promise<vo
     if (node.agent !== null) await parts.servers.drop(node.agent, node.id, signal)
   } catch (error) {
     parts.log.warn({ err: error, node: node.id }, 'an embedded server was not removed')
-  }
-}
-
-/** Unless another node logs in with it. */
-async function forgetSecret({ parts, signal, change }: Work, node: NodeRecord): Promise<void> {
-  const { secretRef } = node
-  if (secretRef === null || !secretRef.startsWith('catalog:')) return
-  for (const other of parts.fleet.nodes()) {
-    if (other.node.id !== node.id && other.node.secretRef === secretRef) return
-  }
-  try {
-    await parts.catalog.secrets.delete(secretRef.slice('catalog:'.length), {
-      conditions: [change.condition],
-      signal,
-    })
-    parts.secrets.forget(secretRef)
-  } catch (error) {
-    parts.log.warn({ err: error, node: node.id }, 'the password of a deleted node was not removed')
   }
 }

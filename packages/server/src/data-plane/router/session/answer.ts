@@ -12,6 +12,7 @@ import {
 } from '@fleetshard/routing/pgwire'
 import type { GroupSink, TransactionStatus } from '@fleetshard/routing/wire'
 import type { ClientOutput } from '../listeners/pgwire/output.ts'
+import { rowShapeOf, type RowShape } from './row-shape.ts'
 
 /** What the next part of an answer is, in the order of the messages that were sent. */
 export const step = {
@@ -21,8 +22,8 @@ export const step = {
   hide: 2,
   /** The description of a statement for the client. */
   describeStatement: 3,
-  /** The same for the router, which wants to know the types of the parameters. */
-  learnTypes: 4,
+  /** The same for the router, which wants to know the types of the parameters and the shape of the rows. */
+  learn: 4,
   /** RowDescription or NoData of a portal. */
   describePortal: 5,
   /** The rows of an Execute, to their end. */
@@ -31,8 +32,13 @@ export const step = {
   poison: 7,
 } as const
 
+/** A description for the client of which the router keeps the shape of the rows. */
+export interface ShapeStep {
+  shape: RowShape | null
+}
+
 /** A step, or bytes that the router says itself. */
-export type AnswerStep = (typeof step)[keyof typeof step] | Buffer
+export type AnswerStep = (typeof step)[keyof typeof step] | ShapeStep | Buffer
 
 /** Above this lag of the client its server is not read any more. */
 export const lagBytesMax = 256 * 1024
@@ -89,8 +95,9 @@ export class Answer implements GroupSink {
   isStale = false
   /** The whole error, where nothing of it was said to the client. */
   error: Buffer | null = null
-  /** What `step.learnTypes` has learned, in order. */
-  readonly learned: (readonly number[])[] = []
+  /** What `step.learn` has learned. */
+  learned: { readonly types: readonly number[]; readonly shape: RowShape } | null = null
+  #types: readonly number[] = []
 
   constructor(parts: AnswerParts) {
     this.#parts = parts
@@ -233,12 +240,15 @@ export class Answer implements GroupSink {
         this.#advance()
         return
       case backendCode.parameterDescription:
-        if (now === step.learnTypes) this.learned.push(decodeParameterDescription(buf, start, end))
+        if (now === step.learn) this.#types = decodeParameterDescription(buf, start, end)
         else this.#forward(buf, start, end)
         return
       case backendCode.rowDescription:
       case backendCode.noData:
-        if (now !== step.learnTypes) this.#forward(buf, start, end)
+        if (now === step.learn)
+          this.learned = { types: this.#types, shape: rowShapeOf(type, buf, start, end) }
+        else this.#forward(buf, start, end)
+        if (typeof now === 'object' && 'shape' in now) now.shape = rowShapeOf(type, buf, start, end)
         // In an Execute (of a simple Query) it belongs to the rows.
         if (now !== step.execute) this.#advance()
         return

@@ -21,7 +21,7 @@ const namesMax = 10_000
 /** A group as it was sent. */
 export interface CollectedGroup {
   readonly items: readonly GroupItem[]
-  /** What is wrong with it, in the words of Postgres; null for nothing. */
+  /** What is wrong with the one behind them, in the words of Postgres; null for nothing. */
   readonly failure: FleetError | null
 }
 
@@ -66,6 +66,8 @@ export class GroupCollector {
 
   /** @throws FleetError `protocol_violation` for a message that has no place in a group */
   add(type: number, buf: Buffer, start: number, end: number): void {
+    // A server passes over all that comes behind an error.
+    if (this.#failure !== null) return
     this.#bytes += end - start
     if (type === frontendCode.bind) this.#bind(new BindMessage(buf, start, end))
     else this.#other(type, buf, start, end)
@@ -74,11 +76,11 @@ export class GroupCollector {
   #bind(bind: BindMessage): void {
     const use = this.#state.statements.get(bind.statement)
     if (use === undefined) {
-      this.#failure ??= noStatement(bind.statement)
+      this.#failure = noStatement(bind.statement)
       return
     }
     if (this.#state.portals.size >= namesMax) {
-      this.#failure ??= tooMany('portals')
+      this.#failure = tooMany('portals')
       return
     }
     use.statement.uses += 1
@@ -95,17 +97,19 @@ export class GroupCollector {
       case 'describe': {
         const { name } = message
         if (message.object === 'P') {
-          this.#items.push({ kind: 'describe-portal', portal: name, use: this.#portal(name) })
+          const use = this.#portal(name)
+          if (use !== null) this.#items.push({ kind: 'describe-portal', portal: name, use: use.statement })
           return
         }
         const use = this.#state.statements.get(name)
-        if (use === undefined) this.#failure ??= noStatement(name)
+        if (use === undefined) this.#failure = noStatement(name)
         else this.#items.push({ kind: 'describe-statement', use })
         return
       }
       case 'execute': {
         const { portal, rowsMax } = message
-        this.#items.push({ kind: 'execute', portal, rowsMax, use: this.#portal(portal) })
+        const use = this.#portal(portal)
+        if (use !== null) this.#items.push({ kind: 'execute', portal, rowsMax, use: use.statement })
         return
       }
       case 'close':
@@ -131,7 +135,7 @@ export class GroupCollector {
       if (statements.size >= namesMax) throw tooMany('prepared statements')
       refuseBadText(text, buf, buf.indexOf(0, start + messageHeaderBytes) + 1)
     } catch (error) {
-      this.#failure ??= toFleetError(error)
+      this.#failure = toFleetError(error)
       return
     }
     const use: ClientStatement = {
@@ -139,19 +143,20 @@ export class GroupCollector {
       name,
       isOnServer: false,
       generation: this.#statements.generation,
+      shape: null,
     }
     statements.set(name, use)
     this.#items.push({ kind: 'parse', name, use })
   }
 
-  #portal(name: string): ClientStatement | null {
-    const use = this.#state.portals.get(name) ?? null
-    if (use === null && this.#state.held === null) {
-      this.#failure ??= new FleetError('invalid_request', `portal "${name}" does not exist`, {
-        sqlstate: '34000',
-      })
-    }
-    return use
+  /** What the portal was made from, null where only the server may know it; null for one that cannot be there. */
+  #portal(name: string): { readonly statement: ClientStatement | null } | null {
+    const statement = this.#state.portals.get(name) ?? null
+    if (statement !== null || this.#state.held !== null) return { statement }
+    this.#failure = new FleetError('invalid_request', `portal "${name}" does not exist`, {
+      sqlstate: '34000',
+    })
+    return null
   }
 
   #close(object: 'S' | 'P', name: string): void {
@@ -197,3 +202,15 @@ export function refuseBadText(text: string, bytes: Buffer, start: number): void 
     },
   )
 }
+
+/** The text of a Query, which ends with the message. @throws FleetError `protocol_violation` */
+export function queryText(buf: Buffer, start: number, end: number): string {
+  if (buf[end - 1] !== 0) throw protocolViolation('a text without its end')
+  return buf.toString('utf8', start + messageHeaderBytes, end - 1)
+}
+
+/** Why a call of a function by the protocol fails. */
+export const noFunctionCalls = (): FleetError =>
+  new FleetError('statement_refused', 'the function call protocol is not supported', {
+    hint: 'call the function by a SELECT',
+  })

@@ -13,6 +13,7 @@ import {
 import type { ServerStatements } from '@fleetshard/routing/wire'
 import { step, type AnswerStep } from './answer.ts'
 import type { BindMessage } from './bind-message.ts'
+import type { RowShape } from './row-shape.ts'
 import type { WireStatement } from './wire-statements.ts'
 
 /** A statement under a name of a client. */
@@ -22,8 +23,10 @@ export interface ClientStatement {
   readonly name: string
   /** The connection that the session is bound to knows it by that name. */
   isOnServer: boolean
-  /** `WireStatements.generation` when the client prepared it. */
-  readonly generation: number
+  /** `WireStatements.generation` when the client prepared it, or when its rows were last found to be as they were. */
+  generation: number
+  /** Of its rows, as the client was told; null as long as it has not asked. */
+  shape: RowShape | null
 }
 
 /** One message. */
@@ -67,6 +70,10 @@ const keptTextMax = 64 * 1024
 const isKept = ({ statement, name }: ClientStatement): boolean =>
   statement.text.length <= keptTextMax && (name !== '' || statement.uses > usesBeforeKept)
 
+/** One that has no name is prepared anew before long. */
+const wantsShape = (use: ClientStatement | null): use is ClientStatement =>
+  use !== null && use.name !== '' && use.shape === null
+
 /** Writes a group for one server connection, Sync included. */
 export class GroupEncoder {
   readonly #out: WireWriter
@@ -87,6 +94,8 @@ export class GroupEncoder {
   }
 
   encode(items: readonly GroupItem[], own: OwnAnswers): readonly AnswerStep[] {
+    // A Query that came over this connection since has taken it away.
+    this.#statements.forgetUnnamed()
     for (const item of items) {
       const answer = own.get(item)
       if (answer === undefined) this.#encode(item)
@@ -107,11 +116,11 @@ export class GroupEncoder {
         return
       case 'describe-statement':
         writeDescribe(out, 'S', this.#use(item.use, null))
-        this.#steps.push(step.describeStatement)
+        this.#steps.push(wantsShape(item.use) ? item.use : step.describeStatement)
         return
       case 'describe-portal':
         writeDescribe(out, 'P', item.portal)
-        this.#steps.push(step.describePortal)
+        this.#steps.push(wantsShape(item.use) ? item.use : step.describePortal)
         return
       case 'execute':
         writeExecute(out, item.portal, item.rowsMax)

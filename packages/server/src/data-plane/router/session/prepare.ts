@@ -1,51 +1,75 @@
 // What must be known of statements before they can be placed: what the grammar says, and the types of parameters that
 // decide a shard. Both are kept, so that mostly there is nothing to do.
 import { FleetError, isFleetError } from '@fleetshard/core'
-import { writeDescribe, writeParse, writeSync } from '@fleetshard/routing/pgwire'
+import { writeDescribe, writeErrorResponse, writeParse, writeSync } from '@fleetshard/routing/pgwire'
 import { lexQuery, type KnownStatement } from '@fleetshard/routing/plan'
 import { step } from './answer.ts'
 import { connectFor } from './connect.ts'
 import { ownCommandOf } from './effects.ts'
 import { SaidByServer } from './errors.ts'
-import type { GroupItem } from './group-items.ts'
+import { built, type ClientStatement, type GroupItem } from './group-items.ts'
 import { wantsTypes } from './plan-use.ts'
 import type { GroupRunner } from './server-side.ts'
 import type { SessionState } from './session-state.ts'
 import type { WireStatement } from './wire-statements.ts'
 
-/** Null when everything is known, else the work of finding out. */
+/** A group of which only the first items can be run. */
+export interface Unready {
+  /** How many. */
+  readonly ready: number
+  /** What is wrong with the one behind them. */
+  readonly error: unknown
+}
+
+/** Null when everything is known, else the work of finding out, which ends with what cannot be run. It does not throw. */
 export function prepare(
   state: SessionState,
   runner: GroupRunner,
   items: readonly GroupItem[],
-): Promise<void> | null {
+): Promise<Unready | null> | null {
   for (const item of items) {
     const isUse = item.kind === 'parse' || item.kind === 'bind' || item.kind === 'describe-statement'
-    if (isUse && !isReady(state, item.use.statement, item.kind === 'bind'))
-      return findOut(state, runner, items)
+    if (isUse && !isReady(state, item.use, item.kind === 'bind')) return findOut(state, runner, items)
   }
   return null
 }
 
-function isReady(state: SessionState, statement: WireStatement, isBound: boolean): boolean {
+function isReady(state: SessionState, use: ClientStatement, isBound: boolean): boolean {
+  const { statement } = use
   statement.known ??= state.environment.statements.get(statement.text)
   if (statement.known === null) return false
-  if (!isBound || !wantsTypes(statement.known, state.map)) return true
+  if (!isBound) return true
+  if (isDoubtful(state, use)) return false
+  if (!wantsTypes(statement.known, state.map)) return true
   return isDescribed(state, statement) || ownCommandOf(statement.known.facts.command) !== null
 }
+
+/** The tables have changed since the client was told of the rows. */
+const isDoubtful = (
+  { environment }: SessionState,
+  { shape, generation, isOnServer }: ClientStatement,
+): boolean => shape !== null && !isOnServer && generation < environment.wireStatements.generation
 
 const isDescribed = (state: SessionState, { described }: WireStatement): boolean =>
   described !== null && described.under === state.map.tables && described.settings === state.settings.key
 
-async function findOut(state: SessionState, runner: GroupRunner, items: readonly GroupItem[]): Promise<void> {
-  for (const item of items) {
+async function findOut(
+  state: SessionState,
+  runner: GroupRunner,
+  items: readonly GroupItem[],
+): Promise<Unready | null> {
+  for (const [ready, item] of items.entries()) {
     if (item.kind !== 'parse' && item.kind !== 'bind' && item.kind !== 'describe-statement') continue
     const { statement } = item.use
-    statement.known ??=
-      state.environment.statements.get(statement.text) ?? (await load(state, runner, statement))
-    if (item.kind !== 'bind' || isReady(state, statement, true)) continue
-    await describe(state, runner, statement)
+    try {
+      statement.known ??=
+        state.environment.statements.get(statement.text) ?? (await load(state, runner, statement))
+      if (item.kind === 'bind' && !isReady(state, item.use, true)) await learn(state, runner, item.use)
+    } catch (error) {
+      return { ready, error }
+    }
   }
+  return null
 }
 
 async function load(
@@ -106,14 +130,18 @@ export async function askToParse(state: SessionState, runner: GroupRunner, text:
       return [step.hide]
     },
   })
-  held.session.statements.forgetUnnamed()
   endAside(state)
   if (answer.error !== null) throw new SaidByServer(answer.error, answer.sqlstate)
 }
 
-/** Asks a server for the types of a statement's parameters. @throws SaidByServer */
-async function describe(state: SessionState, runner: GroupRunner, statement: WireStatement): Promise<void> {
+/**
+ * Asks a server for the types of a statement's parameters, and whether its rows are as the client was told.
+ * @throws SaidByServer also for rows of another shape, as the connection would say it that the client believes it has
+ */
+async function learn(state: SessionState, runner: GroupRunner, use: ClientStatement): Promise<void> {
   const { map, settings } = state
+  const { statement } = use
+  const { generation } = state.environment.wireStatements
   const held = await connectFor(state, { shard: null, map, isRepeatable: true, onReplica: false })
   const { answer, end } = await runner.run(held, {
     wantsTags: false,
@@ -122,16 +150,32 @@ async function describe(state: SessionState, runner: GroupRunner, statement: Wir
       writeParse(out, '', statement.text, statement.paramTypes)
       writeDescribe(out, 'S', '')
       writeSync(out)
-      return [step.hide, step.learnTypes]
+      return [step.hide, step.learn]
     },
   })
-  held.session.statements.forgetUnnamed()
   endAside(state)
   if (answer.error !== null) throw new SaidByServer(answer.error, answer.sqlstate)
-  const [types] = answer.learned
+  const { learned } = answer
   if (end.kind === 'lost') throw end.error
-  if (types === undefined) throw new FleetError('internal', 'a server did not describe a statement')
-  statement.described = { under: map.tables, settings: settings.key, types }
+  if (learned === null) throw new FleetError('internal', 'a server did not describe a statement')
+  statement.described = { under: map.tables, settings: settings.key, types: learned.types }
+  if (use.shape === null) return
+  if (use.shape !== learned.shape) throw changedShape()
+  use.generation = generation
+}
+
+/** Drivers know this error by its routine, and prepare anew. */
+function changedShape(): SaidByServer {
+  const code = '0A000'
+  const bytes = built((out) => {
+    writeErrorResponse(out, {
+      severity: 'ERROR',
+      code,
+      message: 'cached plan must not change result type',
+      routine: 'RevalidateCachedQuery',
+    })
+  })
+  return new SaidByServer(bytes, code)
 }
 
 /**

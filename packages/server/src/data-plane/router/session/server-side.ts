@@ -70,7 +70,6 @@ export async function borrow(environment: SessionEnvironment, wanted: Wanted): P
     node.pool.giveBack(session)
     throw error
   }
-  session.statements.forgetUnnamed()
   environment.metrics.routed(node.node.role === 'primary' ? 'primary' : 'replica', 'alone')
   return { session, access, node, shard, left: 'nothing' }
 }

@@ -188,7 +188,7 @@ export class SessionState {
     const { wireStatements } = this.environment
     const statement = wireStatements.get(text, [])
     const { generation } = wireStatements
-    this.statements.set(name, { statement, name, isOnServer: true, generation })
+    this.statements.set(name, { statement, name, isOnServer: true, generation, shape: null })
   }
 
   #deallocated(name: string | null): void {

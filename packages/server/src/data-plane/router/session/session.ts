@@ -6,7 +6,6 @@ import {
   backendCode,
   frontendCode,
   messageHeaderBytes,
-  protocolViolation,
   writeBare,
   writeCommandComplete,
   writeReadyForQuery,
@@ -20,18 +19,18 @@ import { CopyIn } from './copy-in.ts'
 import type { SessionEnvironment } from './environment.ts'
 import { fatalOf, refusalOf } from './errors.ts'
 import { extendedWork } from './extended-work.ts'
-import { GroupCollector, refuseBadText } from './group-collector.ts'
+import { GroupCollector, noFunctionCalls, queryText, refuseBadText } from './group-collector.ts'
 import type { GroupItem } from './group-items.ts'
 import { greet } from './greeting.ts'
 import { ownResultOf } from './own-commands.ts'
-import { askToParse, isTooDeep, prepare, teachByName, unseenStatement } from './prepare.ts'
+import { askToParse, isTooDeep, prepare, teachByName, unseenStatement, type Unready } from './prepare.ts'
 import { queryWork, type QueryStatement } from './query-work.ts'
 import { runAlone, type Ran } from './run-alone.ts'
 import { beginInLane, type LaneEnd, type LaneRead } from './run-lane.ts'
 import { GroupRunner, hiddenQuery, poison, type Held } from './server-side.ts'
 import { SessionState, type SessionStart } from './session-state.ts'
 import { OpenTransaction } from './transaction-state.ts'
-import type { Work } from './work.ts'
+import type { Behind, PieceEnd, Work } from './work.ts'
 
 /** What a session is made of. */
 export interface WireSessionParts {
@@ -45,9 +44,6 @@ export interface WireSessionParts {
 /** What the client is doing, for SHOW CLIENTS. */
 export type Activity = 'greeting' | 'idle' | 'idle in transaction' | 'active' | 'over'
 
-/** Where the end of a piece leads. */
-type PieceEnd = 'sync' | 'flush'
-
 /** One client's session. */
 export class WireSession implements WireClientSession {
   readonly #parts: WireSessionParts
@@ -60,6 +56,8 @@ export class WireSession implements WireClientSession {
   /** A Query that came before the group in front of it had its Sync: it is run behind that. */
   #nextQuery: Buffer | null = null
   #read: LaneRead | null = null
+  /** What failed behind the part of a piece that runs now. */
+  #behind: Behind | null = null
   readonly #copy: CopyIn
   #isQuery = false
   #begunMs = 0
@@ -199,42 +197,48 @@ export class WireSession implements WireClientSession {
       this.#finish(end, '')
       return
     }
+    const broken = failure === null ? null : { ready: items.length, error: failure }
+    const finding = prepare(this.state, this.#runner, items)
+    if (finding === null) this.#runReady(items, end, broken)
+    else {
+      void finding.then((unready) => {
+        this.#runReady(items, end, unready ?? broken)
+      })
+    }
+  }
+
+  /** What is in front of something wrong is answered before the client hears of that, as a server would. */
+  #runReady(items: readonly GroupItem[], end: PieceEnd, unready: Unready | null): void {
+    if (unready === null) {
+      this.#runItems(items, end)
+      return
+    }
+    const ready = items.slice(0, unready.ready)
+    if (ready.length === 0) this.#fail(unready.error, end, items)
+    else {
+      this.#behind = { error: unready.error, end, items }
+      this.#runItems(ready, 'flush')
+    }
+  }
+
+  #runItems(items: readonly GroupItem[], end: PieceEnd): void {
     const { state } = this
+    const { variables } = state
     const runs = items.some(({ kind }) => kind === 'bind' || kind === 'execute')
     if (end === 'flush' && runs && state.transaction === null) {
       // Up to the Sync it is one implicit transaction, though parts of it are answered before.
       state.transaction = new OpenTransaction('begin', state.settings, false)
     }
-    if (failure !== null) {
-      this.#fail(failure, end, items)
-      return
-    }
-    const finding = prepare(state, this.#runner, items)
-    if (finding === null) this.#runItems(items, end)
-    else {
-      finding.then(
-        () => {
-          this.#runItems(items, end)
-        },
-        (error: unknown) => {
-          this.#fail(error, end, items)
-        },
-      )
-    }
-  }
-
-  #runItems(items: readonly GroupItem[], end: PieceEnd): void {
-    const { variables } = this.state
     try {
-      const { work, own } = extendedWork(this.state, items)
+      const { work, own } = extendedWork(state, items)
       if (work !== null) {
         this.#run(work, end, items)
         return
       }
-      for (const answer of own) this.state.output.copy(answer, 0, answer.length)
+      for (const answer of own) state.output.copy(answer, 0, answer.length)
       this.#finish(end, '')
     } catch (error) {
-      this.state.variables = variables
+      state.variables = variables
       this.#fail(error, end, items)
     }
   }
@@ -356,7 +360,9 @@ export class WireSession implements WireClientSession {
   }
 
   /** The piece has failed before a server ran it: the client is told, and its transaction fails with it. */
-  #fail(thrown: unknown, end: PieceEnd, items: readonly GroupItem[] = []): void {
+  #fail(thrown: unknown, asked: PieceEnd, items: readonly GroupItem[] = []): void {
+    const end = this.#behind?.end ?? asked
+    this.#behind = null
     if (this.#activity === 'over') {
       this.state.leave()
       return
@@ -398,16 +404,16 @@ export class WireSession implements WireClientSession {
   }
 
   #finish(asked: PieceEnd, sqlstate: string, ran?: Pick<Ran, 'rows' | 'shard'>): void {
-    const { environment } = this.#parts
-    const elapsedMs = environment.clock.monotonic() - this.#begunMs
-    environment.metrics.wireAnswered(sqlstate === '' ? 'ok' : sqlstate, elapsedMs)
-    if (this.#fingerprint !== '') {
-      const { rows = 0, shard = null } = ran ?? {}
-      environment.stats.record(this.#fingerprint, { elapsedMs, rows, failed: sqlstate !== '', shard })
-    }
-    const end = this.#copy.end() ? 'sync' : asked
+    this.#count(sqlstate, ran)
+    const behind = this.#behind
+    this.#behind = null
+    const end = this.#copy.end() ? 'sync' : (behind?.end ?? asked)
     if (this.#activity === 'over') {
       this.state.leave()
+      return
+    }
+    if (behind !== null && sqlstate === '') {
+      this.#fail(behind.error, end, behind.items)
       return
     }
     if (end === 'flush') {
@@ -425,6 +431,14 @@ export class WireSession implements WireClientSession {
         },
       )
     } else this.#ready()
+  }
+
+  #count(sqlstate: string, { rows = 0, shard = null }: Partial<Pick<Ran, 'rows' | 'shard'>> = {}): void {
+    const { clock, metrics, stats } = this.#parts.environment
+    const elapsedMs = clock.monotonic() - this.#begunMs
+    metrics.wireAnswered(sqlstate === '' ? 'ok' : sqlstate, elapsedMs)
+    if (this.#fingerprint === '') return
+    stats.record(this.#fingerprint, { elapsedMs, rows, failed: sqlstate !== '', shard })
   }
 
   /** The Sync behind what was run in parts: the transaction around it ends. */
@@ -480,14 +494,3 @@ export class WireSession implements WireClientSession {
     this.gone()
   }
 }
-
-/** The text of a Query, which ends with the message. @throws FleetError `protocol_violation` */
-function queryText(buf: Buffer, start: number, end: number): string {
-  if (buf[end - 1] !== 0) throw protocolViolation('a text without its end')
-  return buf.toString('utf8', start + messageHeaderBytes, end - 1)
-}
-
-const noFunctionCalls = (): FleetError =>
-  new FleetError('statement_refused', 'the function call protocol is not supported', {
-    hint: 'call the function by a SELECT',
-  })

@@ -2,6 +2,7 @@
 // shape that both share.
 import type { KnownStatement } from '@fleetshard/routing/plan'
 import type { ServerStatements } from '@fleetshard/routing/wire'
+import type { GroupItem } from './group-items.ts'
 import type { Use } from './plan-use.ts'
 import type { Group } from './server-side.ts'
 import type { WireStatement } from './wire-statements.ts'
@@ -26,4 +27,14 @@ export interface Work {
   readonly isFresh: () => boolean
   /** For the statistics. */
   readonly fingerprint: string
+}
+
+/** Where the end of a piece leads. */
+export type PieceEnd = 'sync' | 'flush'
+
+/** The rest of a piece: the client is told why once what is in front is answered. */
+export interface Behind {
+  readonly error: unknown
+  readonly end: PieceEnd
+  readonly items: readonly GroupItem[]
 }
