@@ -143,6 +143,7 @@ test(
     const words = ['reshard', 'move', source?.id ?? '', '--to', 'moved', '--embedded']
     const planned = await cluster.cli(...words, '--dry-run')
     expect(planned.out).toContain('would get 50')
+    expect(planned.out).toMatch(/about \d+ rows and [1-9]\d* bytes, of public\.ledger/)
     await underWriters('move', async () => {
       const begun = await cluster.cli(...words, '--detach', '-o', 'json')
       const { id } = JSON.parse(begun.out) as ReshardJob

@@ -68,7 +68,7 @@ async function bundle(root: string, folder: string): Promise<void> {
     format: 'esm',
     platform: 'neutral',
     target,
-    external: ['node:*', 'libpg-query', 'kysely'],
+    external: ['node:*', 'libpg-query', 'kysely', '@opentelemetry/api'],
     inject: [join(root, 'tools/client/shim.ts')],
     define: { 'Promise.withResolvers': 'withResolvers', 'Map.groupBy': 'mapGroupBy' },
     keepNames: true,

@@ -10,6 +10,8 @@ import { limitsOf, urlsOf, type ConnectOptions, type Limits } from './options.ts
 import { ClientSession } from './session.ts'
 import type { Consistency } from './statement.ts'
 import { TopologyFollower } from './topology/follower.ts'
+import { TracedBackend } from './tracing/backend.ts'
+import { loadApi, traceHeaders } from './tracing/tracing.ts'
 
 const keyspaceDefault = 'default'
 
@@ -28,41 +30,59 @@ export async function connect(options: ConnectOptions): Promise<FleetShard> {
   }
 }
 
+type Api = Awaited<ReturnType<typeof loadApi>>
+
 async function connected(options: ConnectOptions): Promise<FleetShard> {
+  const parts = await opened(options)
+  const { api, mode, keyspace } = parts
+  if (api === null) return createFleetShard(parts)
+  const attributes = { 'db.system.name': 'postgresql', 'db.namespace': keyspace, 'fleetshard.mode': mode }
+  return createFleetShard({
+    ...parts,
+    backend: new TracedBackend(parts.backend, { api, keyspace, attributes }),
+  })
+}
+
+async function opened(options: ConnectOptions): Promise<ClientParts & { readonly api: Api }> {
   const limits = limitsOf(options)
-  if (options.topology !== undefined) return connectedByFile(options, options.topology, limits)
+  const api = await loadApi()
+  if (options.topology !== undefined)
+    return { ...(await openedByFile(options, options.topology, limits)), api }
   const keyspace = parseKeyspaceName(options.keyspace ?? keyspaceDefault)
   const session = new ClientSession()
   const urls = urlsOf(options)
   const send: typeof fetch = options.fetch ?? ((input, init) => fetch(input, init))
   const byFetch = exchangeByFetch(send)
   const whole = options.fetch === undefined ? await exchangeOfPlatform(byFetch, systemClock) : byFetch
-  const routers = (): Routers =>
-    new Routers({ urls, clock: systemClock, fetch: send, whole, token: options.token ?? null })
+  const routers = (headers: (() => Readonly<Record<string, string>>) | null): Routers =>
+    new Routers({
+      urls,
+      clock: systemClock,
+      fetch: send,
+      whole,
+      token: options.token ?? null,
+      traceHeaders: headers,
+    })
   const parts: ModeParts = {
     clock: systemClock,
-    routers: routers(),
-    topologyRouters: routers(),
+    routers: routers(api === null ? null : () => traceHeaders(api)),
+    topologyRouters: routers(null),
     keyspace,
     limits,
     session,
     consistency: options.consistency,
   }
   const mode = options.mode ?? 'http'
-  const opened = mode === 'http' ? await openHttp(parts, null) : await openDirect(parts, options)
-  return createFleetShard({ ...opened, keyspace, limits, session })
+  const inMode = mode === 'http' ? await openHttp(parts, null) : await openDirect(parts, options)
+  return { ...inMode, keyspace, limits, session, api }
 }
 
 /** Straight to the shards of a topology file. */
-async function connectedByFile(
-  options: ConnectOptions,
-  topology: string,
-  limits: Limits,
-): Promise<FleetShard> {
+async function openedByFile(options: ConnectOptions, topology: string, limits: Limits): Promise<ClientParts> {
   refuseRouterOptions(options)
   const session = new ClientSession()
   const direct = await import('./direct/mod.ts')
-  const backend = await direct.openDirect({
+  const { backend } = await direct.openDirect({
     source: {
       kind: 'file',
       topology,
@@ -77,14 +97,22 @@ async function connectedByFile(
     consistency: options.consistency,
     credentials: options.credentials,
     pool: options.pool ?? {},
+    fallback: false,
   })
   const keyspace = backend.map().snapshot.keyspace.name
-  return createFleetShard({ mode: 'direct', backend, fallback: null, keyspace, limits, session })
+  return { mode: 'direct', backend, fallback: () => null, keyspace, limits, session }
 }
 
 /** @throws FleetError `invalid_request` for options of those who go through routers */
-function refuseRouterOptions({ mode, url, urls }: ConnectOptions): void {
-  const given = mode === 'http' ? "mode 'http'" : (url ?? urls) === undefined ? null : 'the URL of a router'
+function refuseRouterOptions({ mode, url, urls, mapCopy }: ConnectOptions): void {
+  const given =
+    mode === 'http'
+      ? "mode 'http'"
+      : (url ?? urls) !== undefined
+        ? 'the URL of a router'
+        : mapCopy === undefined
+          ? null
+          : 'a copy of the map'
   if (given === null) return
   throw new FleetError('invalid_request', `both a topology and ${given} are given`, {
     hint: 'with a topology the client goes straight to the shards; without one it asks a router',
@@ -120,7 +148,7 @@ async function openHttp(parts: ModeParts, fallback: FleetShardError | null): Pro
     await topology[Symbol.asyncDispose]()
     throw error
   }
-  return { mode: 'http', backend: new HttpBackend({ ...parts, topology }), fallback }
+  return { mode: 'http', backend: new HttpBackend({ ...parts, topology }), fallback: () => fallback }
 }
 
 /** Why a client goes through a router after all: no way to log in to the servers, or no way to them. */
@@ -131,12 +159,10 @@ async function openDirect(parts: ModeParts, options: ConnectOptions): Promise<Op
     const direct = await import('./direct/mod.ts')
     const { credentials, pool = {} } = options
     const { routers, topologyRouters, keyspace } = parts
-    const source = { kind: 'routers', routers, topologyRouters, keyspace } as const
-    return {
-      mode: 'direct',
-      backend: await direct.openDirect({ ...parts, source, credentials, pool }),
-      fallback: null,
-    }
+    const { mapCopy = null } = options
+    const source = { kind: 'routers', routers, topologyRouters, keyspace, mapCopy } as const
+    const fallback = options.fallback !== false
+    return { mode: 'direct', ...(await direct.openDirect({ ...parts, source, credentials, pool, fallback })) }
   } catch (error) {
     const reason = toFleetShardError(error)
     // Logins that the caller gave and a server refused are the caller's to mend.

@@ -1,5 +1,5 @@
 // The client: handles for the shards, the shard map at hand, the session token.
-import { parseKey, type ShardMap } from '@fleetshard/core'
+import { ownerOfUntyped, parseKey, type ShardMap } from '@fleetshard/core'
 import { allShards, type AllShards } from './all-shards.ts'
 import { toFleetShardError, type FleetShardError } from './errors.ts'
 import { queryable, shardHandle, type NamedShard, type Queryable, type ShardHandle } from './handles.ts'
@@ -19,7 +19,10 @@ export interface ShardPlace {
 export interface FleetShard extends Queryable, AsyncDisposable {
   /** The mode that it works in. */
   readonly mode: 'http' | 'direct'
-  /** Why it goes through a router though direct mode was asked for; null otherwise. */
+  /**
+   * Why it goes through a router though direct mode was asked for; null otherwise. In the mode `direct`: why statements
+   * on some shard do at the moment; null again once it is reached.
+   */
   readonly fallback: FleetShardError | null
   readonly keyspace: string
   /** The shard that owns a key. Null and undefined are refused at once. */
@@ -32,10 +35,16 @@ export interface FleetShard extends Queryable, AsyncDisposable {
   /** A handle for each shard that owns keys; what each answers is its own part, whatever the statement says. */
   readonly shards: (options?: CallOptions) => readonly NamedShard[]
   /**
-   * The shard that owns a key, from the map at hand: no round trip.
+   * The shard that owns a key, from the map at hand: no round trip. Where the tables' keys have different types, it is
+   * the one on which all types put the key; a key that they put on several is refused.
    * @throws FleetShardError `invalid_shard_key`, `no_shard`
    */
   readonly shardFor: (key: ShardKey) => ShardPlace
+  /**
+   * Milliseconds since a router was last known to have the shard map that this client works with; 0 with a topology file.
+   * It grows while no router answers.
+   */
+  readonly mapAgeMs: number
   /**
    * What the writes of this client have reached; null before the first. Give it to another client, or to a call as
    * `consistency: { session: db.session }`, and its reads see these writes. In direct mode writes ask for their position
@@ -49,7 +58,7 @@ export interface FleetShard extends Queryable, AsyncDisposable {
 /** What a client is made of. */
 export interface ClientParts {
   readonly mode: 'http' | 'direct'
-  readonly fallback: FleetShardError | null
+  readonly fallback: () => FleetShardError | null
   readonly keyspace: string
   readonly backend: Backend
   readonly limits: Limits
@@ -74,7 +83,9 @@ export function createFleetShard({
   return {
     ...queryable({ runner: backend, target: { kind: 'planned' }, options: {} }),
     mode,
-    fallback,
+    get fallback() {
+      return fallback()
+    },
     keyspace,
     shard: (key, options = {}) =>
       shardHandle(backend, { kind: 'key', key: told(() => toJsonKey(key)) }, options),
@@ -86,6 +97,9 @@ export function createFleetShard({
         name,
       })),
     shardFor: (key) => told(() => placeOf(backend.map(), key)),
+    get mapAgeMs() {
+      return backend.mapAgeMs()
+    },
     get session() {
       return session.text
     },
@@ -100,8 +114,7 @@ export function createFleetShard({
 }
 
 function placeOf(map: ShardMap, key: ShardKey): ShardPlace {
-  const type = map.keyType ?? 'text'
-  const { id, name } = map.shardFor(parseKey(key, type), type)
+  const { id, name } = ownerOfUntyped(map, (type) => parseKey(key, type))
   return { shardId: id, shardName: name, epoch: map.epoch }
 }
 

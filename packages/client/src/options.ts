@@ -61,8 +61,9 @@ export interface ConnectOptions {
    */
   readonly mode?: 'http' | 'direct'
   /**
-   * False: `connect` fails where direct mode is not possible (no login, no way to the servers). By default the client
-   * then goes through a router; `mode` and `fallback` of the client tell.
+   * False: `connect`, and statements, fail where direct mode is not possible (no login, no way to the servers). By
+   * default the client goes through a router then, where it must for the shards in question alone; `mode` and
+   * `fallback` of the client tell.
    */
   readonly fallback?: boolean
   /** Of calls that say nothing; that of the keyspace by default. */
@@ -83,6 +84,11 @@ export interface ConnectOptions {
   readonly credentials?: Credentials
   /** Direct mode: bounds for each server. */
   readonly pool?: PoolOptions
+  /**
+   * Direct mode: path of a file with a copy of the shard map, by which the client starts while no router answers. It
+   * holds no passwords, so a start from it needs `credentials`.
+   */
+  readonly mapCopy?: string
 }
 
 /** Bounds of a client with the defaults filled in. */

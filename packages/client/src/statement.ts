@@ -104,6 +104,8 @@ export interface Backend extends AsyncDisposable {
   begin(target: Target, options: TransactionOptions): Promise<OpenTransaction>
   /** The shard map as it is now. */
   map(): ShardMap
+  /** Milliseconds since it was last known to be that of the fleet. */
+  mapAgeMs(): number
   /** Waits for a map newer than that one, some time. */
   newerMap(map: ShardMap): Promise<void>
 }

@@ -49,6 +49,17 @@ export function errorCases(context: () => ConformanceContext): void {
     }
   })
 
+  it('refuses NULL as the key of a row, before anything is sent', async () => {
+    const { db } = context()
+    for (const text of [
+      'insert into users (user_id) values ($1)',
+      'update users set n = 1 where user_id = $1',
+    ]) {
+      const error = await failureOf(db.query(text, [null]))
+      expect(error).toMatchObject({ code: 'invalid_shard_key', outcome: 'aborted' })
+    }
+  })
+
   it('refuses an empty key', async () => {
     const error = await failureOf(context().db.shard('').sql`select 1`)
     expect(error).toMatchObject({ code: 'invalid_shard_key', outcome: 'aborted' })

@@ -1,6 +1,6 @@
 // Processes that tests start, and nothing else's: each is ended by its own id, at the latest when the test process ends.
 import { spawn, type ChildProcess } from 'node:child_process'
-import { readdirSync, readlinkSync, readFileSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readlinkSync, readFileSync } from 'node:fs'
 import { launcher } from './paths.ts'
 
 /** Output of a process that has ended. */
@@ -28,6 +28,8 @@ export interface SpawnOptions {
   readonly wrapper?: readonly string[]
   /** Another launcher, of a copied checkout. */
   readonly launcher?: string
+  /** Where its output is added, instead of being kept in memory. */
+  readonly logFile?: string
 }
 
 const alive = new Set<ChildProcess>()
@@ -47,15 +49,17 @@ function cleanEnvironment(extra: SpawnOptions['env']): NodeJS.ProcessEnv {
 export function startFleetshard(words: readonly string[], options: SpawnOptions = {}): Running {
   const line = [...(options.wrapper ?? []), process.execPath, options.launcher ?? launcher, ...words]
   const [program = '', ...args] = line
+  const log = options.logFile === undefined ? null : openSync(options.logFile, 'a')
   const child = spawn(program, args, {
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', log ?? 'pipe', log ?? 'pipe'],
     env: cleanEnvironment(options.env),
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   })
+  if (log !== null) closeSync(log)
   alive.add(child)
   const text = { out: '', err: '' }
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (text.out += chunk))
-  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (text.err += chunk))
+  child.stdout?.setEncoding('utf8').on('data', (chunk: string) => (text.out += chunk))
+  child.stderr?.setEncoding('utf8').on('data', (chunk: string) => (text.err += chunk))
   const finished = new Promise<Finished>((resolve, reject) => {
     child.on('error', reject)
     child.on('close', (code, signal) => {

@@ -13,7 +13,7 @@ import type { Topology } from '@fleetshard/core/contract'
 import type { Cluster } from './cluster.ts'
 
 /** The map of keyspace `default`. */
-export async function shardMapOf(cluster: Cluster): Promise<ShardMap> {
+export async function shardMapOf(cluster: Pick<Cluster, 'manager'>): Promise<ShardMap> {
   const { body } = await cluster.manager<Topology>('GET', '/api/v1/topology')
   const found = body.keyspaces.find(({ keyspace }) => keyspace.name === 'default')
   if (found === undefined) throw new Error('there is no keyspace default')

@@ -42,6 +42,21 @@ describe('the ledger', () => {
     expect(ledger.account(rows, onA)).toMatchObject({ holds: false, stale: ['k', 'l'] })
   })
 
+  it('finds a row whose writer was told that it was refused', () => {
+    const ledger = ledgerOf(['k', 'acknowledged'], ['k', 'refused'], ['l', 'refused'], ['m', 'refused'])
+    const rows = [
+      { key: 'k', version: 1, shard: 'a' },
+      { key: 'l', version: 1, shard: 'a' },
+    ]
+    expect(ledger.account(rows, onA)).toMatchObject({ holds: false, denied: ['l'] })
+  })
+
+  it('places a row by its shard key where that is another than its key', () => {
+    const ledger = ledgerOf(['k', 'acknowledged'])
+    const rows = [{ key: 'k', version: 1, shard: 'a', shardKey: 'elsewhere' }]
+    expect(ledger.account(rows, (key) => (key === 'k' ? 'a' : 'b'))).toMatchObject({ misplaced: ['k'] })
+  })
+
   it('does not ask for a write that was refused or whose outcome is unknown', () => {
     const ledger = ledgerOf(['k', 'refused'], ['l', 'unknown'])
     expect(ledger.account([], onA)).toMatchObject({ holds: true, refused: 1, unknown: 1 })

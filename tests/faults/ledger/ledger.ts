@@ -7,6 +7,8 @@ interface Entry {
   acknowledged: number
   /** Last version that was tried. */
   tried: number
+  /** The last one that certainly did not happen; 0 for none. */
+  refused: number
 }
 
 /** A row as it was found at the end. */
@@ -15,6 +17,8 @@ export interface FoundRow {
   readonly version: number
   /** Where it lies. */
   readonly shard: string
+  /** What decides where it has to lie, when that is not `key`. */
+  readonly shardKey?: string
 }
 
 /** The account. All lists hold keys; `holds` is true when all are empty. */
@@ -27,6 +31,8 @@ export interface Account {
   readonly misplaced: readonly string[]
   /** Older than what was acknowledged, or newer than anything that was tried. */
   readonly stale: readonly string[]
+  /** There although their writer was told that they are not. */
+  readonly denied: readonly string[]
   readonly holds: boolean
 }
 
@@ -41,7 +47,7 @@ export class Ledger {
   /** The version to be written next; to be called before the write is sent. */
   next(key: string): number {
     let entry = this.#entries.get(key)
-    if (entry === undefined) this.#entries.set(key, (entry = { acknowledged: 0, tried: 0 }))
+    if (entry === undefined) this.#entries.set(key, (entry = { acknowledged: 0, tried: 0, refused: 0 }))
     entry.tried += 1
     return entry.tried
   }
@@ -52,6 +58,12 @@ export class Ledger {
     if (entry === undefined) throw new Error(`nothing was written to ${key}`)
     this.#counts[outcome] += 1
     if (outcome === 'acknowledged') entry.acknowledged = Math.max(entry.acknowledged, version)
+    if (outcome === 'refused') entry.refused = Math.max(entry.refused, version)
+  }
+
+  /** The last version of a key that was acknowledged; 0 for none. */
+  acknowledgedVersion(key: string): number {
+    return this.#entries.get(key)?.acknowledged ?? 0
   }
 
   /** Writes that were acknowledged so far. */
@@ -66,15 +78,19 @@ export class Ledger {
     const lost: string[] = []
     const duplicated: string[] = []
     const stale: string[] = []
+    const denied: string[] = []
     for (const [key, entry] of this.#entries) {
       const own = found.get(key) ?? []
       const [row] = own
       if (row === undefined && entry.acknowledged > 0) lost.push(key)
       if (own.length > 1) duplicated.push(key)
       if (own.some(({ version }) => version < entry.acknowledged || version > entry.tried)) stale.push(key)
+      if (own.some(({ version }) => version === entry.refused)) denied.push(key)
     }
-    const misplaced = rows.filter(({ key, shard }) => ownerOf(key) !== shard).map(({ key }) => key)
-    const wrong = lost.length + duplicated.length + misplaced.length + stale.length
-    return { ...this.#counts, lost, duplicated, misplaced, stale, holds: wrong === 0 }
+    const misplaced = rows
+      .filter(({ key, shardKey = key, shard }) => ownerOf(shardKey) !== shard)
+      .map(({ key }) => key)
+    const wrong = [lost, duplicated, misplaced, stale, denied].some((list) => list.length > 0)
+    return { ...this.#counts, lost, duplicated, misplaced, stale, denied, holds: !wrong }
   }
 }

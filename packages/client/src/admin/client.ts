@@ -35,6 +35,8 @@ import type {
   Topology,
   TopologyEvent,
   TopologyQuery,
+  CreateVdiff,
+  VdiffJob,
 } from '@fleetshard/core/contract'
 import { readEvents } from './events.ts'
 import {
@@ -118,6 +120,12 @@ export interface ReshardCalls {
   cancel(id: string, options?: ChangeOptions): Promise<ReshardJob>
 }
 
+/** Comparisons of rows. */
+export interface VdiffCalls {
+  create(body: CreateVdiff, options?: CallOptions): Promise<VdiffJob>
+  get(id: string, options?: CallOptions): Promise<VdiffJob>
+}
+
 /** The manager's API. Every call fails as a FleetError of the catalogue. */
 export interface AdminClient {
   readonly keyspaces: KeyspaceCalls
@@ -126,6 +134,7 @@ export interface AdminClient {
   readonly nodes: NodeCalls
   readonly jobs: JobCalls
   readonly reshard: ReshardCalls
+  readonly vdiff: VdiffCalls
   topology(query?: TopologyQuery, options?: CallOptions): Promise<Topology>
   /** A snapshot, then every change; the caller opens it again when it ends or fails. */
   watchTopology(query?: TopologyQuery, signal?: AbortSignal): AsyncGenerator<TopologyEvent, void, void>
@@ -144,6 +153,7 @@ export function createAdminClient(options: AdminOptions): AdminClient {
     nodes: nodeCalls(transport),
     jobs: jobCalls(transport),
     reshard: reshardCalls(transport),
+    vdiff: vdiffCalls(transport),
     topology: (query, call) => get<Topology>(transport, '/api/v1/topology', query, call),
     watchTopology: (query, signal) =>
       stream<TopologyEvent>(
@@ -239,6 +249,14 @@ function reshardCalls(transport: Transport): ReshardCalls {
     pause: order('pause'),
     resume: order('resume'),
     cancel: order('cancel'),
+  }
+}
+
+function vdiffCalls(transport: Transport): VdiffCalls {
+  const root = '/api/v1/vdiff'
+  return {
+    create: (body, call) => send(transport, { method: 'POST', path: root, body }, call),
+    get: (id, call) => get(transport, `${root}/${encodeURIComponent(id)}`, undefined, call),
   }
 }
 

@@ -3,6 +3,7 @@
 import {
   FleetError,
   idempotencyKeyPattern,
+  ownerOfUntyped,
   parseKey,
   parseShardId,
   type Clock,
@@ -34,6 +35,7 @@ import type {
 import type { ClientSession } from '../session.ts'
 import type { MapSource } from '../topology/map-source.ts'
 import type { Gates } from './gates.ts'
+import type { RouterWay } from './router-way.ts'
 import { JsRows, type RowLimits } from './rows.ts'
 import { StreamedRows } from './streamed-rows.ts'
 import { DirectTransaction, type Bound, type DirectTransactionParts } from './transaction.ts'
@@ -61,6 +63,8 @@ export interface DirectParts {
   readonly consistency: Consistency | undefined
   /** Lets as many transactions be open on a shard as its pool may hold. */
   readonly gates: Gates
+  /** For shards that cannot be reached; null where there is no router, or none may be asked. */
+  readonly router: RouterWay | null
   /** Ends what the mode holds open. */
   readonly close: () => Promise<void>
 }
@@ -80,9 +84,13 @@ export class DirectBackend implements Backend {
 
   async execute(statement: Statement): Promise<Result> {
     const bounds = this.#bound(statement.options)
+    const { session, router } = this.#parts
+    const sentAt = session.moment
     try {
       const rows = new JsRows(this.#rowLimits)
       const answer = await this.#run(statement, rows, bounds.cancellation)
+      session.merge(answer.token, sentAt)
+      router?.reached(answer.shard.id)
       return {
         rows: rows.rows,
         rowCount: answer.rowCount,
@@ -92,48 +100,79 @@ export class DirectBackend implements Backend {
         node: answer.node,
         epoch: answer.epoch,
       }
+    } catch (error) {
+      const leftMs = this.#leftMs(bounds)
+      if (router === null || leftMs < 1 || !router.helps(error, statement.options)) throw error
+      return await router.execute(error, statement, leftMs)
     } finally {
       bounds.end()
     }
   }
 
+  /** Whole milliseconds that are left of a call. */
+  #leftMs({ untilMs }: Bound): number {
+    return Math.floor(untilMs - this.#parts.clock.monotonic())
+  }
+
   async *stream(statement: Statement): AsyncGenerator<RowBatch<Row>, void, void> {
-    const { clock, sweeper, limits } = this.#parts
+    const { clock, sweeper, limits, session, router } = this.#parts
     const { signal, timeoutMs = limits.timeoutMs } = statement.options
     // The time is that of the server: how long the reader takes with its rows is not counted.
     const bounds = this.#bound({ timeoutMs: streamMsMax, ...(signal === undefined ? {} : { signal }) })
     const rows = new StreamedRows({ clock, sweeper, timeoutMs, cancellation: bounds.cancellation })
-    const running = this.#run(statement, rows, bounds.cancellation).then(
-      () => {
+    const sentAt = session.moment
+    const begun = async (): Promise<StatementAnswer> => this.#run(statement, rows, bounds.cancellation)
+    const running = begun().then(
+      ({ token, shard }) => {
+        session.merge(token, sentAt)
+        router?.reached(shard.id)
         rows.end()
       },
       (error: unknown) => {
         rows.fail(error)
       },
     )
+    let failure: unknown = null
     try {
       for (let batch = await rows.next(); batch !== null; batch = await rows.next()) yield batch
+    } catch (error) {
+      if (router === null || rows.isFinal || !router.helps(error, statement.options)) throw error
+      failure = error
     } finally {
       rows.leave()
       // Afterwards the connection is free, or gone.
       await running
       bounds.end()
     }
+    if (router !== null && failure !== null) yield* router.stream(failure, statement)
   }
 
-  async #run(
+  /** Whoever calls it merges the answer's token into the session, and expects it to throw as well as to reject. */
+  #run(statement: Statement, consumer: RowsConsumer, cancellation: Cancellation): Promise<StatementAnswer> {
+    const { text } = statement
+    const known = this.#known(text)
+    // At once when the text is known, as it nearly always is: a promise costs as much as its analysis is worth.
+    if (known !== null) return this.#send(known, statement, { consumer, cancellation })
+    return this.#load(text, cancellation).then((loaded) =>
+      this.#send(loaded, statement, { consumer, cancellation }),
+    )
+  }
+
+  #send(
+    known: KnownStatement,
     { text, params, target, options }: Statement,
-    consumer: RowsConsumer,
-    cancellation: Cancellation,
+    { consumer, cancellation }: { consumer: RowsConsumer; cancellation: Cancellation },
   ): Promise<StatementAnswer> {
     const wanted = this.#consistency(options)
-    const { session } = this.#parts
-    const sentAt = session.moment
-    const answer = await this.#parts.executor.execute({
-      known: this.#known(text) ?? (await this.#load(text, cancellation)),
+    const { session, executor } = this.#parts
+    const { shardKey, shardId, allShards } = placed(target)
+    return executor.execute({
+      known,
       params,
       consumer,
-      ...placed(target),
+      shardKey,
+      shardId,
+      allShards,
       consistency: wanted === 'strong' ? 'strong' : 'eventual',
       token: session.tokenFor(text, wanted),
       asksPosition: session.isUsed,
@@ -143,13 +182,11 @@ export class DirectBackend implements Backend {
       map: this.#map,
       cancellation,
     })
-    session.merge(answer.token, sentAt)
-    return answer
   }
 
   async begin(target: Target, options: TransactionOptions): Promise<OpenTransaction> {
     const bounds = this.#bound(options)
-    const { executor, gates } = this.#parts
+    const { executor, gates, router } = this.#parts
     let leave: (() => void) | null = null
     try {
       leave = await gates.enter(gateOf(target, this.#map()), bounds.cancellation)
@@ -161,10 +198,13 @@ export class DirectBackend implements Backend {
         cancellation: bounds.cancellation,
       })
       void held.closed.then(leave)
+      router?.reached(held.shard.id)
       return new DirectTransaction({ ...this.#transactionParts(), held, options })
     } catch (error) {
       leave?.()
-      throw error
+      const leftMs = this.#leftMs(bounds)
+      if (router === null || leftMs < 1 || !router.helps(error, options)) throw error
+      return await router.begin(error, target, { ...options, timeoutMs: leftMs })
     } finally {
       bounds.end()
     }
@@ -182,6 +222,10 @@ export class DirectBackend implements Backend {
 
   map(): ShardMap {
     return this.#parts.topology.map()
+  }
+
+  mapAgeMs(): number {
+    return this.#parts.topology.ageMs()
   }
 
   newerMap(map: ShardMap): Promise<void> {
@@ -214,14 +258,15 @@ export class DirectBackend implements Backend {
     if (this.#closed) throw closedError()
     const cancellation = new Cancellation()
     const { sweeper, clock } = this.#parts
-    const stop = sweeper.watch(clock.monotonic() + timeoutMs, () => {
+    const untilMs = clock.monotonic() + timeoutMs
+    const stop = sweeper.watch(untilMs, () => {
       cancellation.cancel(
         new FleetError('deadline_exceeded', `the statement was not done after ${String(timeoutMs)} ms`, {
           hint: 'give it more time with timeoutMs',
         }),
       )
     })
-    if (signal === undefined) return { cancellation, end: stop }
+    if (signal === undefined) return { cancellation, untilMs, end: stop }
     const onAbort = (): void => {
       cancellation.cancel(canceledBy(signal))
     }
@@ -229,6 +274,7 @@ export class DirectBackend implements Backend {
     else signal.addEventListener('abort', onAbort, { once: true })
     return {
       cancellation,
+      untilMs,
       end: () => {
         stop()
         signal.removeEventListener('abort', onAbort)
@@ -240,8 +286,8 @@ export class DirectBackend implements Backend {
 /** The shard that a transaction will begin on, as far as the map at hand tells. */
 function gateOf(target: Target, map: ShardMap): string {
   if (target.kind === 'shard') return target.id
-  const type = map.keyType ?? 'text'
-  return target.kind === 'key' ? map.shardFor(parseKey(target.key, type), type).id : ''
+  if (target.kind !== 'key') return ''
+  return ownerOfUntyped(map, (type) => parseKey(target.key, type)).id
 }
 
 function placed(target: Target): {

@@ -62,6 +62,11 @@ export class FileMap implements MapSource {
     throw this.#notFound('any more')
   }
 
+  /** The file itself is what counts. */
+  ageMs(): number {
+    return 0
+  }
+
   /** The file is looked at as often as makes sense already. */
   refresh(): Promise<void> {
     return Promise.resolve()

@@ -11,11 +11,14 @@ import {
 } from '@fleetshard/routing/execute'
 import { StatementCache } from '@fleetshard/routing/plan'
 import { checkPositive, type Credentials, type Limits, type PoolOptions } from '../options.ts'
+import type { FleetShardError } from '../errors.ts'
 import type { ClientSession } from '../session.ts'
 import type { Backend, Consistency } from '../statement.ts'
 import { DirectBackend } from './backend.ts'
 import { Gates } from './gates.ts'
 import { loadAnalyser } from './grammar.ts'
+import { RouterWay } from './router-way.ts'
+import { HttpBackend } from '../http/backend.ts'
 import { originOf, type FileSource, type Origin, type RoutersSource } from './origin.ts'
 
 /** What direct mode is opened with. */
@@ -27,6 +30,15 @@ export interface DirectOptions {
   readonly consistency: Consistency | undefined
   readonly credentials: Credentials | undefined
   readonly pool: PoolOptions
+  /** Statements on shards that cannot be reached may go through a router. */
+  readonly fallback: boolean
+}
+
+/** Direct mode, as it was opened. */
+export interface OpenedDirect {
+  readonly backend: Backend
+  /** Why statements go through a router at the moment; null when none does. */
+  readonly fallback: () => FleetShardError | null
 }
 
 /** Memory for plans of statements. */
@@ -42,11 +54,11 @@ const unreachable = (withinMs: number): FleetError =>
  * @throws FleetError `direct_refused` when no router tells how to log in, `server_unreachable`, `not_found`;
  * `invalid_config` for a topology file
  */
-export async function openDirect(options: DirectOptions): Promise<Backend> {
+export async function openDirect(options: DirectOptions): Promise<OpenedDirect> {
   const opened = new DirectMode(options)
   try {
     await opened.start()
-    return await opened.backend()
+    return { backend: await opened.backend(), fallback: () => opened.fallback }
   } catch (error) {
     await opened[Symbol.asyncDispose]()
     throw error
@@ -60,6 +72,7 @@ class DirectMode implements AsyncDisposable {
   readonly #sweeper: DeadlineSweeper
   readonly #shards = new Map<string, ShardAccess>()
   readonly #origin: Origin
+  readonly #router: RouterWay | null
   readonly #clientId = `client-${randomBytes(clientIdBytes).toString('hex')}`
 
   constructor(options: DirectOptions) {
@@ -77,11 +90,22 @@ class DirectMode implements AsyncDisposable {
         this.#tookMap(map, held)
       },
     })
+    const { routers } = this.#origin
+    this.#router =
+      routers === null || !options.fallback
+        ? null
+        : new RouterWay({ clock, http: new HttpBackend({ ...options, ...routers }) })
+  }
+
+  get fallback(): FleetShardError | null {
+    return this.#router?.reason ?? null
   }
 
   async start(): Promise<void> {
     await this.#origin.topology.start()
     await this.#origin.membership.start()
+    // Now it is known whose map it is.
+    this.#origin.copy?.changed()
     await this.#reach()
   }
 
@@ -109,7 +133,10 @@ class DirectMode implements AsyncDisposable {
     const executor = new Executor({
       clock,
       sweeper: this.#sweeper,
-      access: (shard) => this.#access(shard),
+      access: (shard) => {
+        this.#router?.check(shard.id)
+        return this.#access(shard)
+      },
       newerMap: (map) => this.#origin.topology.newerThan(map, limits.newerMapMs),
       metrics: { routed: () => undefined, retried: () => undefined },
     })
@@ -122,6 +149,7 @@ class DirectMode implements AsyncDisposable {
       limits,
       session,
       consistency,
+      router: this.#router,
       gates: new Gates(Math.max(1, Math.floor(this.#limits.connectionsPerNodeMax / 2))),
       close: () => this[Symbol.asyncDispose](),
     })
@@ -178,6 +206,7 @@ class DirectMode implements AsyncDisposable {
       access.update(record)
       if (schemaChanged) access.schemaChanged()
     }
+    this.#router?.mapChanged((id) => map.owners.some((owner) => owner.id === id))
     if (held !== null) this.#origin.membership.acknowledge()
   }
 }

@@ -4,9 +4,10 @@ import type { IdentityCheck } from '@fleetshard/routing/execute'
 import type { Routers } from '../http/routers.ts'
 import type { Credentials } from '../options.ts'
 import { TopologyFollower } from '../topology/follower.ts'
-import type { MapSource } from '../topology/map-source.ts'
+import type { MapCopy, MapSource } from '../topology/map-source.ts'
 import { FileLogins } from './file-logins.ts'
 import { FileMap } from './file-map.ts'
+import { MapCopyFile } from './map-copy.ts'
 import type { Membership } from './membership.ts'
 import { DirectSession } from './session.ts'
 
@@ -17,6 +18,8 @@ export interface RoutersSource {
   /** For the follower of the map. */
   readonly topologyRouters: Routers
   readonly keyspace: string
+  /** Path of the map's copy; null for none. */
+  readonly mapCopy: string | null
 }
 
 /** A fleet, known by a topology file. */
@@ -43,7 +46,13 @@ export interface OriginParts {
 export interface Origin {
   readonly topology: MapSource
   readonly membership: Membership
+  /** Of the map, on disk. */
+  readonly copy: MapCopy | null
   readonly identityCheck: IdentityCheck
+  /** Routers with the map at hand, for statements that go through one; null without routers. */
+  readonly routers:
+    | (Omit<RoutersSource, 'kind' | 'topologyRouters' | 'mapCopy'> & { readonly topology: TopologyFollower })
+    | null
 }
 
 /** Does no I/O. */
@@ -52,10 +61,19 @@ export function originOf({ source, ...parts }: OriginParts): Origin {
 }
 
 function ofRouters(
-  { routers, topologyRouters, keyspace }: RoutersSource,
+  { routers, topologyRouters, keyspace, mapCopy }: RoutersSource,
   { clock, clientId, timeoutMs, credentials, onMap }: Omit<OriginParts, 'source'>,
 ): Origin {
-  const topology = new TopologyFollower({ routers: topologyRouters, keyspace, clock, timeoutMs, onMap })
+  const copy =
+    mapCopy === null
+      ? null
+      : new MapCopyFile({
+          path: mapCopy,
+          clock,
+          snapshot: () => topology.map().snapshot,
+          cluster: () => membership.cluster,
+        })
+  const topology = new TopologyFollower({ routers: topologyRouters, keyspace, clock, timeoutMs, onMap, copy })
   const epoch = (): number => topology.map().epoch
   const membership = new DirectSession({
     clock,
@@ -65,8 +83,9 @@ function ofRouters(
     clientId,
     timeoutMs,
     epoch,
+    copiedCluster: () => copy?.cluster ?? null,
   })
-  return { topology, membership, identityCheck: 'claimed' }
+  return { topology, membership, copy, identityCheck: 'claimed', routers: { routers, keyspace, topology } }
 }
 
 function ofFile(
@@ -75,5 +94,6 @@ function ofFile(
 ): Origin {
   const topology = new FileMap({ topology: file, keyspace, clock, onMap, onRefused })
   const password = (secretRef: string): string | undefined => topology.password(secretRef)
-  return { topology, membership: new FileLogins({ credentials, password }), identityCheck: 'static' }
+  const membership = new FileLogins({ credentials, password })
+  return { topology, membership, copy: null, identityCheck: 'static', routers: null }
 }

@@ -32,6 +32,7 @@ function open() {
     urls: ['http://router'],
     clock: systemClock,
     token: null,
+    traceHeaders: null,
     fetch: answers,
     whole: exchangeByFetch(answers),
   })

@@ -17,6 +17,8 @@ export interface SessionParts {
   readonly credentials: Credentials | undefined
   /** The epoch that this client works with. */
   readonly epoch: () => number
+  /** The cluster that the map is of, as far as its copy tells. */
+  readonly copiedCluster?: () => string | null
 }
 
 /** Renewals happen at this part of the time to live. */
@@ -42,7 +44,7 @@ export class DirectSession implements Membership {
 
   /** The uuid of the cluster; null when no router has told it. */
   get cluster(): string | null {
-    return this.#cluster
+    return this.#cluster ?? this.#parts.copiedCluster?.() ?? null
   }
 
   /**

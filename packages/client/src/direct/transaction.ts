@@ -9,6 +9,8 @@ import { JsRows, type RowLimits } from './rows.ts'
 /** The deadline and the signal of a call as a cancellation; `end` takes both back. */
 export interface Bound {
   readonly cancellation: Cancellation
+  /** `clock.monotonic()` of the deadline. */
+  readonly untilMs: number
   readonly end: () => void
 }
 

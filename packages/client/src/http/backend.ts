@@ -84,6 +84,10 @@ export class HttpBackend implements Backend {
     return this.#parts.topology.map()
   }
 
+  mapAgeMs(): number {
+    return this.#parts.topology.ageMs()
+  }
+
   newerMap(map: ShardMap): Promise<void> {
     return this.#parts.topology.newerThan(map, this.#parts.limits.newerMapMs)
   }

@@ -67,7 +67,7 @@ describe.each([
   ['the HTTP client of Node', exchangeByNode({ clock: systemClock, byFetch })],
 ])('several routers, by %s', (_name, whole) => {
   const routersAt = (...urls: string[]) =>
-    new Routers({ urls, clock: systemClock, fetch: send, whole, token: null })
+    new Routers({ urls, clock: systemClock, fetch: send, whole, token: null, traceHeaders: null })
   const limits = { timeoutMs: 10_000 }
 
   it('sends what nobody took to the next, and stays there', async () => {

@@ -16,6 +16,8 @@ export interface RoutersParts {
   readonly whole: WholeExchange
   /** Bearer token, where the routers want one. */
   readonly token: string | null
+  /** Headers of every request that tell of its trace; null where nobody traces. */
+  readonly traceHeaders: (() => Readonly<Record<string, string>>) | null
 }
 
 /** What is sent. */
@@ -175,8 +177,12 @@ export class Routers {
   }
 
   #sent(request: RouterRequest, base: string, body: unknown): WholeRequest {
-    const headers: Record<string, string> = { accept: 'application/json', ...request.headers }
-    const { token } = this.#parts
+    const { token, traceHeaders } = this.#parts
+    const headers: Record<string, string> = {
+      accept: 'application/json',
+      ...traceHeaders?.(),
+      ...request.headers,
+    }
     if (token !== null) headers['authorization'] = `Bearer ${token}`
     if (body !== undefined) headers['content-type'] = 'application/json'
     const text = body === undefined ? undefined : JSON.stringify(body)

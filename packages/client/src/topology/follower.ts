@@ -14,7 +14,7 @@ import {
 import { readEvents, type ServerEvent } from '../admin/events.ts'
 import type { Routers } from '../http/routers.ts'
 import { arrayAt, objectOf, parseJson, textAt, type JsonObject } from '../json-reader.ts'
-import type { MapSource } from './map-source.ts'
+import type { CopiedMap, MapCopy, MapSource } from './map-source.ts'
 import { headOf, shardOf, snapshotOf, tableOf } from './snapshot.ts'
 
 /** What a follower is made of. */
@@ -26,6 +26,8 @@ export interface FollowerParts {
   readonly timeoutMs: number
   /** Told after a map was taken in place of the one held before. */
   readonly onMap: (map: ShardMap, held: ShardMap | null) => void
+  /** By which it starts while no router answers; null for none. */
+  readonly copy?: MapCopy | null
 }
 
 /** A stream that brings nothing for so long is dead: heartbeats come every 15 seconds. */
@@ -41,6 +43,10 @@ export class TopologyFollower implements MapSource {
   readonly #stop = new AbortController()
   readonly #waiting = new Set<() => void>()
   #map: ShardMap | null = null
+  /** Wall time at which a router was last known to have that map from the catalog. */
+  #confirmedAtMs = -Infinity
+  /** How old its map was when the router told it last. */
+  #routerAgeMs = 0
   #gone = false
   /** What the stream has told since the last whole state. */
   #draft: Draft | null = null
@@ -51,9 +57,20 @@ export class TopologyFollower implements MapSource {
     this.#parts = parts
   }
 
-  /** Loads the first map and follows from then on. @throws FleetError `server_unreachable`, `not_found` */
+  /**
+   * Loads the first map and follows from then on. While no router answers the copy is the first map, if there is one.
+   * @throws FleetError `server_unreachable`, `not_found`; `corrupt_record`, `invalid_request` of the copy
+   */
   async start(): Promise<void> {
-    await this.refresh()
+    const { copy = null } = this.#parts
+    try {
+      await this.refresh()
+      await copy?.save()
+    } catch (error) {
+      const copied = isAway(error) && copy !== null ? await copy.load() : null
+      if (copied === null || copied.snapshot.keyspace.name !== this.#parts.keyspace) throw error
+      this.#takeCopy(copied)
+    }
     this.#running = Promise.all([this.#follow(), this.#repair()])
   }
 
@@ -61,6 +78,10 @@ export class TopologyFollower implements MapSource {
   map(): ShardMap {
     if (this.#map !== null && !this.#gone) return this.#map
     throw new FleetError('not_found', `there is no keyspace ${JSON.stringify(this.#parts.keyspace)} any more`)
+  }
+
+  ageMs(): number {
+    return Math.max(0, this.#parts.clock.now() - this.#confirmedAtMs)
   }
 
   /** An answer told an epoch: if it is newer the map is read. */
@@ -97,6 +118,17 @@ export class TopologyFollower implements MapSource {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort()
     await this.#running
+    await this.#parts.copy?.[Symbol.asyncDispose]()
+  }
+
+  #takeCopy({ snapshot, savedAtMs }: CopiedMap): void {
+    this.#take(snapshot)
+    this.#confirmedAtMs = savedAtMs
+  }
+
+  /** A router has told the map at hand, or that it still has it. */
+  #confirm(): void {
+    this.#confirmedAtMs = this.#parts.clock.now() - this.#routerAgeMs
   }
 
   /** A router may learn of the change later than the shard has told: it is asked again, and the others too. */
@@ -119,8 +151,14 @@ export class TopologyFollower implements MapSource {
 
   #takeTopology(topology: JsonObject): void {
     const [only] = arrayAt(topology, 'keyspaces')
+    this.#noteAge(topology)
     if (only !== undefined) this.#take(snapshotOf(only))
     else if (this.#map !== null) this.#gone = true
+  }
+
+  #noteAge({ map_age_ms: ageMs }: JsonObject): void {
+    this.#routerAgeMs = typeof ageMs === 'number' && ageMs >= 0 ? ageMs : 0
+    this.#confirm()
   }
 
   #take(offered: KeyspaceSnapshot): void {
@@ -133,6 +171,7 @@ export class TopologyFollower implements MapSource {
     this.#map = map
     this.#gone = false
     this.#parts.onMap(map, held)
+    if (held !== null) this.#parts.copy?.changed()
     for (const look of this.#waiting) look()
   }
 
@@ -180,6 +219,7 @@ export class TopologyFollower implements MapSource {
       for await (const event of readEvents(watched(opened.value, heard))) {
         begun()
         this.#apply(event)
+        this.#confirm()
       }
     } finally {
       stop()
@@ -215,8 +255,14 @@ export class TopologyFollower implements MapSource {
       try {
         const limits = { signal: this.#stop.signal, timeoutMs }
         const { json } = await routers.call({ method: 'GET', path, repeat: {} }, limits)
-        const [only] = arrayAt(objectOf(json, 'topology'), 'keyspaces')
-        if (only !== undefined) this.noteEpoch(headOf(objectOf(only, 'keyspace')['keyspace']).epoch)
+        const topology = objectOf(json, 'topology')
+        const [only] = arrayAt(topology, 'keyspaces')
+        if (only === undefined) continue
+        const { epoch } = headOf(objectOf(only, 'keyspace')['keyspace'])
+        this.noteEpoch(epoch)
+        if (epoch !== this.#map?.epoch) continue
+        this.#noteAge(topology)
+        this.#parts.copy?.confirmed()
       } catch {
         // The stream, or the next statement, tells what is wrong.
       }
@@ -227,6 +273,10 @@ export class TopologyFollower implements MapSource {
     return this.#parts.clock.sleep(delayMs, this.#stop.signal).catch(() => undefined)
   }
 }
+
+/** Nobody there knows better than a copy. */
+const isAway = (error: unknown): boolean =>
+  ['server_unreachable', 'deadline_exceeded', 'shutting_down'].includes(toFleetError(error).code)
 
 /** The state that a stream's events build up; `keyspace` completes it. */
 class Draft {

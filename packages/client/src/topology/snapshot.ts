@@ -7,6 +7,7 @@ import {
   parseNodeId,
   parseShardId,
   parseTerm,
+  unpackTokens,
   type KeyspaceSnapshot,
   type NodeRecord,
   type ShardRecord,
@@ -71,6 +72,44 @@ export function shardOf(value: unknown): ShardRecord {
       ? { leftovers: { job: parseJobId(textAt(shard, 'leftovers_job_id')) } }
       : {}),
     createdAt: textAt(shard, 'created_at'),
+  }
+}
+
+/** A snapshot in the form that `snapshotOf` reads. */
+export function topologyOf({ keyspace, epoch, shards, tables }: KeyspaceSnapshot): unknown {
+  return {
+    keyspace: {
+      name: keyspace.name,
+      engine: keyspace.engine,
+      hash: keyspace.hash,
+      strategy: keyspace.strategy,
+      default_consistency: keyspace.defaultConsistency,
+      version: keyspace.version,
+      created_at: keyspace.createdAt,
+      epoch,
+    },
+    shards: shards.map((shard) => ({
+      id: shard.id,
+      name: shard.name,
+      keyspace: shard.keyspace,
+      status: shard.status,
+      status_reason: shard.statusReason,
+      version: shard.version,
+      term: shard.term,
+      vnodes: unpackTokens(shard.vnodes).map(String),
+      nodes: shard.nodes.map(({ secretRef: _secret, ...node }) => node),
+      created_at: shard.createdAt,
+    })),
+    tables: tables.map((table) => ({
+      keyspace: table.keyspace,
+      name: table.name,
+      kind: table.kind,
+      key_column: table.keyColumn,
+      key_type: table.keyType,
+      home_shard: table.homeShard,
+      version: table.version,
+      created_at: table.createdAt,
+    })),
   }
 }
 

@@ -78,6 +78,10 @@ export const ReshardPlan = closed({
   /** How much of the hash space each target gets, 0 to 1, in the order of the targets. */
   target_shares: Type.Array(Type.Number({ minimum: 0, maximum: 1 })),
   ranges: Type.Integer({ minimum: 0, description: 'ranges of the ring that change hands' }),
+  tables: Type.Array(Type.String(), { description: 'whose rows would move' }),
+  rows: Type.Integer({ minimum: 0, description: "of the sources' tables, estimated" }),
+  bytes: Type.Integer({ minimum: 0, description: 'with indexes' }),
+  held: Type.String({ description: 'what would wait at the cutover' }),
 })
 /** What a dry run tells. */
 export type ReshardPlan = Static<typeof ReshardPlan>
@@ -96,6 +100,13 @@ export const ReshardJob = closed({
   total_keys: Type.Integer({ minimum: 0, description: 'rows to be copied; an estimate until they are' }),
   bytes_migrated: Type.Integer({ minimum: 0 }),
   total_bytes: Type.Integer({ minimum: 0 }),
+  lag_ms: nullable(Type.Integer({ minimum: 0, description: 'from a commit on the source to the targets' })),
+  lag_bytes: nullable(Type.Integer({ minimum: 0, description: 'log of the source that the targets lack' })),
+  retained_wal_bytes: nullable(Type.Integer({ minimum: 0, description: 'log held back by the slot' })),
+  rows_per_second: nullable(Type.Integer({ minimum: 0 })),
+  bytes_per_second: nullable(Type.Integer({ minimum: 0 })),
+  eta_ms: nullable(Type.Integer({ minimum: 0, description: 'to the end of the copy, as fast as it is now' })),
+  throttle: nullable(Type.String({ description: 'why the copy waits for its source' })),
   order: oneOf(['run', 'pause', 'cancel'], 'what the operator asked for last'),
   verify: nullable(closed({ at: TimeSchema, rows: Type.Integer(), differences: Type.Array(Type.String()) })),
   hold_ms: nullable(Type.Number({ description: 'how long statements were held by the cutover' })),

@@ -10,6 +10,7 @@ import { buildRing } from '../ring/ring.ts'
 import { anyHash, anyRing, modelOwner } from '../ring/testing/ring-model.ts'
 import { packTokens, unpackTokens } from '../ring/tokens.ts'
 import { buildShardMap, type ShardMap } from './shard-map.ts'
+import { ownerOfUntyped } from './untyped-key.ts'
 import { testShard, testSnapshot, testTable } from '../testing.ts'
 
 const text = (key: string): ReturnType<typeof parseKey> => parseKey(key, 'text')
@@ -203,6 +204,42 @@ describe('what a map knows of tables', () => {
     expect(keyTypeOf(table('a', 'int4'), table('b', 'int8'), table('c', 'int2'))).toBe('int8')
     expect(keyTypeOf(table('a', 'int8'), table('b', 'text'))).toBeNull()
     expect(keyTypeOf(table('a', 'text'), table('b', 'int8'))).toBeNull()
+  })
+})
+
+describe('a key without its table', () => {
+  const typed = (hash: HashName, ...types: readonly ('text' | 'int8' | 'uuid')[]): ShardMap => {
+    const { snapshot } = mapOf(4, hash)
+    const tables = types.map((keyType) => testTable(`public.${keyType}_keyed`, { keyType }))
+    return buildShardMap({ ...snapshot, tables })
+  }
+  const owner = (map: ShardMap, key: string | number): string =>
+    ownerOfUntyped(map, (type) => parseKey(key, type)).id
+
+  it('lies where the common type puts it', () => {
+    const map = typed('murmur3', 'text')
+    expect(owner(map, 'a')).toBe(map.shardFor(parseKey('a', 'text'), 'text').id)
+  })
+
+  it('lies where all types put it that can read it', () => {
+    const map = typed('murmur3', 'text', 'int8', 'uuid')
+    expect(owner(map, 42)).toBe(map.shardFor(parseKey(42, 'int8'), 'int8').id)
+    expect(owner(map, 'ada')).toBe(map.shardFor(parseKey('ada', 'text'), 'text').id)
+    const numbers = typed('postgres', 'uuid', 'int8')
+    expect(owner(numbers, 42)).toBe(numbers.shardFor(parseKey(42, 'int8'), 'int8').id)
+  })
+
+  it('is refused where two types put it on different shards, naming both, and where none can read it', () => {
+    const map = typed('postgres', 'text', 'int8')
+    const apart = Array.from({ length: 100 }, (_, n) => n).find(
+      (n) => map.shardFor(parseKey(n, 'text'), 'text') !== map.shardFor(parseKey(n, 'int8'), 'int8'),
+    )
+    expect(() => owner(map, apart!)).toThrow(
+      /text of public\.text_keyed and on .* int8 of public\.int8_keyed/,
+    )
+    expect(() => owner(typed('murmur3', 'uuid', 'int8'), 'ada')).toThrow(
+      expect.objectContaining({ code: 'invalid_shard_key' }),
+    )
   })
 })
 

@@ -12,10 +12,14 @@ export function notInTime({ id }: NodeRecord, withinMs: number): FleetError {
   )
 }
 
-/** The database is not the shard's. */
+/**
+ * The database is not the shard's. May be tried again: a shard that was deleted leaves such a database behind, and a map
+ * that is a little old still names it.
+ */
 export function wrongDatabase(record: ShardRecord, what: string): FleetError {
   return new FleetError('wrong_database', `the node of shard ${record.name} is not its own: ${what}`, {
-    hint: 'check the endpoint: fleetshard shard get',
+    hint: 'check the endpoint if it stays so: fleetshard shard get',
+    retryable: true,
   })
 }
 

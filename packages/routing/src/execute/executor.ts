@@ -1,7 +1,6 @@
 // Runs statements on the shard that owns them: chooses the node, a lane or a session of its own, and after a fault
 // decides whether a statement may be sent again. Knows no HTTP.
 import {
-  FleetError,
   isFleetError,
   type Clock,
   type SessionToken,
@@ -20,6 +19,7 @@ import {
   type Literals,
   type RouteTarget,
 } from '../plan/mod.ts'
+import { at, roleOf, type Attempt, type Ran, type Work } from './attempt.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import {
   isHeld,
@@ -38,12 +38,11 @@ import { beginLost, beginOn } from './begin.ts'
 import { giveBack } from './give-back.ts'
 import type { HeldTransaction } from './held-transaction.ts'
 import { HoldBuffer } from './hold-buffer.ts'
-import type { SchemaFacts } from './schema-facts.ts'
 import { endOrThrow, runAlone, runInLane, type StatementWork, type WorkEnd } from './session-work.ts'
 import type { Session } from './session.ts'
 import type { NodeAccess, ShardAccess } from './shard-access.ts'
 import type { RowsConsumer } from './statement-run.ts'
-import { traitsOf, worseLeft, type Traits } from './traits.ts'
+import { traitsOf, worseLeft } from './traits.ts'
 import { runTransaction, type TransactionOptions } from './transaction.ts'
 import { workOf } from './work-of.ts'
 
@@ -147,23 +146,6 @@ export interface TransactionAnswer extends Omit<StatementAnswer, 'rowCount'> {
 
 /** A statement is sent at most this often. */
 const attemptsMax = 3
-
-interface Attempt {
-  readonly call: StatementCall
-  readonly shard: ShardRecord
-  readonly map: ShardMap
-  readonly access: ShardAccess
-  readonly failedNodes: Set<NodeAccess>
-  /** Set after the lane turned out to be the wrong place. */
-  noLane: boolean
-}
-
-/** How a run went, and what decides whether another may follow. */
-interface Ran {
-  readonly ended: WorkEnd
-  readonly token: SessionToken | null
-  readonly inLane: boolean
-}
 
 /** Runs statements and transactions. */
 export class Executor {
@@ -318,33 +300,45 @@ export class Executor {
     return replica ?? access.primary()
   }
 
-  async #run(
-    trial: Attempt,
+  /** In a lane where the statement may share one, else alone. No promise more than the work itself needs. */
+  #run(trial: Attempt, access: NodeAccess, how: Work): Promise<Ran> {
+    const { call, shard, map } = trial
+    call.consumer.placed?.({ shard: shard.id, node: access.node.id, epoch: map.epoch })
+    const waits = call.consumer.attach !== undefined
+    if (!how.traits.shares || waits || trial.noLane || !suitsLane(call.known.cost))
+      return this.#runAlone(trial, access, how)
+    const found = access.pool.lane(call.cancellation)
+    if (found === null) return this.#runAlone(trial, access, how)
+    if (!(found instanceof Promise)) return this.#runInLane(trial, access, { lane: found, how })
+    return found.then((lane) =>
+      lane === null ? this.#runAlone(trial, access, how) : this.#runInLane(trial, access, { lane, how }),
+    )
+  }
+
+  #runInLane(
+    { call, map }: Attempt,
     { node, pool }: NodeAccess,
-    how: { traits: Traits; facts: SchemaFacts },
+    { lane, how }: { lane: Session; how: Work },
   ): Promise<Ran> {
+    refuseOldMap(lane, map)
+    refuseSuperseded(call, map)
+    this.#parts.metrics.routed(roleOf(node), 'lane')
+    const onFree = (): void => {
+      pool.laneAdvanced()
+    }
+    const { cancellation, token } = call
+    const work = workOf(call, map, how.facts)
+    return runInLane(this.#parts, lane, work, { cancellation, onFree }).then((ended) => {
+      onFree()
+      return { ended, token, inLane: true }
+    })
+  }
+
+  async #runAlone(trial: Attempt, { node, pool }: NodeAccess, how: Work): Promise<Ran> {
     const { call, shard, map } = trial
     const { cancellation } = call
-    const role = node.role === 'primary' ? 'primary' : 'replica'
     const work = workOf(call, map, how.facts)
-    call.consumer.placed?.({ shard: shard.id, node: node.id, epoch: map.epoch })
-    const waits = call.consumer.attach !== undefined
-    if (how.traits.shares && !waits && !trial.noLane && suitsLane(call.known.cost)) {
-      const found = pool.lane(cancellation)
-      const lane = found instanceof Promise ? await found : found
-      if (lane !== null) {
-        refuseOldMap(lane, map)
-        refuseSuperseded(call, map)
-        this.#parts.metrics.routed(role, 'lane')
-        const onFree = (): void => {
-          pool.laneAdvanced()
-        }
-        const ended = await runInLane(this.#parts, lane, work, { cancellation, onFree })
-        onFree()
-        return { ended, token: call.token, inLane: true }
-      }
-    }
-    this.#parts.metrics.routed(role, 'alone')
+    this.#parts.metrics.routed(roleOf(node), 'alone')
     const session = await pool.borrow(cancellation)
     try {
       refuseOldMap(session, map)
@@ -470,12 +464,6 @@ export class Executor {
     trial.failedNodes.add(node)
     return true
   }
-}
-
-/** An error that came from a shard, saying from where. */
-function at(error: unknown, shard: ShardRecord, node: NodeAccess | null): unknown {
-  if (!(error instanceof FleetError)) return error
-  return error.withFacts({ shard_id: shard.id, ...(node === null ? {} : { node: node.node.id }) })
 }
 
 /** In a lane these mean: it writes after all, it waits for a lock, it takes long or was cancelled for another. */

@@ -17,7 +17,7 @@ export interface HeldCall {
   readonly cancellation: Cancellation
 }
 
-/** Bounded in number and time. One for all statements of a router. */
+/** Bounded in number and time. One for all statements of a listener. */
 export class HoldBuffer {
   readonly #parts: HoldParts
   #held = 0

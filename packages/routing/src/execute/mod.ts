@@ -4,6 +4,7 @@ export { parseArrayLiteral } from './array-literal.ts'
 export { Executor } from './executor.ts'
 export type { ExecutorMetrics, Idempotency, StatementAnswer } from './executor.ts'
 export type { HeldTransaction } from './held-transaction.ts'
+export { HoldBuffer } from './hold-buffer.ts'
 export { executeLimitsDefault, type ExecuteLimits } from './limits.ts'
 export {
   ShardAccess,

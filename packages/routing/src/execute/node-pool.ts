@@ -300,10 +300,12 @@ export class NodePool {
   /** One connection at least, and where there are sets of lanes half of all, is left to those who need one alone. */
   #isLaneAllowed({ key }: SessionSettings): boolean {
     const max = this.#parts.connectionsMax()
-    const { lanesPerNodeMax } = this.#parts.limits
-    const keys = [...this.#lanes.map(({ settings }) => settings.key), ...this.#openingLanes]
-    if (keys.filter((one) => one === key).length >= Math.min(lanesPerNodeMax, max - 1)) return false
+    let same = 0
+    for (const { settings } of this.#lanes) if (settings.key === key) same += 1
+    for (const opening of this.#openingLanes) if (opening === key) same += 1
+    if (same >= Math.min(this.#parts.limits.lanesPerNodeMax, max - 1)) return false
     if (key === '') return true
+    const keys = [...this.#lanes.map(({ settings }) => settings.key), ...this.#openingLanes]
     const sets = new Set(keys).add('').add(key)
     return sets.size <= laneSetsMax && keys.length < max / 2
   }

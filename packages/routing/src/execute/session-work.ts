@@ -75,7 +75,8 @@ export async function runAlone(
     const params = written instanceof Promise ? await written : written
     if (cancellation.reason !== null) return errorEnd(cancellation.reason)
     if (isEnd(params)) return { end: params, bytes: 0, serverMs: 0 }
-    return await submit(parts, session, { work, params, giveUp }, (run) => {
+    return await new Promise<WorkEnd>((resolve) => {
+      const run = submit(parts, session, { work, params, giveUp }, resolve)
       cancellation.whenCancelled((reason) => {
         run.abandon(reason)
         giveUp(reason)
@@ -173,15 +174,10 @@ export function runInLane(
   work: StatementWork,
   { cancellation, onFree }: { cancellation: Cancellation; onFree: () => void },
 ): Promise<WorkEnd> {
-  let run: StatementRun | null = null
-  const begin = (params: WrittenParams): Promise<WorkEnd> => {
-    if (cancellation.reason !== null) return Promise.resolve(errorEnd(cancellation.reason))
-    if (isEnd(params)) return Promise.resolve({ end: params, bytes: 0, serverMs: 0 })
-    return submit(parts, session, { work, params, giveUp: noop }, (started) => (run = started))
-  }
-  const written = writeParams(session, work)
-  const running = written instanceof Promise ? written.then(begin) : begin(written)
   return new Promise((resolve, reject) => {
+    let run: StatementRun | null = null
+    /** Set once the client has gone: somebody keeps the lane free until the read has ended. */
+    let abandoned: (() => void) | null = null
     const sharer: LaneSharer = {
       moveAway() {
         const error = new FleetError('shard_unavailable', 'the lane was taken by a slow reader')
@@ -189,23 +185,37 @@ export function runInLane(
         resolve({ end: { kind: 'lost', error, outcome: 'aborted' }, bytes: 0, serverMs: 0 })
       },
     }
+    const over = (): void => {
+      session.sharers.delete(sharer)
+      if (cancellation.reason === null) cancellation.whenCancelled(null)
+      abandoned?.()
+    }
+    const ended = (end: WorkEnd): void => {
+      over()
+      resolve(end)
+    }
+    const failed = (error: unknown): void => {
+      over()
+      reject(error as Error)
+    }
+    const begin = (params: WrittenParams): void => {
+      if (cancellation.reason !== null) ended(errorEnd(cancellation.reason))
+      else if (isEnd(params)) ended({ end: params, bytes: 0, serverMs: 0 })
+      else run = submit(parts, session, { work, params, giveUp: noop }, ended)
+    }
     session.sharers.add(sharer)
     cancellation.whenCancelled((reason) => {
       run?.abandon(reason)
-      abandonInLane(parts, session, running, onFree)
+      abandonInLane(parts, session, new Promise<void>((done) => (abandoned = done)), onFree)
       resolve(errorEnd(reason))
     })
-    void running.catch(noop).then(() => session.sharers.delete(sharer))
-    running.then(
-      (ended) => {
-        if (cancellation.reason === null) cancellation.whenCancelled(null)
-        resolve(ended)
-      },
-      (error: unknown) => {
-        cancellation.whenCancelled(null)
-        reject(error as Error)
-      },
-    )
+    try {
+      const written = writeParams(session, work)
+      if (written instanceof Promise) written.then(begin).catch(failed)
+      else begin(written)
+    } catch (error) {
+      failed(error)
+    }
   })
 }
 
@@ -297,36 +307,30 @@ interface Submission {
   readonly giveUp: (reason: FleetError) => void
 }
 
+/** Sends a statement; `done` is told its end, never before this has returned. @throws as `ServerConnection.submit` */
 function submit(
   parts: WorkParts,
   session: Session,
   { work, params, giveUp }: Submission,
-  started: (run: StatementRun) => void,
-): Promise<WorkEnd> {
-  return new Promise((resolve, reject) => {
-    const submittedMs = parts.clock.monotonic()
-    let over = false
-    const run: StatementRun = new StatementRun({
-      consumer: work.consumer,
-      commitsAtSync: work.commitsAtSync,
-      refusing: giveUp,
-      ended: (end) => {
-        over = true
-        const now = parts.clock.monotonic()
-        const serverMs = now - Math.max(submittedMs, session.lastEndMs)
-        session.lastEndMs = now
-        resolve({ end, bytes: run.bytes, serverMs })
-      },
-    })
-    try {
-      session.prepared.execute({ text: work.text, params }, run)
-    } catch (error) {
-      reject(error as Error)
-      return
-    }
-    work.behind?.(() => over)
-    started(run)
+  done: (end: WorkEnd) => void,
+): StatementRun {
+  const submittedMs = parts.clock.monotonic()
+  let over = false
+  const run: StatementRun = new StatementRun({
+    consumer: work.consumer,
+    commitsAtSync: work.commitsAtSync,
+    refusing: giveUp,
+    ended: (end) => {
+      over = true
+      const now = parts.clock.monotonic()
+      const serverMs = now - Math.max(submittedMs, session.lastEndMs)
+      session.lastEndMs = now
+      done({ end, bytes: run.bytes, serverMs })
+    },
   })
+  session.prepared.execute({ text: work.text, params }, run)
+  work.behind?.(() => over)
+  return run
 }
 
 /** Removes whatever a statement may have left in a session. False when the connection had to go. */

@@ -64,8 +64,8 @@ export interface ShardAccessParts {
   readonly onLoginRefused: (node: NodeRecord) => void
   /** The epoch that this router works with for the shard's keyspace. */
   readonly epochOf: (shard: ShardRecord) => Epoch
-  /** Told when a shard refuses this router's map as too old. */
-  readonly onStale: (shard: ShardRecord, epochMin: Epoch) => void
+  /** Told when a shard refuses this router's map as too old, or its database (null), which an old map would explain. */
+  readonly onStale: (shard: ShardRecord, epochMin: Epoch | null) => void
   /** Connections to the node that pools of other users hold: they count as well. */
   readonly connectionsElsewhere: (node: NodeRecord) => number
 }
@@ -388,13 +388,17 @@ export class ShardAccess {
     const record = this.#record
     const epoch = this.#parts.epochOf(record)
     const state = await readState(connection, signal)
-    if (state === null) throw wrongDatabase(record, 'no shard has claimed that database')
+    if (state === null) {
+      this.#parts.onStale(record, null)
+      throw wrongDatabase(record, 'no shard has claimed that database')
+    }
     const known = this.#parts.cluster()
     if (
       state.shard !== record.id ||
       state.keyspace !== record.keyspace ||
       (known !== null && known !== state.cluster)
     ) {
+      this.#parts.onStale(record, null)
       throw wrongDatabase(
         record,
         `that database belongs to shard ${state.shard} of keyspace ${state.keyspace}`,

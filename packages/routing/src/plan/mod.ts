@@ -11,7 +11,7 @@ export type {
   TransactionModes,
 } from './command.ts'
 export { explainRoute, routeLines, type ExplainedKey, type RouteExplanation } from './explain.ts'
-export type { Analysis, StatementFacts } from './facts.ts'
+export type { Analysis, Slot, StatementFacts } from './facts.ts'
 export {
   isRouteSetting,
   noTarget,

@@ -2,6 +2,7 @@
 import {
   assertNever,
   FleetError,
+  ownerOfUntyped,
   type KeyType,
   type ShardMap,
   type ShardRecord,
@@ -86,15 +87,6 @@ function placeUnkeyed(
  */
 export function placeCall(named: Pick<PlacementRequest, 'shardKey' | 'shardId'>, map: ShardMap): ShardRecord {
   const only = map.owners.length === 1 ? map.owners[0] : undefined
-  if (only === undefined && named.shardKey !== undefined && map.keyType === null) {
-    throw new FleetError(
-      'invalid_shard_key',
-      'the tables have keys of different types, so a key alone tells no shard',
-      {
-        hint: 'send options.shard_id; GET /v1/shard-for-key?table= tells it',
-      },
-    )
-  }
   const target = targetIn({ hint: noTarget }, { ...named, params: [] })
   const shard = placeNamed(target, { kind: 'any' }, map) ?? only
   if (shard !== undefined) return shard
@@ -150,8 +142,10 @@ function placeNamed(target: Target, plan: Plan, map: ShardMap): ShardRecord | nu
       return null
     case 'key': {
       const type = typeOfNamed(plan, map)
-      const key = slotKey(target.key, type)
-      return map.owners.length === 0 ? null : map.shardFor(key, type)
+      if (type === null && map.owners.length > 1)
+        return ownerOfUntyped(map, (each) => slotKey(target.key, each))
+      const key = slotKey(target.key, type ?? 'text')
+      return map.owners.length === 0 ? null : map.shardFor(key, type ?? 'text')
     }
     case 'shard':
       return shardNamed(target.shard, map)
@@ -160,9 +154,10 @@ function placeNamed(target: Target, plan: Plan, map: ShardMap): ShardRecord | nu
   }
 }
 
-function typeOfNamed(plan: Plan, map: ShardMap): KeyType {
+/** Null where tables of different types could be meant. */
+function typeOfNamed(plan: Plan, map: ShardMap): KeyType | null {
   const ofPlan = plan.kind === 'unkeyed' ? plan.keyType : keysOf(plan)[0]?.table.keyType
-  return ofPlan ?? map.keyType ?? 'text'
+  return ofPlan ?? map.keyType
 }
 
 function shardNamed(name: string, map: ShardMap): ShardRecord {
@@ -188,15 +183,23 @@ export interface KeyParameter {
   readonly list: boolean
 }
 
+/** Asked at every run, so kept with the plan. */
+const keyParameters = new WeakMap<Plan, readonly KeyParameter[]>()
+
 /** The parameters that decide the shard: the statement must read them by the same type. */
 export function keyParametersOf(plan: Plan): readonly KeyParameter[] {
-  return keysOf(plan).flatMap(({ slots, table }) =>
-    slots.flatMap((slot) =>
-      slot.kind === 'parameter'
-        ? [{ index: slot.index, type: table.keyType ?? 'text', list: slot.list }]
-        : [],
-    ),
-  )
+  let kept = keyParameters.get(plan)
+  if (kept === undefined) {
+    kept = keysOf(plan).flatMap(({ slots, table }) =>
+      slots.flatMap((slot) =>
+        slot.kind === 'parameter'
+          ? [{ index: slot.index, type: table.keyType ?? 'text', list: slot.list }]
+          : [],
+      ),
+    )
+    keyParameters.set(plan, kept)
+  }
+  return kept
 }
 
 function placeKeyed(

@@ -41,6 +41,8 @@ class StatementCache implements PreparedStatements, PreparedHost {
   readonly #max: number
   /** In order of use, the least recent first. */
   readonly #statements = new Map<string, Prepared>()
+  /** The most recent one, at the end of that order already. */
+  #latest: Prepared | null = null
   /** Names to close with the next group. */
   #unwanted: string[] = []
   #namesGiven = 0
@@ -76,12 +78,14 @@ class StatementCache implements PreparedStatements, PreparedHost {
 
   clear(): void {
     this.#statements.clear()
+    this.#latest = null
     this.#unwanted = []
   }
 
   renew(): void {
     for (const statement of this.#statements.values()) this.#unwanted.push(statement.name)
     this.#statements.clear()
+    this.#latest = null
   }
 
   send(group: PreparedGroup): void {
@@ -109,6 +113,7 @@ class StatementCache implements PreparedStatements, PreparedHost {
   forget(statement: Prepared, close: boolean): void {
     if (this.#statements.get(statement.key) !== statement) return
     this.#statements.delete(statement.key)
+    if (this.#latest === statement) this.#latest = null
     if (close) this.#unwanted.push(statement.name)
   }
 
@@ -119,6 +124,8 @@ class StatementCache implements PreparedStatements, PreparedHost {
 
   /** Puts the statement at the end of the order and closes what is too many. */
   #use(statement: Prepared): void {
+    if (statement === this.#latest) return
+    this.#latest = statement
     this.#statements.delete(statement.key)
     this.#statements.set(statement.key, statement)
     if (this.#statements.size <= this.#max) return

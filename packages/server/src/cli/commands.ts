@@ -32,6 +32,7 @@ import { tableDelete } from './commands/table-delete.ts'
 import { tableGet } from './commands/table-get.ts'
 import { tableList } from './commands/table-list.ts'
 import { tableSuggest } from './commands/table-suggest.ts'
+import { vdiff } from './commands/vdiff.ts'
 import { topologyValidate } from './commands/topology-validate.ts'
 import { wait } from './commands/wait.ts'
 import { roleCommands, type RoleRunners } from './role-commands.ts'
@@ -69,6 +70,7 @@ export function commandTable(runners: RoleRunners): readonly CommandSpec[] {
     reshardPause,
     reshardResume,
     reshardCancel,
+    vdiff,
     nodeList,
     nodeCreate,
     nodeDelete,

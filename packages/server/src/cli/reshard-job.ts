@@ -69,7 +69,8 @@ export function printReshardPlan(
     effects: [
       `${String(plan.ranges)} ranges of ${plan.source_shards.join(', ')} would change hands, with all their rows`,
       ...plan.target_shards.map((name, index) => `shard ${name} would get ${share(index)} of the ring`),
-      'statements for them would be held for some tens of milliseconds at the end',
+      `about ${String(plan.rows)} rows and ${String(plan.bytes)} bytes, of ${plan.tables.length === 0 ? 'no table' : plan.tables.join(', ')}`,
+      `at the end these would be held: ${plan.held}`,
       keepsPart(plan, context)
         ? 'rows that have moved would be removed from the sources then, which keep the rest'
         : 'the sources would own nothing then, and keep their rows until they are deleted',
@@ -124,6 +125,8 @@ const isOver = ({ status }: ReshardJob): boolean =>
 
 function progressText(job: ReshardJob): string {
   const rows = job.total_keys === 0 ? '' : `, ${String(job.keys_migrated)} of ${String(job.total_keys)} rows`
-  const waits = job.waits_for === null ? '' : `, waits: ${job.waits_for}`
-  return `${job.phase} ${(job.progress * 100).toFixed(0)}%${rows}${waits}`
+  const waiting = job.waits_for ?? job.throttle
+  const waits = waiting === null ? '' : `, waits: ${waiting}`
+  const eta = job.eta_ms === null ? '' : `, ${String(Math.ceil(job.eta_ms / 1000))} s left`
+  return `${job.phase} ${(job.progress * 100).toFixed(0)}%${rows}${eta}${waits}`
 }

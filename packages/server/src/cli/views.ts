@@ -7,6 +7,8 @@ import type {
   Shard,
   Table,
   TableSuggestion,
+  VdiffJob,
+  VdiffTable,
 } from '@fleetshard/core/contract'
 import type { Paint, Style, View } from './output/mod.ts'
 
@@ -164,6 +166,9 @@ export const reshardJobView: View<ReshardJob> = {
     ['to', job.target_shards.join(', ')],
     ['status', `${job.status} (${job.phase}, ${(job.progress * 100).toFixed(0)}%)`],
     ['rows', `${String(job.keys_migrated)} of ${String(job.total_keys)}`],
+    ...(job.lag_ms === null ? [] : [['lag', lagText(job)] as [string, string]]),
+    ...(job.rows_per_second === null ? [] : [['rate', rateText(job)] as [string, string]]),
+    ...(job.throttle === null ? [] : [['throttled', job.throttle] as [string, string]]),
     ['verified', verifiedText(job)],
     ['held', job.hold_ms === null ? 'not yet' : `${String(job.hold_ms)} ms`],
     ...(job.waits_for === null ? [] : [['waits for', job.waits_for] as [string, string]]),
@@ -171,6 +176,45 @@ export const reshardJobView: View<ReshardJob> = {
     ['created', job.created_at],
     ['completed', job.completed_at ?? 'not yet'],
   ],
+}
+
+/** A comparison. */
+export const vdiffJobView: View<VdiffJob> = {
+  name: (job) => job.id,
+  columns: [
+    { header: 'ID', cell: (job) => job.id, whole: true },
+    { header: 'STATUS', cell: (job) => job.status, paint: (job, style) => paintStatus(job.status, style) },
+    { header: 'DIFFERENCES', cell: (job) => job.differences, align: 'right' },
+  ],
+  details: (job) => [
+    ['id', job.id],
+    ['keyspace', job.keyspace],
+    ['compares', job.job_id === null ? 'all shards' : `sources and targets of ${job.job_id}`],
+    ['status', `${job.status} (${(job.progress * 100).toFixed(0)}%)`],
+    ...job.tables.map((table): [string, string] => [table.name, tableText(table)]),
+    ...job.tables.flatMap(({ name, samples }) =>
+      samples.map(({ kind, key, shards }): [string, string] => [
+        name,
+        `${kind}: ${key} on ${shards.join(', ')}`,
+      ]),
+    ),
+    ...(job.error_message === null ? [] : [['error', job.error_message] as [string, string]]),
+  ],
+}
+
+function tableText(table: VdiffTable): string {
+  const kinds = ['missing', 'extra', 'different', 'misplaced', 'duplicated'] as const
+  const found = kinds.filter((kind) => table[kind] > 0).map((kind) => `${String(table[kind])} ${kind}`)
+  const more = table.has_more ? ', and more' : ''
+  return `${String(table.rows)} rows, ${found.length === 0 ? 'as they should be' : found.join(', ')}${more}`
+}
+
+function lagText({ lag_ms: ms, lag_bytes: bytes, retained_wal_bytes: retained }: ReshardJob): string {
+  return `${String(ms)} ms, ${String(bytes)} bytes; the slot holds back ${String(retained)} bytes of log`
+}
+
+function rateText({ rows_per_second: rows, bytes_per_second: bytes }: ReshardJob): string {
+  return `${String(rows)} rows, ${String(bytes)} bytes a second`
 }
 
 function verifiedText({ verify }: ReshardJob): string {

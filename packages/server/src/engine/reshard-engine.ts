@@ -175,6 +175,18 @@ export interface RangeSum {
 /** Rows by primary key (as one text) with their sums; one that is to be on several targets as `sum and sum`. */
 export type RowSums = ReadonlyMap<string, string>
 
+/** How a source bears a job. */
+export interface SourceFigures {
+  /** Log that the slot holds back. */
+  readonly retainedWalBytes: number
+  /** Log written that the targets have not confirmed. */
+  readonly lagBytes: number
+  /** Of the physical replica that is furthest behind; null without one. */
+  readonly replicaLagBytes: number | null
+  /** What the server may still keep for slots; null where nothing bounds it. */
+  readonly walBytesLeft: number | null
+}
+
 /** The fence of one attempt on one source. */
 export interface SourceFence {
   readonly shard: ShardId
@@ -256,6 +268,7 @@ export interface ReshardEngine {
   ): Promise<void>
   /** Null when there is no such slot; else whether it can still be read. */
   slotState(target: NodeTarget, slot: string, signal: AbortSignal): Promise<'usable' | 'lost' | null>
+  sourceFigures(target: NodeTarget, slot: string, signal: AbortSignal): Promise<SourceFigures>
   /** Ends whoever reads the slot. */
   dropSlot(target: NodeTarget, names: SourceNames, signal: AbortSignal): Promise<void>
   /** The stream from the slot's position on. Ends whoever reads the slot. */

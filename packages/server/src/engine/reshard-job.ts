@@ -28,6 +28,22 @@ const verification = Type.Object({
   differences: Type.Array(Type.String(), { maxItems: 20 }),
 })
 
+const figures = Type.Object({
+  /** ISO 8601. */
+  at: Type.String(),
+  /** Time that a change takes from the source's commit to the targets. */
+  lagMs: count,
+  lagBytes: count,
+  retainedWalBytes: count,
+  replicaLagBytes: count,
+  rowsPerSecond: count,
+  bytesPerSecond: count,
+  /** To the end of the copy; null while nothing is known. */
+  etaMs: Type.Union([count, Type.Null()]),
+  /** Why the copy waits; null when it does not. */
+  throttle: textOrNull,
+})
+
 const detail = Type.Object({
   kind: Type.Unsafe<'split' | 'merge' | 'move' | 'rebalance'>(
     Type.Enum(['split', 'merge', 'move', 'rebalance']),
@@ -63,6 +79,8 @@ const detail = Type.Object({
   rowsCopied: count,
   bytesTotal: count,
   bytesCopied: count,
+  /** As the copy saw them last; missing before it, and in jobs of older versions. */
+  figures: Type.Optional(figures),
   verification: Type.Union([verification, Type.Null()]),
   /** How long statements were held by the flip. */
   holdMs: Type.Union([count, Type.Null()]),

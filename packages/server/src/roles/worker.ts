@@ -3,17 +3,22 @@ import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { CommandContext, ExitCode } from '../cli/mod.ts'
 import type { Clock, NodeRecord } from '@fleetshard/core'
-import { createEngine, createReshardEngine, type NodeTarget } from '../engine/mod.ts'
+import { createEngine, createReshardEngine, createVdiffEngine, type NodeTarget } from '../engine/mod.ts'
 import type { SecretResolver } from '../security/mod.ts'
 import { WorkerRunner, type WorkerDefinition } from '../workers/mod.ts'
 import { createReshardWorker } from '../workers/reshard/mod.ts'
 import { createSchemaWorker } from '../workers/schema/mod.ts'
+import { createVdiffWorker } from '../workers/vdiff/mod.ts'
 import { openCatalog, viewOf, type OpenCatalog } from './catalog.ts'
 import { runRole, type Role, type RoleParts } from './process.ts'
 
 /** All workers. */
 function workersOf(clock: Clock): readonly WorkerDefinition[] {
-  return [createSchemaWorker(), createReshardWorker({ engine: createReshardEngine('postgres', { clock }) })]
+  return [
+    createSchemaWorker(),
+    createReshardWorker({ engine: createReshardEngine('postgres', { clock }) }),
+    createVdiffWorker({ engine: createVdiffEngine('postgres', { clock }) }),
+  ]
 }
 
 /** Runs a worker until a signal. */

@@ -166,6 +166,7 @@ describe('what a manager tells about itself', () => {
       'GET /api/v1/shards',
       'GET /api/v1/shards/{id}',
       'GET /api/v1/topology',
+      'GET /api/v1/vdiff/{id}',
       'GET /health',
       'GET /ready',
       'PATCH /api/v1/keyspaces/{keyspace}',
@@ -181,6 +182,7 @@ describe('what a manager tells about itself', () => {
       'POST /api/v1/reshard/move',
       'POST /api/v1/reshard/split',
       'POST /api/v1/shards',
+      'POST /api/v1/vdiff',
     ])
     expect(body.paths['/api/v1/shards']).toMatchObject({
       post: {

@@ -12,6 +12,7 @@ import { jobRoutes } from './api/jobs.ts'
 import { keyspaceRoutes } from './api/keyspaces.ts'
 import { nodeRoutes } from './api/nodes.ts'
 import { reshardRoutes } from './api/reshard.ts'
+import { vdiffRoutes } from './api/vdiff.ts'
 import { shardRoutes } from './api/shards.ts'
 import { tableRoutes } from './api/tables.ts'
 import { topologyRoutes } from './api/topology.ts'
@@ -210,6 +211,7 @@ async function createServer(deps: ManagerDeps, api: Api, metrics: ManagerMetrics
       ...nodeRoutes(api),
       ...jobRoutes(api),
       ...reshardRoutes(api),
+      ...vdiffRoutes(api),
       ...topologyRoutes(api),
     ],
   })

@@ -16,9 +16,13 @@ import {
   type Shard,
   type TableSuggestion,
   type TopologyRouter,
+  type VdiffJob,
 } from '@fleetshard/core/contract'
 import {
+  differencesOf,
   parseReshardJobDetail,
+  parseVdiffJobDetail,
+  type ReshardJobDetail,
   type TableFacts,
   type TableSuggestion as EngineSuggestion,
 } from '../../engine/mod.ts'
@@ -140,12 +144,61 @@ export function reshardJobView(job: JobRecord): ReshardJob {
     total_keys: detail.rowsTotal,
     bytes_migrated: detail.bytesCopied,
     total_bytes: detail.bytesTotal,
+    ...figuresView(detail.figures, job.state === 'copying'),
     order: detail.order,
     verify: detail.verification,
     hold_ms: detail.holdMs,
     waits_for: detail.waitsFor,
     error_code: job.errorCode ?? detail.failure?.code ?? null,
     error_message: job.errorMessage ?? detail.failure?.message ?? null,
+    version: job.version,
+    created_at: job.createdAt,
+    started_at: job.startedAt,
+    completed_at: job.completedAt,
+  }
+}
+
+const noFigures = {
+  lag_ms: null,
+  lag_bytes: null,
+  retained_wal_bytes: null,
+  rows_per_second: null,
+  bytes_per_second: null,
+  eta_ms: null,
+  throttle: null,
+} satisfies Partial<ReshardJob>
+
+/** As the copy saw them last. */
+function figuresView(
+  figures: ReshardJobDetail['figures'],
+  isCopying: boolean,
+): Pick<ReshardJob, keyof typeof noFigures> {
+  if (figures === undefined) return noFigures
+  return {
+    lag_ms: figures.lagMs,
+    lag_bytes: figures.lagBytes,
+    retained_wal_bytes: figures.retainedWalBytes,
+    rows_per_second: figures.rowsPerSecond,
+    bytes_per_second: figures.bytesPerSecond,
+    eta_ms: isCopying ? figures.etaMs : null,
+    throttle: isCopying ? figures.throttle : null,
+  }
+}
+
+/** One comparison. */
+export function vdiffJobView(job: JobRecord): VdiffJob {
+  const { compares, results, waitsFor } = parseVdiffJobDetail(job.detail)
+  return {
+    id: job.id,
+    keyspace: job.keyspace,
+    job_id: compares.kind === 'job' ? compares.job : null,
+    status: job.status,
+    progress: job.progress,
+    tables: results.map(({ isCut, ...table }) => ({ ...table, has_more: isCut })),
+    differences: results.reduce((sum, table) => sum + differencesOf(table), 0),
+    waits_for: waitsFor,
+    error_code: job.errorCode,
+    error_message: job.errorMessage,
     version: job.version,
     created_at: job.createdAt,
     started_at: job.startedAt,

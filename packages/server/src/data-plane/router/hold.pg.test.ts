@@ -1,11 +1,12 @@
 // A shard that is held for a cutover: writes and strong reads wait for the next map and are then placed by it, older
 // reads go on, and what had waited for a connection since before the hold is not sent by the old map.
-import { parseEpoch, parseJobId, parseShardId, type KeyspaceSnapshot } from '@fleetshard/core'
+import { parseShardId } from '@fleetshard/core'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { exec, query, type ServerConnection } from '@fleetshard/routing/wire'
 import { testTable } from '@fleetshard/routing/testing'
 import { postgresBuilds, startTestPostgres, type TestPostgres } from '../../engine/postgres/wire/testing.ts'
 import { startTestRouter, type TestRouter } from './testing.ts'
+import { ownedBy, withHold } from './testing-hold.ts'
 
 const schema = 'create table users (user_id text primary key, n int default 0)'
 const s0 = parseShardId('s0')
@@ -29,34 +30,15 @@ describe('a held shard', () => {
       execute: { connectionsPerNodeMax: 1, lanesPerNodeMax: 0 },
     })
     direct = await server.connect({ database: router.database(s0) })
-    await router.replaced((snapshot) => owned(snapshot, s0))
+    await owned(s0)
   })
   afterEach(async () => {
     await direct.close()
     await router[Symbol.asyncDispose]()
   })
 
-  const next = (snapshot: KeyspaceSnapshot) => parseEpoch(snapshot.epoch + 1)
-
-  /** One shard has the whole ring. */
-  function owned(snapshot: KeyspaceSnapshot, owner: typeof s0): KeyspaceSnapshot {
-    const all = snapshot.shards.find(({ vnodes }) => vnodes !== '')?.vnodes ?? ''
-    const shards = snapshot.shards.map(({ hold: _hold, ...shard }) => ({
-      ...shard,
-      vnodes: shard.id === owner ? all : '',
-    }))
-    return { ...snapshot, epoch: next(snapshot), shards }
-  }
-
-  async function hold(): Promise<void> {
-    await router.replaced((snapshot) => ({
-      ...snapshot,
-      epoch: next(snapshot),
-      shards: snapshot.shards.map((shard) =>
-        shard.id === s0 ? { ...shard, hold: { job: parseJobId('move-1'), attempt: 1 } } : shard,
-      ),
-    }))
-  }
+  const owned = (owner: typeof s0) => router.replaced((snapshot) => ownedBy(snapshot, owner))
+  const hold = () => router.replaced((snapshot) => withHold(snapshot, s0))
 
   const execute = (text: string, params: unknown[] = [], more: Record<string, unknown> = {}) =>
     router.post('/v1/execute', { query: text, params, options, shard_key: 'u', ...more })
@@ -81,7 +63,7 @@ describe('a held shard', () => {
     const older = await execute('select * from users', [], { consistency: 'eventual' })
     expect(older).toMatchObject({ status: 200, body: { shard_id: 's0' } })
     expect(isAnswered).toBe(false)
-    await router.replaced((snapshot) => owned(snapshot, s1))
+    await owned(s1)
     for (const answer of await Promise.all(waiting)) {
       expect(answer).toMatchObject({ status: 200, body: { shard_id: 's1' } })
     }
@@ -91,7 +73,7 @@ describe('a held shard', () => {
   it('goes on where it was when the hold is taken off', async () => {
     await hold()
     const waiting = insert('u')
-    await router.replaced((snapshot) => owned(snapshot, s0))
+    await owned(s0)
     expect(await waiting).toMatchObject({ status: 200, body: { shard_id: 's0' } })
   })
 
@@ -107,7 +89,7 @@ describe('a held shard', () => {
     await hold()
     await exec(direct, 'commit')
     expect(await first).toMatchObject({ status: 200, body: { shard_id: 's0' } })
-    await router.replaced((snapshot) => owned(snapshot, s1))
+    await owned(s1)
     expect(await behind).toMatchObject({ status: 200, body: { shard_id: 's1' } })
     expect(await rowsOn(direct)).toBe('1')
   })

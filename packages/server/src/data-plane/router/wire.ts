@@ -1,7 +1,12 @@
 // The Postgres port of a router: its listener, the sessions behind it, and what they share.
 import { FleetError, type Clock, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import type { ScramKeys } from '@fleetshard/routing/pgwire'
-import type { DeadlineSweeper, ShardAccess, ShardLogin } from '@fleetshard/routing/execute'
+import {
+  HoldBuffer,
+  type DeadlineSweeper,
+  type ShardAccess,
+  type ShardLogin,
+} from '@fleetshard/routing/execute'
 import type { StatementCache } from '@fleetshard/routing/plan'
 import type { Logger } from '../../runtime/mod.ts'
 import { AdminSession, adminDatabase } from './admin/admin-session.ts'
@@ -77,6 +82,7 @@ export class WirePort implements AsyncDisposable {
       statements,
       map,
       newerMap,
+      holds: new HoldBuffer({ clock, newerMap }),
       access,
       metrics,
       wireStatements: new WireStatements(),

@@ -194,6 +194,9 @@ export async function raiseState(session: Session, epochMin: Epoch, term: number
   return parseShardState(row)
 }
 
+/** How often ended connections are looked for: shorter than the tenth of a second that Postgres itself would wait. */
+const gonePollMs = 2
+
 /**
  * Ends router connections to this database and waits until they are gone, so that nothing they had under way can
  * still happen after our commit.
@@ -219,20 +222,26 @@ const signalRoutersSql = `array(
 
 async function awaitEnds(session: Session, { signalled }: Signalled): Promise<void> {
   const timeoutMs = Math.max(1, Math.min(terminateTimeoutMsMax, Math.floor(session.remainingMs() / 2)))
-  for (const pid of signalled) await waitUntilGone(session, pid, timeoutMs)
+  let left: readonly number[] = signalled
+  for (let waitedMs = 0; left.length > 0; waitedMs += gonePollMs) {
+    left = await stillThere(session, left)
+    if (left.length > 0 && waitedMs > timeoutMs) throw doesNotEnd(left)
+  }
 }
 
-async function waitUntilGone(session: Session, pid: number, timeoutMs: number): Promise<void> {
-  const [waited] = await session.query<{ gone: boolean }>('select pg_terminate_backend($1, $2) as gone', [
-    pid,
-    timeoutMs,
-  ])
-  if (waited?.gone === true) return
-  // Also false for a process that had ended before; a transaction sees activity as it was at its first look.
-  await session.query('select pg_stat_clear_snapshot()')
-  const still = await session.query('select from pg_stat_activity where pid = $1', [pid])
-  if (still.length === 0) return
-  throw new FleetError('shard_unavailable', `a router's connection (pid ${String(pid)}) does not end`, {
+/** Looks a little later. A backend leaves the list only after its transaction was rolled back. */
+async function stillThere(session: Session, pids: readonly number[]): Promise<readonly number[]> {
+  // A transaction sees activity as it was at its first look.
+  await session.query('select pg_stat_clear_snapshot(), pg_sleep($1)', [gonePollMs / 1000])
+  const rows = await session.query<{ pid: number }>(
+    `select pid from pg_stat_activity where pid = any ($1::int[]) and application_name like $2`,
+    [pids, `${routerApplicationPrefix}%`],
+  )
+  return rows.map(({ pid }) => pid)
+}
+
+function doesNotEnd(pids: readonly number[]): FleetError {
+  return new FleetError('shard_unavailable', `a router's connection (pid ${String(pids[0])}) does not end`, {
     hint: 'try again; if it stays so, look at that process on the server',
   })
 }

@@ -1,17 +1,15 @@
 // The step of `copying`: slots first, then the targets made ready, then unit after unit, with the stream catching up in
 // between, so that the log that a slot holds back stays that of one unit.
 import type { MovedTable } from '../../engine/mod.ts'
-import { move, note, type ReshardJob } from './job-store.ts'
-import { reshardMachine } from './machine.ts'
+import { move, type ReshardJob } from './job-store.ts'
 import { movedRecords, tablesFrom, type Movement } from './movement.ts'
+import { Progress } from './progress.ts'
 import type { SourceMover } from './source-mover.ts'
 import { namesOf, placesOf, readKeyspace, sourcesOf, type ReshardStep } from './step.ts'
 
 /** A unit has about so many bytes, and not fewer rows than this. */
 const unitBytes = 64 * 1024 * 1024
 const unitRowsMin = 1_000
-/** How often the progress is written down. */
-const noteEveryMs = 1_000
 
 /** Publications and slots of all sources. Creating a slot waits for transactions that are open. */
 export async function makeSlots(step: ReshardStep, job: ReshardJob): Promise<void> {
@@ -72,7 +70,7 @@ async function copyFrom(step: ReshardStep, { movement, mover, progress }: CopyFr
       await step.effect(`unit ${units.table.name} ${String(units.nextNumber)}`, () =>
         mover.copyNext(units, rowsMax, signal),
       )
-      await mover.reach(signal)
+      await progress.untilBearable(mover)
       await progress.tick()
       if (progress.isInterrupted) return
     }
@@ -82,53 +80,4 @@ async function copyFrom(step: ReshardStep, { movement, mover, progress }: CopyFr
 function unitRows({ rowsEstimate, bytes }: MovedTable): number {
   const rowBytes = rowsEstimate > 0 ? Math.max(1, bytes / rowsEstimate) : 1_000
   return Math.round(Math.max(unitRowsMin, unitBytes / rowBytes))
-}
-
-/** Writes down how far the copy is, now and then, and learns on the way what the operator wants. */
-class Progress {
-  readonly #step: ReshardStep
-  readonly #movement: Movement
-  #job: ReshardJob
-  #lastMs: number
-  #writing: Promise<ReshardJob> | null = null
-
-  constructor(step: ReshardStep, job: ReshardJob, movement: Movement) {
-    this.#step = step
-    this.#movement = movement
-    this.#job = job
-    this.#lastMs = step.parts.clock.monotonic()
-  }
-
-  get isInterrupted(): boolean {
-    return this.#job.detail.order !== 'run'
-  }
-
-  async tick(): Promise<void> {
-    if (this.#step.parts.clock.monotonic() - this.#lastMs < noteEveryMs) return
-    await this.write()
-  }
-
-  /** One at a time: the movers of several sources share it. */
-  async write(): Promise<ReshardJob> {
-    await this.#writing
-    this.#writing = this.#write()
-    return this.#writing
-  }
-
-  async #write(): Promise<ReshardJob> {
-    const rowsCopied = this.#movement.movers
-      .flatMap(({ units }) => [...units.values()])
-      .reduce((sum, { rows }) => sum + rows, 0)
-    const { rowsTotal, bytesTotal } = this.#job.detail
-    const total = Math.max(rowsTotal, rowsCopied)
-    const part = total === 0 ? 1 : rowsCopied / total
-    const from = reshardMachine.copying.progress
-    const to = reshardMachine.catching_up.progress
-    this.#job = await note(this.#step.parts, this.#step.run, this.#job, {
-      progress: from + (to - from) * part,
-      detail: { rowsCopied, rowsTotal: total, bytesCopied: Math.round(bytesTotal * part) },
-    })
-    this.#lastMs = this.#step.parts.clock.monotonic()
-    return this.#job
-  }
 }

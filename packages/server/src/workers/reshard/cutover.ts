@@ -10,6 +10,7 @@ import {
 } from '@fleetshard/core'
 import type { PlanRouting, StoredKeyspace } from '../../catalog/mod.ts'
 import type { CutoverSession } from '../../engine/mod.ts'
+import { CutoverTimes } from './cutover-times.ts'
 import { moved, readReshardJob, type ReshardJob } from './job-store.ts'
 import { checkedPlan, type Movement } from './movement.ts'
 import {
@@ -43,11 +44,18 @@ interface Ready extends AsyncDisposable {
  */
 export async function cutOver(step: ReshardStep, job: ReshardJob, movement: Movement): Promise<ReshardJob> {
   await using ready = await getReady(step, movement)
-  await Promise.all(movement.movers.map((mover) => mover.reach(movement.signal)))
-  const began = step.parts.clock.monotonic()
-  const stored = await step.effect('hold', () => hold(step, job, movement))
-  // Awaited here: the connections are closed when the block is left.
-  return await flip(step, job, { movement, ready, began, stored })
+  const [base] = await Promise.all([
+    readKeyspace(step, job),
+    ...movement.movers.map((mover) => mover.reach(movement.signal)),
+  ])
+  const times = new CutoverTimes(step.parts.clock)
+  try {
+    const stored = await times.of('hold', () => step.effect('hold', () => hold(step, job, base)))
+    // Awaited here: the connections are closed when the block is left.
+    return await flip(step, job, { movement, ready, times, stored })
+  } finally {
+    step.parts.log.info({ ms: times.toLog() }, 'parts of the cutover')
+  }
 }
 
 async function getReady(step: ReshardStep, { sources, targets, tables, signal }: Movement): Promise<Ready> {
@@ -79,7 +87,7 @@ function tablesChanged(what: string): FleetError {
 }
 
 /** Puts the hold into the map. @throws FleetError; then nothing is held, unless the outcome is unknown */
-async function hold(step: ReshardStep, job: ReshardJob, movement: Movement): Promise<StoredKeyspace> {
+async function hold(step: ReshardStep, job: ReshardJob, base: StoredKeyspace): Promise<StoredKeyspace> {
   const { parts, run } = step
   const attempt = job.detail.attempt + 1
   const sources = new Set(sourcesOf(job))
@@ -95,7 +103,8 @@ async function hold(step: ReshardStep, job: ReshardJob, movement: Movement): Pro
       ),
     }
   }
-  return parts.catalog.changeRouting(movement.snapshot.keyspace.name, plan, {
+  return parts.catalog.changeRouting(base.snapshot.keyspace.name, plan, {
+    base,
     conditions: [run.claim.condition],
     signal: run.signal,
   })
@@ -104,8 +113,8 @@ async function hold(step: ReshardStep, job: ReshardJob, movement: Movement): Pro
 interface Flip {
   readonly movement: Movement
   readonly ready: Ready
-  /** When the hold was begun. */
-  readonly began: number
+  /** Since the hold was begun. */
+  readonly times: CutoverTimes
   /** The keyspace with the hold. */
   readonly stored: StoredKeyspace
 }
@@ -113,35 +122,46 @@ interface Flip {
 async function flip(
   step: ReshardStep,
   readyJob: ReshardJob,
-  { movement, ready, began, stored }: Flip,
+  { movement, ready, times, stored }: Flip,
 ): Promise<ReshardJob> {
   const { parts, run } = step
   const deadline = AbortSignal.any([movement.signal, timeout(step, holdMsMax)])
   const { epoch } = stored.snapshot
-  const [job] = await Promise.all([reread(step, readyJob), acknowledged(step, stored, deadline)])
-  await step.effect('fence', () => fenceAll(job, { movement, ready, deadline }))
+  const [job] = await Promise.all([
+    reread(step, readyJob),
+    times.of('acknowledged', () => acknowledged(step, stored, deadline)),
+  ])
+  await step.effect('fence', () => fenceAll(job, { movement, ready, times, deadline }))
   const epochMin = parseEpoch(epoch + 1)
   const { id } = job.stored.record
   const { detail } = job
   const { attempt } = detail
   await step.effect('prepare flip', () =>
     allOf([
-      ...ready.targets.map((session) => session.restoreKeys(job.stored.record.id, job.detail.run)),
+      times.of('keys', () =>
+        allOf(ready.targets.map((session) => session.restoreKeys(job.stored.record.id, job.detail.run))),
+      ),
       // An open transaction, or a session that keeps its connection, might read here what the targets will have
       // changed, whatever its router holds.
-      ...ready.sources.map(async ({ shard, session }) => {
-        await session.raiseEpoch({ shard: shard.id, epochMin })
-        // Nobody can come to the source by any map that there is: the next one is the decision.
-        if (movement.keeping.has(shard.id)) await session.liftFence({ job: id, run: detail.run, attempt })
-      }),
+      times.of('epoch', () =>
+        allOf(
+          ready.sources.map(async ({ shard, session }) => {
+            await session.raiseEpoch({ shard: shard.id, epochMin })
+            // Nobody can come to the source by any map that there is: the next one is the decision.
+            if (movement.keeping.has(shard.id)) await session.liftFence({ job: id, run: detail.run, attempt })
+          }),
+        ),
+      ),
     ]),
   )
   deadline.throwIfAborted()
-  await step.effect('flip', () =>
-    parts.catalog.changeRouting(
-      movement.snapshot.keyspace.name,
-      flipPlan(step, job, () => parts.clock.monotonic() - began),
-      { base: stored, expectedEpoch: epoch, conditions: [run.claim.condition], signal: run.signal },
+  await times.of('flip', () =>
+    step.effect('flip', () =>
+      parts.catalog.changeRouting(
+        movement.snapshot.keyspace.name,
+        flipPlan(step, job, () => times.elapsedMs()),
+        { base: stored, expectedEpoch: epoch, conditions: [run.claim.condition], signal: run.signal },
+      ),
     ),
   )
   return reread(step, job)
@@ -150,23 +170,23 @@ async function flip(
 /** Fences every source and waits until the targets have all that was written before. */
 async function fenceAll(
   job: ReshardJob,
-  {
-    movement,
-    ready,
-    deadline,
-  }: { readonly movement: Movement; readonly ready: Ready; readonly deadline: AbortSignal },
+  { movement, ready, times, deadline }: Omit<Flip, 'stored'> & { readonly deadline: AbortSignal },
 ): Promise<void> {
   const ends = movement.movers.map((mover) => mover.seen(fenceMark(job, mover.source), deadline))
   // Met below; one may be rejected while the fences are still being placed.
   for (const end of ends) end.catch(() => undefined)
-  await allOf(
+  await times.of('fence', () => placeAll(job, { movement, ready }))
+  await times.of('caught up', () => Promise.all(ends))
+}
+
+function placeAll(job: ReshardJob, { movement, ready }: Pick<Flip, 'movement' | 'ready'>): Promise<void> {
+  return allOf(
     ready.sources.map(async ({ shard, session }) => {
       const placed = await session.placeFence(fenceOf(job, shard.id, movement.tables, lockTimeoutMs))
       if (placed.kind === 'busy') throw new FleetError('shard_unavailable', `no fence yet: ${placed.reason}`)
       if (placed.kind === 'changed') throw tablesChanged('a table')
     }),
   )
-  await Promise.all(ends)
 }
 
 /** The plan of the flip, made anew on whatever the map is by then: it must still be the move that was prepared. */

@@ -4,6 +4,7 @@ import type { StoredKeyspace } from '../../catalog/mod.ts'
 import type { MovedTable, NodeTarget, ReshardEngine, SourceFence, SourceNames } from '../../engine/mod.ts'
 import type { JobRun, WorkerParts } from '../worker.ts'
 import type { ReshardJob } from './job-store.ts'
+import type { ThrottleBounds } from './throttle.ts'
 
 /** Called before and after each effect, in tests that end the worker there. */
 export type Checkpoint = (name: string) => void | Promise<void>
@@ -14,6 +15,7 @@ export interface ReshardStep {
   readonly run: JobRun
   readonly engine: ReshardEngine
   readonly unitRowsMax: number
+  readonly throttleBounds: ThrottleBounds
   /** Runs an effect between two checkpoints. */
   readonly effect: <T>(name: string, work: () => Promise<T>) => Promise<T>
 }

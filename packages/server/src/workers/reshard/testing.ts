@@ -37,7 +37,8 @@ import { silentLogger, systemClock } from '../../runtime/mod.ts'
 import type { JobProgress, WorkerParts } from '../worker.ts'
 import { planMoves } from './move-plan.ts'
 import type { Checkpoint } from './step.ts'
-import { createReshardWorker } from './worker.ts'
+import type { ThrottleBounds } from './throttle.ts'
+import { createReshardWorker, type ReshardWorkerParts } from './worker.ts'
 
 export const keyspace = parseKeyspaceName('app')
 const leaseTtlMs = 30_000
@@ -95,6 +96,7 @@ interface FleetOptions {
   /** Made on every shard. */
   readonly ddl: string
   readonly hash?: HashName
+  readonly throttleBounds?: Partial<ThrottleBounds>
   readonly store?: CatalogStore
 }
 
@@ -261,7 +263,9 @@ class Fleet implements TestFleet {
   }
 
   runOnce(job: JobRecord, checkpoint?: Checkpoint, faulty: Partial<Catalog> = {}): Promise<JobProgress> {
-    return runOnce({ ...this.parts, catalog: { ...this.catalog, ...faulty } }, job, checkpoint)
+    const { throttleBounds = {} } = this.#options
+    const parts = { ...this.parts, catalog: { ...this.catalog, ...faulty } }
+    return runOnce(parts, job, { throttleBounds, ...(checkpoint === undefined ? {} : { checkpoint }) })
   }
 
   async owner(key: string, type: KeyType = 'text'): Promise<string> {
@@ -347,7 +351,11 @@ function tableRecord(
 }
 
 /** One claim, and the worker run under it once. */
-async function runOnce(parts: WorkerParts, job: JobRecord, checkpoint?: Checkpoint): Promise<JobProgress> {
+async function runOnce(
+  parts: WorkerParts,
+  job: JobRecord,
+  own: Pick<ReshardWorkerParts, 'checkpoint' | 'throttleBounds'>,
+): Promise<JobProgress> {
   const worker = `worker-${randomUUID().slice(0, 8)}`
   await using lease = await holdLease(
     { store: parts.catalog.store, clock: systemClock, log: silentLogger },
@@ -359,7 +367,7 @@ async function runOnce(parts: WorkerParts, job: JobRecord, checkpoint?: Checkpoi
   const definition = createReshardWorker({
     engine: createReshardEngine('postgres', { clock: systemClock }),
     unitRowsMax: testUnitRowsMax,
-    ...(checkpoint === undefined ? {} : { checkpoint }),
+    ...own,
   })
   return await definition.run(parts, { job: stored, claim, signal: claim.lost })
 }

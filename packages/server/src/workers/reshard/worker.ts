@@ -17,6 +17,7 @@ import { StaleUnit } from './source-mover.ts'
 import { copyAll, makeSlots } from './copy.ts'
 import { preflight } from './preflight.ts'
 import type { Checkpoint, ReshardStep } from './step.ts'
+import { throttleBoundsDefault, type ThrottleBounds } from './throttle.ts'
 import { verify } from './verify.ts'
 
 const unitRowsMaxDefault = 500_000
@@ -58,6 +59,7 @@ export interface ReshardWorkerParts {
   readonly engine: ReshardEngine
   /** Most rows of a unit; by default 500,000. */
   readonly unitRowsMax?: number
+  readonly throttleBounds?: Partial<ThrottleBounds>
   /** For tests. */
   readonly checkpoint?: Checkpoint
 }
@@ -81,6 +83,7 @@ async function runReshardJob(parts: WorkerParts, run: JobRun, own: ReshardWorker
     run,
     engine,
     unitRowsMax,
+    throttleBounds: { ...throttleBoundsDefault, ...own.throttleBounds },
     effect: async (name, work) => {
       await checkpoint(`before ${name}`)
       const value = await work()

@@ -18,7 +18,6 @@ import {
   type Route,
 } from '../../../runtime/http/mod.ts'
 import {
-  checkOrder,
   orderOfMerge,
   orderOfMove,
   orderOfRebalance,
@@ -102,7 +101,7 @@ async function begin(
   isDry: boolean | undefined,
   call: Call,
 ): Promise<Answer> {
-  if (isDry === true) return ok(planOf(checkOrder(api, wanted), wanted))
+  if (isDry === true) return ok(await planOf(api, wanted))
   const target = `${wanted.sources.join(',')} to ${wanted.targets.map(({ name }) => name).join(',')}`
   return change(api, { what: `reshard.${wanted.kind}`, target }, call, async (work) => {
     const job = await submitReshard(work, wanted)

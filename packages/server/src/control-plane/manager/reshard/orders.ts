@@ -32,12 +32,17 @@ import {
   reshardJobType,
   reshardShardsMax,
   type ReshardJobDetail,
+  type TableFacts,
 } from '../../../engine/mod.ts'
 import type { Work } from '../parts.ts'
 import { createShard, orderOf, refuseDuringSchemaJob } from '../shards/create.ts'
+import { primaryOf } from '../shards/fence.ts'
+import { targetOf as targetOfNode } from '../shards/node-group.ts'
 import { removeShard } from '../shards/remove.ts'
 import { refuseShardDuringReshard } from './guard.ts'
 
+/** How long the sources may take to say what they hold. */
+const planMsMax = 15_000
 /** Ended jobs that are kept. */
 const jobsKept = 1_000
 
@@ -181,8 +186,24 @@ function changeOf(
   return splitShard(ring, { source: parseShardId(source), targets, keepSource, ...point })
 }
 
-/** What would be done. */
-export function planOf(snapshot: KeyspaceSnapshot, order: ReshardOrder): ReshardPlan {
+/** What would be done. @throws FleetError `shard_unavailable` when a source cannot be asked what it holds */
+export async function planOf(
+  { parts }: Pick<Work, 'parts'>,
+  order: ReshardOrder,
+  signal: AbortSignal = AbortSignal.timeout(planMsMax),
+): Promise<ReshardPlan> {
+  const snapshot = checkOrder({ parts }, order)
+  const declared = new Set(snapshot.tables.map(({ name }) => name))
+  const sources = snapshot.shards.filter(({ id }) => order.sources.includes(id))
+  const found = await Promise.all(
+    sources.map(async (shard) => {
+      const target = await targetOfNode(parts, primaryOf(shard), signal)
+      const facts = await parts.engine('postgres').describeTables(target, { signal })
+      return facts.filter(({ name }) => declared.has(name))
+    }),
+  )
+  const sum = (read: (table: TableFacts) => number): number =>
+    found.flat().reduce((total, table) => total + read(table), 0)
   const targets = order.targets.map((target, index) => receiver(target, `target-${String(index)}`))
   const { moves } = changeOf(snapshot, order, targets)
   return {
@@ -191,6 +212,10 @@ export function planOf(snapshot: KeyspaceSnapshot, order: ReshardOrder): Reshard
     target_shards: order.targets.map(({ name }) => name),
     target_shares: targets.map(({ id }) => shareOf(moves.filter(({ to }) => to === id))),
     ranges: moves.length,
+    tables: [...declared],
+    rows: sum(({ rowsEstimate }) => Math.max(0, Math.round(rowsEstimate ?? 0))),
+    bytes: sum(({ bytes }) => bytes),
+    held: `writes and strong reads of ${order.sources.join(', ')}, for some tens of milliseconds`,
   }
 }
 

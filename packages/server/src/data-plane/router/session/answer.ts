@@ -30,6 +30,8 @@ export const step = {
   execute: 6,
   /** An error that was provoked, in place of which the router says its own; see `poison`. */
   poison: 7,
+  /** RowDescription of a portal; NoData is for the router. */
+  describeRows: 8,
 } as const
 
 /** A description for the client of which the router keeps the shape of the rows. */
@@ -247,7 +249,8 @@ export class Answer implements GroupSink {
       case backendCode.noData:
         if (now === step.learn)
           this.learned = { types: this.#types, shape: rowShapeOf(type, buf, start, end) }
-        else this.#forward(buf, start, end)
+        else if (now !== step.describeRows || type === backendCode.rowDescription)
+          this.#forward(buf, start, end)
         if (typeof now === 'object' && 'shape' in now) now.shape = rowShapeOf(type, buf, start, end)
         // In an Execute (of a simple Query) it belongs to the rows.
         if (now !== step.execute) this.#advance()

@@ -47,7 +47,7 @@ export async function connectFor(state: SessionState, purpose: Purpose): Promise
 }
 
 /** True as long as nothing ties the session to the connection it holds. */
-function mayMove({ isBound, transaction }: SessionState): boolean {
+export function mayMove({ isBound, transaction }: SessionState): boolean {
   return !isBound && (transaction === null || transaction.pin !== 'hard')
 }
 
@@ -57,7 +57,8 @@ function harden(state: SessionState, held: Held, { isRepeatable }: Purpose): Hel
   return held
 }
 
-async function leaveShard(state: SessionState, held: Held): Promise<void> {
+/** Gives up the connection, and with it a transaction that has only done what can be done again elsewhere. */
+export async function leaveShard(state: SessionState, held: Held): Promise<void> {
   if (state.transaction !== null) {
     await exec(held.session.connection, 'rollback')
     held.session.settings = state.transaction.settingsBefore

@@ -1,6 +1,6 @@
 // What the sessions of a router share: the way to plans, maps and shards, and what is counted.
 import type { Clock, ShardMap, ShardRecord } from '@fleetshard/core'
-import type { DeadlineSweeper, ShardAccess, ShardLogin } from '@fleetshard/routing/execute'
+import type { DeadlineSweeper, HoldBuffer, ShardAccess, ShardLogin } from '@fleetshard/routing/execute'
 import type { StatementCache } from '@fleetshard/routing/plan'
 import type { Logger } from '../../../runtime/mod.ts'
 import type { Greetings } from './greeting.ts'
@@ -18,6 +18,8 @@ export interface SessionEnvironment {
   readonly map: (keyspace: string) => ShardMap
   /** Resolves when the keyspace's map is newer than that one, or the time for it is over. */
   readonly newerMap: (map: ShardMap) => Promise<void>
+  /** Where statements wait for shards that are being moved. */
+  readonly holds: HoldBuffer
   /** The way to a shard as a role of its databases; null for that of the node records. */
   readonly access: (shard: ShardRecord, login: ShardLogin | null) => ShardAccess
   readonly metrics: SessionMetrics

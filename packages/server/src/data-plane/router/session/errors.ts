@@ -16,16 +16,21 @@ export class SaidByServer extends Error {
   }
 }
 
-/** The connection that had the state of the session is gone: the client has to connect again. */
+/** The connection that had the state of the session is gone, or of no use: the client has to connect again. */
 export class SessionLost extends Error {
   override readonly name = 'SessionLost'
+  readonly error: FleetError
+
+  /** @param error what the client is told, when it is not that the shard has gone */
+  constructor(message: string, error?: FleetError) {
+    super(message)
+    this.error = error ?? new FleetError('shard_unavailable', message, { sqlstate: '57P01' })
+  }
 }
 
 /** Errors after which the session cannot go on; null for others. */
 export function fatalOf(thrown: unknown): FleetError | null {
-  if (thrown instanceof SessionLost) {
-    return new FleetError('shard_unavailable', thrown.message, { sqlstate: '57P01' })
-  }
+  if (thrown instanceof SessionLost) return thrown.error
   // The keys of this session are of no use any more: a new login shows those that are.
   return isFleetError(thrown, 'login_refused') ? thrown : null
 }

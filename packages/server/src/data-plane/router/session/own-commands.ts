@@ -11,6 +11,7 @@ import {
 } from '@fleetshard/routing/plan'
 import { ownCommandOf } from './effects.ts'
 import type { SessionState } from './session-state.ts'
+import { keepsPrepared, preparedStatement } from './sql-prepare.ts'
 import { OpenTransaction } from './transaction-state.ts'
 import { setVariable, showVariable, targetOfSession } from './variables.ts'
 
@@ -37,7 +38,22 @@ const nothing = (): void => undefined
 
 /** Null for what a server has to answer. @throws FleetError of the command */
 export function ownResultOf(state: SessionState, statement: OwnStatement): OwnResult | null {
-  return transactionResult(state, statement) ?? settingResult(state, statement)
+  return (
+    transactionResult(state, statement) ?? preparedResult(state, statement) ?? settingResult(state, statement)
+  )
+}
+
+/** PREPARE of a Query, once `checkPrepare` has looked at it. */
+function preparedResult(state: SessionState, { known, place, lexed }: OwnStatement): OwnResult | null {
+  const { command } = known.facts
+  if (command.kind !== 'prepare' || place !== 'alone' || lexed === undefined) return null
+  if (!keepsPrepared(state) || state.status === 'E') return null
+  const { name } = command
+  const statement = preparedStatement(state, command)
+  const { generation } = state.environment.wireStatements
+  return tagOnly('PREPARE', () =>
+    state.statements.set(name, { statement, name, isOnServer: false, generation, shape: null }),
+  )
 }
 
 /** BEGIN waits for a statement that has a shard, and what has begun nowhere is ended nowhere. */

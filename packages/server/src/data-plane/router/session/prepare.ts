@@ -138,7 +138,7 @@ export async function askToParse(state: SessionState, runner: GroupRunner, text:
  * Asks a server for the types of a statement's parameters, and whether its rows are as the client was told.
  * @throws SaidByServer also for rows of another shape, as the connection would say it that the client believes it has
  */
-async function learn(state: SessionState, runner: GroupRunner, use: ClientStatement): Promise<void> {
+export async function learn(state: SessionState, runner: GroupRunner, use: ClientStatement): Promise<void> {
   const { map, settings } = state
   const { statement } = use
   const { generation } = state.environment.wireStatements

@@ -1,16 +1,16 @@
 // Work on a connection of its own: placed, sent, and its effects on the session taken over. Sent again only where
 // nothing of it can have happened, or it only reads.
-import { FleetError, isFleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
+import { FleetError, isFleetError, toFleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import { learnCost } from '@fleetshard/routing/execute'
 import { exec } from '@fleetshard/routing/wire'
-import { connectFor, shardFor } from './connect.ts'
+import { connectFor, leaveShard, mayMove, shardFor } from './connect.ts'
 import { isRepeatable } from './effects.ts'
 import { SessionLost } from './errors.ts'
 import { check, place, traitsOf, type Placed, type Traits } from './plan-use.ts'
 import type { Answered, GroupRunner, Held } from './server-side.ts'
 import { transactionAborted, type SessionState } from './session-state.ts'
 import { OpenTransaction } from './transaction-state.ts'
-import { targetOfSession } from './variables.ts'
+import { consistencyOf, refuseSettings, targetOfSession } from './variables.ts'
 import type { WireStatement } from './wire-statements.ts'
 import type { Work } from './work.ts'
 
@@ -33,7 +33,7 @@ export interface Ran {
  */
 export async function runAlone(state: SessionState, runner: GroupRunner, work: Work): Promise<Ran> {
   for (let attempt = 1; ; attempt += 1) {
-    const { map } = state
+    const map = await unheldMap(state, work)
     const { transaction } = state
     const isTied = state.isBound || (transaction !== null && transaction.pin !== 'none')
     const isLast = attempt === attemptsMax || isTied
@@ -41,12 +41,40 @@ export async function runAlone(state: SessionState, runner: GroupRunner, work: W
       const ran = await tryOnce(state, runner, { work, map, isLast })
       if (ran !== null) return ran
     } catch (error) {
-      if (isLast || !isFleetError(error, 'stale_map')) throw error
+      const mayHelp = attempt < attemptsMax && (!isTied || mayMove(state))
+      if (!mayHelp || !isFleetError(error, 'stale_map')) throw error
       state.environment.metrics.retried('stale_map')
       await state.cancellation.until(state.map === map ? state.environment.newerMap(map) : Promise.resolve())
     }
   }
 }
+
+/**
+ * The map by which the work is placed, once no shard that it belongs to is held for a cutover. What has begun on a
+ * shard does not wait: the cutover waits for it, or ends it. Reads that may be older do not wait either.
+ * @throws FleetError of placement; of the wait: `overloaded`, `shard_unavailable`, the cancellation's reason
+ */
+async function unheldMap(state: SessionState, work: Work): Promise<ShardMap> {
+  for (;;) {
+    const { map, held, transaction, environment, cancellation } = state
+    const hasFailed = transaction !== null && transaction.failure !== null
+    if (hasFailed || !map.owners.some(({ hold }) => hold !== undefined)) return map
+    const shard = placeAll(state, work, map).find((one) => one.shard?.hold !== undefined)?.shard ?? null
+    if (shard === null || !mayMove(state) || readsOlder(state, map, work)) return map
+    if (held !== null) await leaveShard(state, held)
+    await environment.holds.wait(shard, map, { map: () => state.map, cancellation })
+  }
+}
+
+const placeAll = (state: SessionState, work: Work, map: ShardMap): readonly Placed[] => {
+  const session = targetOfSession(state.variables)
+  return work.uses.map((use) => place(use, map, session))
+}
+
+const readsOlder = (state: SessionState, map: ShardMap, work: Work): boolean =>
+  consistencyOf(state.variables, map) === 'eventual' &&
+  state.transaction === null &&
+  work.executed.every(({ known }) => known.facts.kind === 'read')
 
 interface Attempt {
   readonly work: Work
@@ -67,6 +95,7 @@ async function tryOnce(state: SessionState, runner: GroupRunner, attempt: Attemp
   for (const one of placed) check(one, map, schema, session)
   const traits = work.executed.map(({ known }) => traitsOf(known, schema))
   refuseReadOnly(shard, work, traits)
+  const isMovable = mayMove(state)
   const held = await connectFor(state, {
     shard: placed.some((one) => one.shard !== null) ? shard : null,
     map,
@@ -77,6 +106,7 @@ async function tryOnce(state: SessionState, runner: GroupRunner, attempt: Attemp
     ),
     onReplica: readsReplica(state, map, traits),
   })
+  if (isMovable && state.map.epoch !== map.epoch) await refuseSuperseded(state, held)
   for (const trait of traits) note(state, held, trait)
   return send(state, runner, { ...attempt, held, traits })
 }
@@ -103,10 +133,20 @@ function refuseReadOnly(shard: ShardRecord, work: Work, traits: readonly Traits[
   }
 }
 
+/**
+ * After a wait for a connection: nothing is sent that was placed by an older map than the router works with, but for
+ * what has begun before.
+ * @throws FleetError `stale_map`
+ */
+async function refuseSuperseded(state: SessionState, held: Held): Promise<never> {
+  if (state.transaction === null) state.release()
+  else await leaveShard(state, held)
+  throw new FleetError('stale_map', 'the shard map changed while the statement waited')
+}
+
 function readsReplica(state: SessionState, map: ShardMap, traits: readonly Traits[]): boolean {
-  const consistency = state.variables.consistency || map.snapshot.keyspace.defaultConsistency
   return (
-    consistency === 'eventual' &&
+    consistencyOf(state.variables, map) === 'eventual' &&
     state.transaction === null &&
     traits.length > 0 &&
     traits.every(({ shares }) => shares)
@@ -248,8 +288,25 @@ function takeOver(
   if (state.held !== null && before.transaction === null) state.held.session.settings = before.settings
 }
 
+/**
+ * A function, DO or a procedure has changed how texts are read: the shard keys of the next statements would become
+ * others. Its connection is not given to anybody any more.
+ * @throws SessionLost
+ */
+function refuseUnreadable(held: Held): void {
+  try {
+    refuseSettings(held.session.connection.parameters)
+  } catch (error) {
+    held.left = 'more'
+    const refused = toFleetError(error)
+    throw new SessionLost(refused.message, refused)
+  }
+}
+
 /** After ReadyForQuery: the transaction is what the server says it is, and the connection goes where it belongs. */
-async function settle(state: SessionState, { session }: Held): Promise<void> {
+async function settle(state: SessionState, held: Held): Promise<void> {
+  const { session } = held
+  refuseUnreadable(held)
   const status = session.connection.transactionStatus
   if (status === 'idle' && state.transaction !== null) {
     if (state.transaction.pin !== 'none') state.transaction = null

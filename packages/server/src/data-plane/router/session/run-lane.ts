@@ -1,6 +1,6 @@
 // A read in a lane, from the session's messages to its answer, without a promise where everything is known: the way of
 // most statements. What turns out to be in the wrong place is run alone.
-import { FleetError, toFleetError, type ShardMap } from '@fleetshard/core'
+import { FleetError, toFleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import {
   abandonInLane,
   suitsLane,
@@ -8,12 +8,13 @@ import {
   type LaneSharer,
   type NodeAccess,
   type Session,
+  type ShardAccess,
 } from '@fleetshard/routing/execute'
 import { Answer, type AnswerEnd, type AnswerHost } from './answer.ts'
 import { shardFor } from './connect.ts'
 import { check, place, traitsOf } from './plan-use.ts'
 import type { SessionState } from './session-state.ts'
-import { targetOfSession } from './variables.ts'
+import { consistencyOf, targetOfSession, type Consistency } from './variables.ts'
 import type { WireStatement } from './wire-statements.ts'
 import type { Work } from './work.ts'
 
@@ -72,13 +73,18 @@ function findLane(state: SessionState, work: Work): { node: NodeAccess; map: Sha
     const schema = access.schemaFacts(state.cancellation)
     if (schema instanceof Promise || !traitsOf(use.known, schema).shares) return null
     check(placed, map, schema, session)
-    const consistency = state.variables.consistency || map.snapshot.keyspace.defaultConsistency
-    const node = (consistency === 'eventual' ? access.replica(new Set()) : null) ?? access.primary()
-    return { node, map }
+    const node = nodeFor(consistencyOf(state.variables, map), shard, access)
+    return node === null ? null : { node, map }
   } catch (error) {
     if (error instanceof FleetError) return null
     throw error
   }
+}
+
+/** Null while the shard is held for a cutover: but for reads that may be older, statements wait. */
+function nodeFor(consistency: Consistency, { hold }: ShardRecord, access: ShardAccess): NodeAccess | null {
+  if (consistency === 'eventual') return access.replica(new Set()) ?? access.primary()
+  return hold === undefined ? access.primary() : null
 }
 
 interface ReadParts {
@@ -128,7 +134,10 @@ class Read implements AnswerHost, LaneRead, LaneSharer {
   /** A lane came free; null when it is better to go alone. */
   take(lane: Session | null): void {
     if (this.#isOver) return
-    if (lane === null || !this.submit(lane)) this.#finish({ kind: 'alone', why: null })
+    const { state, map } = this.#parts
+    // What was placed before the map has changed is placed anew.
+    const isOld = state.map.epoch !== map.epoch
+    if (lane === null || isOld || !this.submit(lane)) this.#finish({ kind: 'alone', why: null })
   }
 
   fail(error: FleetError): void {

@@ -30,6 +30,7 @@ import { beginInLane, type LaneEnd, type LaneRead } from './run-lane.ts'
 import { GroupRunner, hiddenQuery, poison, type Held } from './server-side.ts'
 import { SessionState, type SessionStart } from './session-state.ts'
 import { OpenTransaction } from './transaction-state.ts'
+import { checkPrepare, executeWork } from './sql-prepared.ts'
 import type { Behind, PieceEnd, Work } from './work.ts'
 
 /** What a session is made of. */
@@ -287,10 +288,12 @@ export class WireSession implements WireClientSession {
     const known: QueryStatement[] = []
     for (const one of lexed)
       known.push(this.#knownOf(one) ?? { lexed: one, known: await this.#load(text, one) })
-    const [only] = known
-    if (known.length === 1 && only !== undefined && this.#answerOwn(only)) return
+    const only = known.length === 1 ? known[0] : undefined
+    if (only !== undefined) await checkPrepare(this.state, this.#runner, only.known)
+    if (only !== undefined && this.#answerOwn(only)) return
     for (const one of known) await teachByName(this.state, this.#runner, one.known)
-    this.#run(queryWork(text, known), 'sync', [])
+    const use = only === undefined ? null : await executeWork(this.state, this.#runner, only.known)
+    this.#run(use ?? queryWork(text, known), 'sync', [])
   }
 
   async #load(text: string, lexed: QueryStatement['lexed']): Promise<QueryStatement['known']> {

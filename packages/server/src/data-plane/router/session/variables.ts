@@ -1,6 +1,6 @@
 // The settings that the router keeps for a session itself: its own (`fleetshard.…`), and those that every server
 // connection must have as the router has them.
-import { FleetError } from '@fleetshard/core'
+import { FleetError, type ShardMap } from '@fleetshard/core'
 import { noTarget, sessionTarget, type RouteTarget } from '@fleetshard/routing/plan'
 
 /** Consistency of reads that name none. */
@@ -53,6 +53,10 @@ export function setVariable(variables: Variables, name: string, value: string): 
   return { ...variables, [field]: kept }
 }
 
+/** That of the session's reads, else that of the keyspace. */
+export const consistencyOf = ({ consistency }: Variables, { snapshot }: ShardMap): Consistency =>
+  consistency === '' ? snapshot.keyspace.defaultConsistency : consistency
+
 /** Where the session's settings send a statement. @throws FleetError when they contradict each other */
 export function targetOfSession({ shardKey, shard }: Variables): RouteTarget {
   if (shardKey === '' && shard === '') return noTarget
@@ -70,6 +74,17 @@ function fieldOf(name: string): keyof Variables {
 
 /** Values of client_encoding under which texts are the UTF-8 that the router reads. */
 const utf8Names = new Set(['utf8', 'utf-8', 'unicode', 'sqlascii'])
+
+/** Settings by which texts are read. Servers tell of every change of them. */
+const textSettings = ['client_encoding', 'standard_conforming_strings'] as const
+
+/**
+ * Looks at what a server has told of its settings: functions may change them past every SET.
+ * @throws FleetError `statement_refused`, as `refuseSetting`
+ */
+export function refuseSettings(told: ReadonlyMap<string, string>): void {
+  for (const name of textSettings) refuseSetting(name, told.get(name) ?? null)
+}
 
 /** @throws FleetError `statement_refused` for a setting under which the router could not read statements any more */
 export function refuseSetting(name: string, value: string | null): void {

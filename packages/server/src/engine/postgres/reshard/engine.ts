@@ -10,6 +10,7 @@ import { JobConnection } from './connection.ts'
 import { inspectSource, inspectTarget, movableTables } from './inspect-source.ts'
 import { dropSlot, endReader, makeSlot, slotState } from './slots.ts'
 import { openCutover } from './cutover-session.ts'
+import { sourceFigures } from './source-figures.ts'
 import { dropFences, isVacuumed, raiseEpoch } from './source-fence.ts'
 import { PostgresSourceReader } from './source-reader.ts'
 import { removeRows } from './remove-rows.ts'
@@ -48,6 +49,7 @@ export function createPostgresReshardEngine({ clock }: EngineParts): ReshardEngi
     },
     makeSlot: (target, names, tables, signal) => makeSlot({ clock, target, signal }, names, tables),
     slotState: (target, slot, signal) => on(target, signal, (session) => slotState(session, slot)),
+    sourceFigures: (target, slot, signal) => on(target, signal, (session) => sourceFigures(session, slot)),
     dropSlot: (target, names, signal) => on(target, signal, (session) => dropSlot(session, clock, names)),
     async openChanges(target, { slot, publication }, signal) {
       await on(target, signal, (session) => endReader(session, clock, slot))

@@ -10,15 +10,14 @@ import {
   type SourceFence,
 } from '../../reshard-engine.ts'
 import { hasSqlstate, quoteIdentifier } from '../errors.ts'
+import { endRouterConnections } from '../identity.ts'
 import { quoteTableName } from '../names.ts'
 import type { Session } from '../session.ts'
 import { markPrefix } from './source-reader.ts'
 import { quoteText } from './sql.ts'
 import { targetTablesSql } from './target-writer.ts'
-import { routerApplicationPrefix, shardStateLockKey } from '@fleetshard/routing/shard-state'
+import { shardStateLockKey } from '@fleetshard/routing/shard-state'
 
-/** How long an ended connection gets to be gone. */
-const terminateMsMax = 5_000
 /** How long dropping a fence waits for statements on a table, which others then wait for; and how often it tries. */
 const dropLockTimeoutMs = 200
 const dropPauseMs = 100
@@ -221,27 +220,7 @@ export async function raiseEpoch(session: Session, state: EpochState): Promise<v
      end
      $body$`,
   )
-  const rows = await session.query<{ pid: number }>(
-    `with gone as materialized (
-       select pid, pg_terminate_backend(pid) as signalled from pg_stat_activity
-        where datname = current_database() and pid <> pg_backend_pid()
-          and application_name like $1)
-     select pid from gone where signalled`,
-    [`${routerApplicationPrefix}%`],
-  )
-  for (const { pid } of rows) {
-    // False also for one that has ended before it was asked about.
-    const [ended] = await session.query<{ gone: boolean }>(
-      `select pg_terminate_backend($1, $2) or not exists (select from pg_stat_activity where pid = $1) as gone`,
-      [pid, terminateMsMax],
-    )
-    if (ended?.gone === false) {
-      throw new FleetError(
-        'shard_unavailable',
-        `a connection of a router to shard ${state.shard} does not end`,
-      )
-    }
-  }
+  await endRouterConnections(session)
 }
 
 /** True while a vacuum of one of the tables runs. */

@@ -3,16 +3,17 @@ import { connect as connectTls } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   requestCode,
+  type WireWriter,
   writeBind,
   writeClose,
   writeDescribe,
   writeExecute,
   writeFlush,
   writeParse,
+  writeQuery,
   writeSslRequest,
   writeStartup,
   writeSync,
-  type WireWriter,
 } from '@fleetshard/routing/pgwire'
 import { testCertificates, testTable } from '@fleetshard/routing/testing'
 import {
@@ -291,6 +292,24 @@ describe('the simple protocol', () => {
       expect(errorOf(await client.query(text))).toMatchObject({ severity: 'ERROR', code: '0A000' })
     expect(errorOf(await client.query("set client_encoding = 'utf-8'"))).toBe(null)
     expect(rowsOf(await client.query("select 'ä'"))).toEqual([['ä']])
+  })
+
+  it.each([
+    ['set_config', `select set_config('client_encoding', 'LATIN1', false)`],
+    ['DO', `do $$ begin perform set_config('client_encoding', 'LATIN1', false); end $$`],
+    ['a function', `select set_config('standard_conforming_strings', 'off', false)`],
+  ])('ends a session in which %s has changed how texts are read', async (_name, text) => {
+    await using client = await RawClient.open(single.wirePort)
+    client.send((out) => {
+      writeQuery(out, text)
+    })
+    const messages = await client.until('E')
+    expect(errorOf(messages)).toMatchObject({ severity: 'FATAL', code: '0A000' })
+    await client.closed()
+    for (let round = 0; round < 3; round += 1) {
+      await using other = await RawClient.open(single.wirePort)
+      expect(rowsOf(await other.query("begin; select 'ä', E'\\n'; commit"))).toEqual([['ä', '\n']])
+    }
   })
 
   it('passes on errors of Postgres with all their fields', async () => {

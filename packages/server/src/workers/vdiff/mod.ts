@@ -1,0 +1,2 @@
+// Face of the vdiff worker.
+export { createVdiffWorker } from './worker.ts'

@@ -1,0 +1,8 @@
+// The families of scenarios by name: one line each.
+import type { Scenario } from '../scenario.ts'
+import { reshardScenarios } from './reshard.ts'
+
+/** What `npm run faults -- NAME` knows. */
+export const FAMILIES: Readonly<Record<string, readonly Scenario[]>> = {
+  reshard: reshardScenarios,
+}
