@@ -58,10 +58,7 @@ export function placementOf(known: KnownStatement, map: ShardMap, request: Place
     case 'any':
       return one(named ?? anyOwner(map))
     case 'unkeyed':
-      if (named === null) throw unplaced(plan)
-      if (plan.home !== null) placeHome(plan.home, map, named)
-      refuseLeftovers(named)
-      return placeKeyed(plan.keys, map, request, named)
+      return placeUnkeyed(plan, map, request, named)
     case 'refused':
       throw new FleetError('statement_refused', plan.reason, { hint: plan.hint })
     default:
@@ -69,9 +66,19 @@ export function placementOf(known: KnownStatement, map: ShardMap, request: Place
   }
 }
 
-function unplaced({ reason, isUndeclared }: Extract<Plan, { kind: 'unkeyed' }>): FleetError {
-  if (isUndeclared === true) return new FleetError('table_not_declared', reason)
-  return new FleetError('shard_key_required', reason, { hint: 'send shard_key with the statement' })
+function placeUnkeyed(
+  plan: Extract<Plan, { kind: 'unkeyed' }>,
+  map: ShardMap,
+  request: PlacementRequest,
+  named: ShardRecord | null,
+): Placement {
+  if (named === null) {
+    if (plan.isUndeclared === true) throw new FleetError('table_not_declared', plan.reason)
+    throw new FleetError('shard_key_required', plan.reason, { hint: 'send shard_key with the statement' })
+  }
+  if (plan.home !== null) placeHome(plan.home, map, named)
+  refuseLeftovers(named)
+  return placeKeyed(plan.keys, map, request, named)
 }
 
 /**

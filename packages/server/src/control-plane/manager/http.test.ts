@@ -180,6 +180,7 @@ describe('what a manager tells about itself', () => {
       'POST /api/v1/reshard/jobs/{id}/resume',
       'POST /api/v1/reshard/merge',
       'POST /api/v1/reshard/move',
+      'POST /api/v1/reshard/rebalance',
       'POST /api/v1/reshard/split',
       'POST /api/v1/shards',
       'POST /api/v1/vdiff',

@@ -78,6 +78,7 @@ async function expectWhole({ sources, targets, order, only, steps }: Killed): Pr
     store,
   })
   await fleet.declare('public.t', { column: 'key', type: 'text' })
+  await fleet.rememberKeys()
   const written = new Map<string, Written>()
   const first = { acknowledged: 1, tried: 1, versions: [] }
   const old = Array.from({ length: 3000 }, (_, index) => `old-${String(index)}`)

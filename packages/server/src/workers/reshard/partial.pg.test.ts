@@ -187,7 +187,7 @@ describe.each(testVersions)('a move of a part on $label', (version) => {
   )
 
   it(
-    'gives a new shard its share of all others, whose rows may have the same primary keys',
+    'gives a new shard its share of all others',
     async () => {
       const ddl = `create table users (id bigint primary key, user_id text not null, n int default 0);
                    alter table users replica identity full`
@@ -200,7 +200,6 @@ describe.each(testVersions)('a move of a part on $label', (version) => {
         const owner = await fleet.owner(user)
         await fleet.sql(owner, 'insert into users (id, user_id) values ($1, $2)', [id, user])
       }
-      // On both sources, with the same primary keys, by rows that will stay and rows that will move.
       const job = await fleet.submit({ kind: 'rebalance' })
       const ended = await fleet.finish(job, async (name) => {
         if (name !== 'before persist copied') return

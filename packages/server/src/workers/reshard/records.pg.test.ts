@@ -19,6 +19,7 @@ describe.each(testVersions)('records of idempotency keys on $label', (version) =
     const ddl = 'create table users (user_id text primary key)'
     const fleet = await makeFleet(server, { sources, targets, ddl })
     await fleet.declare('public.users', { column: 'user_id', type: 'text' })
+    await fleet.rememberKeys()
     return fleet
   }
 

@@ -54,6 +54,8 @@ export interface TestFleet extends AsyncDisposable {
   sql(shard: string, text: string, params?: readonly unknown[]): Promise<Record<string, unknown>[]>
   /** A connection of its own, ended with the fleet. */
   client(shard: string, applicationName?: string): Promise<Client>
+  /** Makes the table of idempotency keys on every shard, as the first write under a key does. */
+  rememberKeys(): Promise<void>
   declare(table: string, key: { readonly column: string; readonly type: KeyType } | null): Promise<void>
   submit(order: Partial<ReshardJobDetail> & Pick<ReshardJobDetail, 'kind'>): Promise<JobRecord>
   job(job: JobRecord): Promise<{ readonly record: JobRecord; readonly detail: ReshardJobDetail }>
@@ -204,6 +206,12 @@ class Fleet implements TestFleet {
     if (made === undefined) this.#shared.set(shard, (made = this.client(shard)))
     const result = await (await made).query<Record<string, unknown>>(text, [...params])
     return result.rows
+  }
+
+  async rememberKeys(): Promise<void> {
+    const engine = createReshardEngine('postgres', { clock: systemClock })
+    const { signal } = new AbortController()
+    for (const target of this.#targets.values()) await engine.prepare(target, signal)
   }
 
   async declare(
