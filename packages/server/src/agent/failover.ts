@@ -29,7 +29,7 @@ const quorumMsMax = 5_000
 const answerMsMax = 1_000
 /** How Postgres says that a server's history has parted from that of its upstream, or that log is gone. */
 const apartPattern =
-  /forked off from|is not a child of this server's history|is behind recovery timeline|has already been removed/
+  /forked off |is not a child of this server's history|is behind recovery timeline|has already been removed/
 const rewindMsMax = 3_600_000
 const pollEveryMs = 10
 const followPollMs = 20
@@ -165,9 +165,10 @@ async function comesBack(context: ServerContext, { server, upstream, signal }: P
     }
     const streams = await withSession(await upstream.replicator(), async (client) => {
       const ask = async (): Promise<boolean | null> => {
-        if ((await streamingState(client, server.id)) === 'streaming') return true
         const said = await readLogFrom(server.layout.logFile, from)
-        return apartPattern.test(said) || !server.isUp ? false : null
+        if (apartPattern.test(said) || !server.isUp) return false
+        if ((await streamingState(client, server.id)) !== 'streaming') return null
+        return (await isOnTimelineOf(server, client)) ? true : null
       }
       return pollUntil(ask, { clock, timeoutMs: catchUpMsMax, signal, everyMs: followPollMs })
     })
@@ -181,6 +182,22 @@ async function comesBack(context: ServerContext, { server, upstream, signal }: P
   }
   await server.takeDown('fast') // in order: pg_rewind wants it so
   return false
+}
+
+/** One that has parted streams the end of the old timeline for a moment before it is refused the new one. */
+async function isOnTimelineOf(
+  server: ManagedServer,
+  upstream: Parameters<typeof streamingState>[0],
+): Promise<boolean> {
+  const written = await upstream.query<{ file: string }>(
+    'SELECT pg_walfile_name(pg_current_wal_lsn()) AS file',
+  )
+  const received = await withSession(await server.superuser(), (client) =>
+    client.query<{ tli: number }>(
+      "SELECT received_tli AS tli FROM pg_stat_wal_receiver WHERE status = 'streaming'",
+    ),
+  )
+  return received.rows[0]?.tli === Number.parseInt(written.rows[0]?.file.slice(0, 8) ?? '0', 16)
 }
 
 /** A replica's own slots, left from when it led, would keep its log for ever. */
