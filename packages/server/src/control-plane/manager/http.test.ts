@@ -90,7 +90,7 @@ describe('bad requests', () => {
     expect(put).toMatchObject({ status: 405, body: { code: 'method_not_allowed' } })
     expect(put.headers.get('allow')).toBe('GET, PATCH, DELETE, HEAD')
     expect(await one.send('DELETE', '/api/v1/shards?a=b')).toMatchObject({ status: 405 })
-    expect(await one.send('POST', '/api/v1/shards/a/promote', {})).toMatchObject({
+    expect(await one.send('POST', '/api/v1/shards/a/nowhere', {})).toMatchObject({
       status: 404,
       body: { code: 'route_not_found' },
     })
@@ -165,6 +165,7 @@ describe('what a manager tells about itself', () => {
       'GET /api/v1/reshard/jobs/{id}',
       'GET /api/v1/shards',
       'GET /api/v1/shards/{id}',
+      'GET /api/v1/shards/{id}/failovers',
       'GET /api/v1/topology',
       'GET /api/v1/vdiff/{id}',
       'GET /health',
@@ -183,6 +184,7 @@ describe('what a manager tells about itself', () => {
       'POST /api/v1/reshard/rebalance',
       'POST /api/v1/reshard/split',
       'POST /api/v1/shards',
+      'POST /api/v1/shards/{id}/promote',
       'POST /api/v1/vdiff',
     ])
     expect(body.paths['/api/v1/shards']).toMatchObject({
