@@ -1,6 +1,6 @@
 // What an agent does in a failover, on servers of the newest and, where it is installed, the oldest version.
 import { existsSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Agent } from './agent.ts'
@@ -132,7 +132,13 @@ describe.each(versions)('failover (programs: %s)', (pgBin) => {
     await query(agent, 'b', 'INSERT INTO t VALUES (5010)')
     await withSession(await agent.superuser('a'), (client) => client.query('CHECKPOINT'))
     await agent.fence('a')
+    await agent.setQuorum('b', { members: ['a'], required: 1 })
     const { way } = await agent.rejoin('a', 'b')
+    // It was asked to confirm commits once, when it had what was to be confirmed.
+    const confirms = /standby "a" is now a candidate for quorum synchronous standby/g
+    const log = await readFile(join(folder, 'servers', 'b', 'postgres.log'), 'utf8')
+    expect(log.slice(log.lastIndexOf('synchronous_standby_names')).match(confirms)).toHaveLength(1)
+    await agent.setQuorum('b', null)
     expect(pgBin === undefined ? ['cloned'] : ['rewound', 'cloned']).toContain(way)
     await until(
       'a has what b has',

@@ -12,10 +12,10 @@ import { dataMajor } from './init-db.ts'
 import { logSize, readLogFrom } from './log-file.ts'
 import type { ManagedServer, ServerContext } from './managed-server.ts'
 import type { RejoinOutcome } from './model.ts'
-import { catchUpMsMax, ensureSlot, makeReplica } from './operations.ts'
+import { awaitStreaming, catchUpMsMax, ensureSlot, makeReplica } from './operations.ts'
 import { asUser } from './os-user.ts'
 import { isFrozen } from './proc.ts'
-import { renderSync } from './settings.ts'
+import { probationName, renderSync } from './settings.ts'
 import { streamingState, withSession } from './sql.ts'
 import { pollUntil, settlesWithin } from './wait.ts'
 
@@ -133,6 +133,7 @@ export async function rejoin(
     of,
     group: upstream.record.group,
     detached: false,
+    onProbation: true,
     sync: null,
     desired: 'running',
   })
@@ -141,7 +142,7 @@ export async function rejoin(
     if (await rewind(context, { server, upstream, signal })) return 'rewound'
   }
   // From here on the old data is given up: a crash leaves a server that is incomplete, and is cloned again.
-  await server.update({ phase: 'creating' })
+  await server.update({ phase: 'creating', onProbation: false })
   await rm(server.layout.pgData, { recursive: true, force: true })
   await makeReplica(context, server, signal)
   return 'cloned'
@@ -167,12 +168,15 @@ async function comesBack(context: ServerContext, { server, upstream, signal }: P
       const ask = async (): Promise<boolean | null> => {
         const said = await readLogFrom(server.layout.logFile, from)
         if (apartPattern.test(said) || !server.isUp) return false
-        if ((await streamingState(client, server.id)) !== 'streaming') return null
+        if ((await streamingState(client, probationName(server.id))) !== 'streaming') return null
         return (await isOnTimelineOf(server, client)) ? true : null
       }
       return pollUntil(ask, { clock, timeoutMs: catchUpMsMax, signal, everyMs: followPollMs })
     })
     if (streams === true) {
+      await server.update({ onProbation: false })
+      await server.applyConfig()
+      await awaitStreaming(context, server, signal)
       await dropOldSlots(server)
       return true
     }
@@ -184,7 +188,10 @@ async function comesBack(context: ServerContext, { server, upstream, signal }: P
   return false
 }
 
-/** One that has parted streams the end of the old timeline for a moment before it is refused the new one. */
+/**
+ * One that has parted streams the end of the old timeline for a moment before it is refused the new one. Were it a
+ * member of a quorum then, it would confirm commits that it does not have.
+ */
 async function isOnTimelineOf(
   server: ManagedServer,
   upstream: Parameters<typeof streamingState>[0],

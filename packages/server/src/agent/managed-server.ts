@@ -29,7 +29,7 @@ import {
   type PostgresProcess,
 } from './postgres-process.ts'
 import { loadOrMakeSecrets, type GroupSecrets } from './secrets.ts'
-import { renderHba, renderPassFile, renderSettings, type FollowSettings } from './settings.ts'
+import { probationName, renderHba, renderPassFile, renderSettings, type FollowSettings } from './settings.ts'
 import { applicationLogin, superuserLogin, type Login } from './sql.ts'
 import type { AgentState, ServerRecord } from './state.ts'
 
@@ -375,7 +375,7 @@ export class ManagedServer {
   }
 
   #followSettings(): FollowSettings | null {
-    const { kind, of, detached } = this.record
+    const { kind, of, detached, onProbation } = this.record
     const upstream = of === null ? undefined : this.#context.servers.get(of)
     if (kind !== 'replica' || detached === true || upstream === undefined) return null
     return {
@@ -383,7 +383,7 @@ export class ManagedServer {
       port: upstream.record.port,
       passFile: this.layout.passFile,
       slot: slotName(this.id),
-      applicationName: this.id,
+      applicationName: onProbation === true ? probationName(this.id) : this.id,
     }
   }
 

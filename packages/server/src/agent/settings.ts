@@ -107,6 +107,9 @@ function followSettings(follow: FollowSettings): Record<string, string> {
   return { primary_conninfo: renderConninfo(follow), primary_slot_name: follow.slot }
 }
 
+/** Under which a replica streams that may have writes of its own: no quorum has a member of that name. */
+export const probationName = (id: string): string => `${id}:probation`
+
 /** The setting that makes a commit wait for `required` of the members; empty for none. */
 export function renderSync(sync: SyncStandbys | null): string {
   if (sync === null) return ''

@@ -20,6 +20,8 @@ const RecordSchema = Type.Object({
   term: Type.Integer(),
   /** Set: the upstream was taken away, and stays away over restarts. */
   detached: Type.Optional(Type.Boolean()),
+  /** Set: it streams under a name that confirms no commits, until its history is known to be that of its upstream. */
+  onProbation: Type.Optional(Type.Boolean()),
   /** Absent or null: commits wait for no replica. */
   sync: Type.Optional(Type.Union([SyncStandbysSchema, Type.Null()])),
 })
