@@ -187,7 +187,12 @@ export class ShardAccess {
 
   /** What the shard's database says; at once when it is known. */
   schemaFacts(cancellation: Cancellation): SchemaFacts | Promise<SchemaFacts> {
-    if (this.#facts === null) return cancellation.until(this.#loadFacts())
+    return this.knownFacts ?? cancellation.until(this.#loadFacts())
+  }
+
+  /** The same without asking the database; null when it was not asked yet. */
+  get knownFacts(): SchemaFacts | null {
+    if (this.#facts === null) return null
     if (this.#parts.clock.monotonic() - this.#facts.atMs > schemaFactsMs) {
       // The old names serve until the new ones are there; failing to read them is noticed by the next statement.
       this.#loadFacts().catch(() => undefined)

@@ -64,8 +64,8 @@ function findLane(state: SessionState, work: Work): { node: NodeAccess; map: Sha
     const placed = place(use, map, session)
     const shard = shardFor(state, placed.shard, map)
     const access = state.environment.access(shard, state.start.login)
-    const schema = access.schemaFacts(state.cancellation)
-    if (schema instanceof Promise || !traitsOf(use.known, schema).shares) return null
+    const schema = access.knownFacts
+    if (schema === null || !traitsOf(use.known, schema).shares) return null
     check(placed, map, schema, session)
     const node = nodeFor(consistencyOf(state.variables, map), shard, access)
     return node === null ? null : { node, map }

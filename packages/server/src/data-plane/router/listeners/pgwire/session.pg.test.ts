@@ -194,6 +194,19 @@ describe('settings', () => {
   })
 })
 
+describe('a shard that is gone before its first statement', () => {
+  it('costs that statement an error, and the router nothing', async () => {
+    if (build === undefined) throw new Error('there is no Postgres')
+    await using lost = await startTestPostgres(build)
+    await using router = await startTestRouter(lost, { shards: 1, tables, schema })
+    const client = await connect(router)
+    await lost[Symbol.asyncDispose]()
+    // An error that nobody waits for would end the run.
+    await expect(client.query('select 1 from users')).rejects.toMatchObject({ code: /^(08|57)/ })
+    await expect(client.query('select 1 from users')).rejects.toThrow()
+  })
+})
+
 describe('EXPLAIN (ROUTE)', () => {
   const linesOf = ({ rows }: pg.QueryResult): string[] =>
     rows.map((row: Record<string, string>) => row['QUERY PLAN'] ?? '')
