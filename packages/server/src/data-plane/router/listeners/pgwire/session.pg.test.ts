@@ -194,12 +194,15 @@ describe('settings', () => {
   })
 })
 
-describe('a shard that is gone before its first statement', () => {
-  it('costs that statement an error, and the router nothing', async () => {
+describe('a shard that is gone before its names are known', () => {
+  it('costs the next statement an error, and the router nothing', async () => {
     if (build === undefined) throw new Error('there is no Postgres')
     await using lost = await startTestPostgres(build)
     await using router = await startTestRouter(lost, { shards: 1, tables, schema })
     const client = await connect(router)
+    // What it costs is known then, so that it may share a lane; the change makes the names unknown.
+    for (let time = 0; time < 5; time += 1) await client.query('select 1 from users')
+    await client.query('create table changed ()')
     await lost[Symbol.asyncDispose]()
     // An error that nobody waits for would end the run.
     await expect(client.query('select 1 from users')).rejects.toMatchObject({ code: /^(08|57)/ })
