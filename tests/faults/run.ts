@@ -85,6 +85,9 @@ async function play(
     stop.abort()
     await follower.stop()
   }
+  for (const { name, crashes } of cluster.members) {
+    if (crashes > 0) breach(`${name} ended ${String(crashes)} times though nobody asked it to`)
+  }
   const account = world.ledger.account(await rowsOf(cluster), await ownersOf(cluster))
   tellWrongs(account, breach)
   const holds = account.holds && breaches.length === 0

@@ -17,6 +17,8 @@ export class Member implements AsyncDisposable {
   readonly #options: MemberOptions
   #running: Running | null = null
   #isFrozen = false
+  #isAsked = false
+  #crashes = 0
 
   constructor(options: MemberOptions) {
     this.name = options.name
@@ -27,15 +29,23 @@ export class Member implements AsyncDisposable {
     return this.#running !== null && !this.#isFrozen
   }
 
+  /** How often it has ended though nobody asked it to. */
+  get crashes(): number {
+    return this.#crashes
+  }
+
   /** Starts it; nothing when it runs. */
   start(): void {
     if (this.#running !== null) return
     const { words, env, logFolder } = this.#options
     const running = startFleetshard(words, { env, logFile: join(logFolder, `${this.name}.log`) })
     this.#running = running
+    this.#isAsked = false
     void running.finished.then(
       () => {
-        if (this.#running === running) this.#running = null
+        if (this.#running !== running) return
+        this.#running = null
+        if (!this.#isAsked) this.#crashes += 1
       },
       () => undefined,
     )
@@ -73,6 +83,7 @@ export class Member implements AsyncDisposable {
   async #end(signal: NodeJS.Signals): Promise<void> {
     const running = this.#running
     if (running === null) return
+    this.#isAsked = true
     running.kill(signal)
     await running.finished.catch(() => undefined)
     this.#isFrozen = false
