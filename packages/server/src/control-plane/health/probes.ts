@@ -76,6 +76,7 @@ export async function placesOfMissed(
         const { host, port, state } = await agent.get(node.id, signal)
         if (state === 'running') places.set(node.id, { host, port })
       } catch {
+        // An agent that does not answer knows no other place: the server stays one that was missed.
         leading.signal.throwIfAborted()
       }
     }),

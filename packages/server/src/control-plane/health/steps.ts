@@ -75,6 +75,7 @@ async function drained(leading: Leading, primary: NodeRecord): Promise<void> {
       await parts.clock.sleep(pollMs, signal)
     }
   } catch {
+    // Out of time, or nobody can be asked any more: the stop that follows does not depend on it.
     leading.signal.throwIfAborted()
   }
 }
