@@ -1,5 +1,5 @@
 // The port of the health controller: what it asks of the servers of a shard, and the little it writes there. Each call
-// is a new connection, so that what answers is what a client would meet. Log positions are Postgres' own.
+// but a prober's is a new connection, so that what answers is what a client would meet. Log positions are Postgres' own.
 import type { Epoch, Lsn, ShardId, Term } from '@fleetshard/core'
 import type { CallBounds, NodeTarget } from './shard-engine.ts'
 
@@ -55,9 +55,20 @@ export interface WriteQuorum {
   readonly required: number
 }
 
+/** Looks at one server again and again. */
+export interface NodeProber extends Disposable {
+  /**
+   * As `HealthEngine.probe`, over a connection that is kept between the calls. Answers only where the server takes a new
+   * connection as well: sessions go on while the process that lets them in stands still.
+   */
+  probe(bounds: Required<CallBounds>): Promise<NodeProbe>
+}
+
 /** Any number of calls at once. All throw FleetError `shard_unavailable`, `node_check_failed`, `deadline_exceeded`. */
 export interface HealthEngine {
   probe(target: NodeTarget, bounds?: CallBounds): Promise<NodeProbe>
+  /** Does no I/O until it is asked. */
+  prober(target: NodeTarget): NodeProber
   readPosition(target: NodeTarget, bounds?: CallBounds): Promise<ReplicaPosition>
   /**
    * Raises term and epoch in the new primary's database (lower ones are left as they are), durable there, without

@@ -8,7 +8,7 @@ import {
   type ShardId,
   type ShardRecord,
 } from '@fleetshard/core'
-import { leadWhileElected, type Stored } from '../../catalog/mod.ts'
+import { leadWhileElected, type CatalogState, type Stored } from '../../catalog/mod.ts'
 import type { Service } from '../../runtime/mod.ts'
 import { untilAborted } from '../../runtime/mod.ts'
 import {
@@ -22,6 +22,7 @@ import {
 import { failoverJobType, type FailoverJob } from './job.ts'
 import { unsettledStates } from './machine.ts'
 import { nowText, primaryOf, type HealthParts, type Leading } from './parts.ts'
+import { NodeProbers } from './probers.ts'
 import { placesOfMissed, probeShard, type ShardProbe } from './probes.ts'
 import { durabilityOf, isSynchronous, quorumOf } from './quorum.ts'
 import { isAttached, keepQuorum, wantedQuorum } from './quorum-upkeep.ts'
@@ -81,7 +82,8 @@ export function createHealthController(parts: HealthParts): HealthController {
         { store: catalog.store, clock, log },
         candidacy,
         async (leadership, lost) => {
-          leader = new Leader({ parts, leadership, signal: lost })
+          using probers = new NodeProbers(parts)
+          leader = new Leader({ parts, leadership, probers, signal: lost })
           log.info({ manager: options.id }, 'this manager watches the shards')
           try {
             await leader.run()
@@ -103,6 +105,7 @@ class Leader {
   /** Jobs that are being carried on. */
   readonly #running = new Map<JobId, Promise<void>>()
   #looks = 0
+  #lastState: CatalogState | null = null
 
   constructor(leading: Leading) {
     this.#leading = leading
@@ -152,16 +155,24 @@ class Leader {
   #lookAround(): void {
     const { parts } = this.#leading
     const nowMs = parts.clock.monotonic()
-    const seen = new Set<ShardId>()
-    for (const { shards } of parts.view.current().keyspaces.values()) {
+    const state = parts.view.current()
+    if (state !== this.#lastState) this.#forget(state)
+    for (const { shards } of state.keyspaces.values()) {
       for (const shard of shards) {
-        seen.add(shard.id)
         const watch = this.#watchOf(shard)
         if (watch.isBusy || watch.dueMs > nowMs || this.#looks >= looksMax) continue
         void this.#look(shard, watch)
       }
     }
-    for (const id of this.#watches.keys()) if (!seen.has(id)) this.#watches.delete(id)
+  }
+
+  /** What is in the catalog no more: a shard's database is let go of as soon as the shard is. */
+  #forget(state: CatalogState): void {
+    this.#lastState = state
+    const shards = [...state.keyspaces.values()].flatMap((keyspace) => keyspace.shards)
+    const ids = new Set(shards.map(({ id }) => id))
+    for (const id of this.#watches.keys()) if (!ids.has(id)) this.#watches.delete(id)
+    this.#leading.probers.keepOnly(new Set(shards.flatMap(({ nodes }) => nodes.map((node) => node.id))))
   }
 
   #watchOf({ id }: ShardRecord): ShardWatch {

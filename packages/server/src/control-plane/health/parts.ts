@@ -11,6 +11,7 @@ import type { AgentClient } from '../../agent-api/mod.ts'
 import type { Catalog, CatalogView, Leadership } from '../../catalog/mod.ts'
 import type { EngineName, HealthEngine, NodeTarget } from '../../engine/mod.ts'
 import type { Logger } from '../../runtime/mod.ts'
+import type { NodeProbers } from './probers.ts'
 
 /** Settings of a controller. */
 export interface HealthOptions {
@@ -47,6 +48,7 @@ export interface HealthParts {
 export interface Leading {
   readonly parts: HealthParts
   readonly leadership: Leadership
+  readonly probers: NodeProbers
   /** Aborts with the leadership. */
   readonly signal: AbortSignal
 }

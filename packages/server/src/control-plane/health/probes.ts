@@ -1,5 +1,4 @@
-// One look at a shard: every server by a connection of its own, and, where the primary does not answer, what its agent
-// and its replicas say of it.
+// One look at a shard: every server, and, where the primary does not answer, what its agent and its replicas say of it.
 import type { NodeId, NodeRecord, ShardRecord } from '@fleetshard/core'
 import { isFleetError, toFleetError } from '@fleetshard/core'
 import type { Liveness } from '../../agent-api/mod.ts'
@@ -52,10 +51,11 @@ export async function probeNode(leading: Leading, node: NodeRecord): Promise<Pro
   const timeoutMs = parts.options.probeTimeoutMs
   try {
     using signal = within(leading, timeoutMs)
-    const target = await parts.target(node, signal)
-    const probe = await parts.engine('postgres').probe(target, { signal, timeoutMs })
+    const prober = await leading.probers.of(node, signal)
+    const probe = await prober.probe({ signal, timeoutMs })
     return { kind: 'answered', node, probe }
   } catch (error) {
+    leading.probers.drop(node.id)
     leading.signal.throwIfAborted()
     return { kind: 'missed', node, reason: toFleetError(error).message }
   }

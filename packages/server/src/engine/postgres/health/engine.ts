@@ -1,17 +1,13 @@
-// The health controller's port on Postgres: each method one connection, a handful of statements.
+// The health controller's port on Postgres: each method but the prober's one connection, a handful of statements.
 import { formatLsn, parseLsn, type Lsn } from '@fleetshard/core'
 import { routerApplicationPrefix } from '@fleetshard/routing/shard-state'
-import type {
-  HealthEngine,
-  NodeProbe,
-  ReplicaPosition,
-  SenderReport,
-  WriteQuorum,
-} from '../../health-engine.ts'
+import type { HealthEngine, ReplicaPosition, WriteQuorum } from '../../health-engine.ts'
 import type { CallBounds, EngineParts, NodeTarget } from '../../shard-engine.ts'
 import { hasSqlstate } from '../errors.ts'
 import { lockShardState, raiseState, requireIdentity } from '../identity.ts'
 import { inTransaction, withSession, type Session } from '../session.ts'
+import { lsnOf, probe } from './probe.ts'
+import { KeptProbe } from './prober.ts'
 
 const confirmPollMs = 10
 
@@ -24,6 +20,7 @@ export function createPostgresHealthEngine({ clock }: EngineParts): HealthEngine
   ): Promise<T> => withSession({ clock, target, bounds }, work)
   return {
     probe: (target, bounds = {}) => on(target, bounds, probe),
+    prober: (target) => new KeptProbe(clock, target),
     readPosition: (target, bounds = {}) => on(target, bounds, readPosition),
     assertTerm: (target, { shard, term, epochMin }, bounds = {}) =>
       on(target, bounds, (session) =>
@@ -60,50 +57,6 @@ export function createPostgresHealthEngine({ clock }: EngineParts): HealthEngine
         )
         return row?.busy ?? 0
       }),
-  }
-}
-
-interface ProbeRow {
-  readonly in_recovery: boolean
-  readonly file: string | null
-  readonly received_tli: number | null
-  readonly written: string | null
-  readonly received: string | null
-  readonly replayed: string | null
-  readonly receiver: string | null
-  readonly silent_ms: number | null
-  readonly senders: readonly { name: string; state: string; flushed: string | null }[] | null
-}
-
-// The functions of a primary fail on a replica: a CASE calls only what it chooses.
-const probeSql = `
-  select pg_is_in_recovery() as in_recovery,
-         case when not pg_is_in_recovery() then pg_walfile_name(pg_current_wal_lsn()) end as file,
-         case when not pg_is_in_recovery() then pg_current_wal_lsn()::text end as written,
-         pg_last_wal_receive_lsn()::text as received, pg_last_wal_replay_lsn()::text as replayed,
-         r.received_tli, r.status as receiver,
-         (extract(epoch from clock_timestamp() - r.last_msg_receipt_time) * 1000)::float8 as silent_ms,
-         (select json_agg(json_build_object('name', s.application_name, 'state', s.state,
-                                            'flushed', s.flush_lsn::text))
-            from pg_stat_replication s) as senders
-    from (select) one left join pg_stat_wal_receiver r on true`
-
-async function probe(session: Session): Promise<NodeProbe> {
-  const [row] = await session.query<ProbeRow>(probeSql)
-  if (row === undefined) throw new Error('a query without a condition gave no row')
-  const [received, replayed] = [lsnOf(row.received), lsnOf(row.replayed)]
-  const senders = (row.senders ?? []).map(({ name, state, flushed }): SenderReport => ({
-    name,
-    state,
-    flushed: lsnOf(flushed),
-  }))
-  return {
-    inRecovery: row.in_recovery,
-    timeline: row.file === null ? row.received_tli : Number.parseInt(row.file.slice(0, 8), 16),
-    position: row.in_recovery ? greatest(received, replayed) : lsnOf(row.written),
-    replayed: row.in_recovery ? replayed : null,
-    receiver: row.receiver === null ? null : { status: row.receiver, silentMs: row.silent_ms ?? 0 },
-    senders,
   }
 }
 
@@ -157,11 +110,4 @@ async function isConfirmed(session: Session, wrote: Lsn, quorum: WriteQuorum | n
     [quorum.members, formatLsn(wrote)],
   )
   return (row?.have ?? 0) >= quorum.required
-}
-
-const lsnOf = (text: string | null): Lsn | null => (text === null ? null : parseLsn(text))
-
-function greatest(a: Lsn | null, b: Lsn | null): Lsn | null {
-  if (a === null || b === null) return a ?? b
-  return a > b ? a : b
 }
