@@ -22,7 +22,7 @@ import { openConnections, sessionOptions, type Connections } from './connections
 import { listen } from './listener.ts'
 import { catalogSchema } from './schema.ts'
 import { compactEvents, keepUp } from './upkeep.ts'
-import { watchEvents } from './watch.ts'
+import { EventPages, watchEvents } from './watch.ts'
 
 interface CommitRow {
   readonly outcome: 'committed' | 'conflict' | 'lease_lost'
@@ -78,6 +78,7 @@ export function openPostgresStore(connectionString: string, options: PostgresSto
   void new Client(config)
   const connections = openConnections({ clock, config, deadlineMs })
   const wake = createWake(clock)
+  const pages = new EventPages({ clock, connections, wake, deadlineMs })
   const closed = new AbortController()
   let background: Promise<unknown> | null = null
 
@@ -101,7 +102,8 @@ export function openPostgresStore(connectionString: string, options: PostgresSto
     },
     watch(prefix, from, signal): AsyncIterable<WatchEvent> {
       const ended = AbortSignal.any([signal, closed.signal])
-      return watchEvents({ clock, log, connections: start(), wake }, prefix, from, ended)
+      start()
+      return watchEvents({ clock, log, pages, wake }, prefix, from, ended)
     },
     lease: (ttlMs, signal) => grant(start(), ttlMs, signal),
     compact: (signal) => compactEvents(start(), { ageMs: 0, count: 0, bytes: 0 }, signal),

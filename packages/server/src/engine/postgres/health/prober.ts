@@ -39,7 +39,9 @@ export class KeptProbe implements NodeProber {
       if (answer !== null) return answer
     }
     const restMs = timeoutMs - (this.#clock.monotonic() - begun)
-    return await this.#within(new AbortController(), { signal, timeoutMs: restMs }, (end) => this.#askNew(end))
+    return await this.#within(new AbortController(), { signal, timeoutMs: restMs }, (end) =>
+      this.#askNew(end),
+    )
   }
 
   /** Says goodbye without waiting for it. */
@@ -119,7 +121,9 @@ export class KeptProbe implements NodeProber {
       stop.abort(signal.reason)
     }
     const cancel = this.#clock.after(Math.max(0, timeoutMs), () => {
-      stop.abort(new FleetError('deadline_exceeded', `${describeTarget(this.#target)} did not answer in time`))
+      stop.abort(
+        new FleetError('deadline_exceeded', `${describeTarget(this.#target)} did not answer in time`),
+      )
     })
     signal.addEventListener('abort', onAbort, { once: true })
     try {
