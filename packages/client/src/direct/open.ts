@@ -9,7 +9,7 @@ import {
   executeLimitsDefault,
   type ExecuteLimits,
 } from '@fleetshard/routing/execute'
-import { StatementCache } from '@fleetshard/routing/plan'
+import { isProtected, StatementCache } from '@fleetshard/routing/plan'
 import { checkPositive, type Credentials, type Limits, type PoolOptions } from '../options.ts'
 import type { FleetShardError } from '../errors.ts'
 import type { ClientSession } from '../session.ts'
@@ -176,6 +176,7 @@ class DirectMode implements AsyncDisposable {
         identityCheck: this.#origin.identityCheck,
         routersAlive: () => 1,
         connectionsElsewhere: () => 0,
+        isProtected: () => isProtected(this.#origin.topology.map()),
         cluster: () => this.#origin.membership.cluster,
         login: (node) => this.#origin.membership.login(node, shard.id),
         onLoginRefused: (node) => {

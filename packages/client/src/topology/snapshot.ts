@@ -46,6 +46,9 @@ export function headOf(value: unknown): Pick<KeyspaceSnapshot, 'keyspace' | 'epo
       hash: oneOfAt(keyspace, 'hash', ['murmur3', 'xxhash', 'postgres', 'fnv1a']),
       strategy: oneOfAt(keyspace, 'strategy', ['ring', 'modulo']),
       defaultConsistency: oneOfAt(keyspace, 'default_consistency', ['strong', 'eventual']),
+      ...((keyspace['durability'] ?? null) === null
+        ? {}
+        : { durability: oneOfAt(keyspace, 'durability', ['protection', 'availability', 'performance']) }),
       nextSequenceBlock: noBlock,
       version: numberAt(keyspace, 'version'),
       createdAt: textAt(keyspace, 'created_at'),
@@ -84,6 +87,7 @@ export function topologyOf({ keyspace, epoch, shards, tables }: KeyspaceSnapshot
       hash: keyspace.hash,
       strategy: keyspace.strategy,
       default_consistency: keyspace.defaultConsistency,
+      durability: keyspace.durability ?? null,
       version: keyspace.version,
       created_at: keyspace.createdAt,
       epoch,

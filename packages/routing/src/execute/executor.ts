@@ -18,6 +18,7 @@ import {
   type KnownStatement,
   type Literals,
   type RouteTarget,
+  refuseUnprotected,
 } from '../plan/mod.ts'
 import { at, roleOf, type Attempt, type Ran, type Work } from './attempt.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
@@ -163,6 +164,7 @@ export class Executor {
    */
   async execute(call: StatementCall): Promise<StatementAnswer> {
     refuseAlone(call.known.facts, call.readOnly)
+    refuseUnprotected(call.known.text, call.map())
     checkParameterCount(call.params, call.known.facts.parameters)
     const failedNodes = new Set<NodeAccess>()
     let noLane = false
@@ -192,6 +194,7 @@ export class Executor {
   async transaction(call: TransactionCall): Promise<TransactionAnswer> {
     for (const { known, params } of call.statements) {
       refuseInTransaction(known.facts, call.options.readOnly)
+      refuseUnprotected(known.text, call.map())
       checkParameterCount(params, known.facts.parameters)
     }
     const { idempotency } = call

@@ -8,7 +8,7 @@ import {
   type ShardMap,
   type ShardRecord,
 } from '@fleetshard/core'
-import { placeStatement, type KnownStatement } from '../plan/mod.ts'
+import { placeStatement, refuseUnprotected, type KnownStatement } from '../plan/mod.ts'
 import type { Cancellation } from './cancellation.ts'
 import { refuseHidden, refuseInTransaction, refuseState } from './checks.ts'
 import type { StatementAnswer, StatementCall } from './executor.ts'
@@ -174,6 +174,7 @@ export class HeldTransaction {
     refuseInTransaction(known.facts, options.readOnly || readOnly)
     checkParameterCount(params, known.facts.parameters)
     const map = mapNow()
+    refuseUnprotected(known.text, map)
     const shard = placeStatement(known, map, { shardKey: undefined, shardId: this.shard.id, params })
     refuseState(shard, known.facts)
     const facts = await access.schemaFacts(cancellation)

@@ -10,6 +10,8 @@ export const sessionSettings = {
   bytea_output: 'hex',
   extra_float_digits: '1',
   standard_conforming_strings: 'on',
+  // Above what roles and databases have: a session may ask for less, where its keyspace is not under protection.
+  synchronous_commit: 'on',
 }
 
 /** A read in a lane that waits longer than this for a lock goes to a session of its own. */

@@ -10,20 +10,12 @@ import {
   type NodeRecord,
   type ShardRecord,
 } from '@fleetshard/core'
-import {
-  parseShardState,
-  routerApplicationPrefix,
-  shardStateCheck,
-  unclaimedCheck,
-  type ShardIdentity,
-} from '../shard-state.ts'
+import { routerApplicationPrefix, unclaimedCheck, type ShardIdentity } from '../shard-state.ts'
 import {
   connectServer,
   createPreparedStatements,
   exec,
-  query,
   ServerStatements,
-  type QueryResult,
   type ServerConnection,
   type ServerNotification,
 } from '../wire/mod.ts'
@@ -35,8 +27,10 @@ import { Chain } from './chain.ts'
 import type { ExecuteLimits } from './limits.ts'
 import { NodePool } from './node-pool.ts'
 import { ReplicaProgress } from './replica-progress.ts'
+import { RestartProof } from './restart-proof.ts'
 import { loadSchemaFacts, type SchemaFacts } from './schema-facts.ts'
 import type { Session, SessionKind } from './session.ts'
+import { readState, runCheck } from './shard-check.ts'
 import { laneSettings, sessionSettings } from './server-settings.ts'
 import { noSettings, type SessionSettings } from './session-settings.ts'
 
@@ -67,6 +61,8 @@ export interface ShardAccessParts {
   readonly epochOf: (shard: ShardRecord) => Epoch
   /** Told when a shard refuses this router's map as too old, or its database (null), which an old map would explain. */
   readonly onStale: (shard: ShardRecord, epochMin: Epoch | null) => void
+  /** True where no commit may be seen before a replica has it. */
+  readonly isProtected: () => boolean
   /** Connections to the node that pools of other users hold: they count as well. */
   readonly connectionsElsewhere: (node: NodeRecord) => number
 }
@@ -105,6 +101,8 @@ export class ShardAccess {
   readonly #parts: ShardAccessParts
   #record: ShardRecord
   readonly progress: ReplicaProgress
+  /** By node. */
+  readonly #proofs = new Map<string, RestartProof>()
   readonly #nodes = new Map<string, NodeAccess>()
   /** The same by the records at hand, for the hot path. */
   #byRecord = new WeakMap<NodeRecord, NodeAccess>()
@@ -345,6 +343,8 @@ export class ShardAccess {
         this.#parts.identityCheck === 'static'
           ? await this.#checkUnclaimed(connection, signal)
           : await this.#check(connection, signal)
+      if (node.role === 'primary' && this.#parts.isProtected())
+        await this.#proofOf(node).prove(connection, signal)
     } catch (error) {
       connection.destroy(
         error instanceof FleetError ? error : new FleetError('internal', 'the check of the shard failed'),
@@ -408,6 +408,12 @@ export class ShardAccess {
     }
   }
 
+  #proofOf({ id }: NodeRecord): RestartProof {
+    const proof = this.#proofs.get(id) ?? new RestartProof()
+    this.#proofs.set(id, proof)
+    return proof
+  }
+
   /** @throws FleetError `wrong_database`, `stale_map` */
   async #check(connection: ServerConnection, signal: AbortSignal): Promise<Epoch> {
     const record = this.#record
@@ -457,30 +463,6 @@ export class ShardAccess {
       `that database belongs to shard ${state.shard} of keyspace ${state.keyspace}`,
     )
   }
-}
-
-async function readState(connection: ServerConnection, signal: AbortSignal): Promise<ShardIdentity | null> {
-  const [row] = await runCheck(connection, shardStateCheck, signal)
-  if (row === undefined) return null
-  const [cluster, keyspace, shard, term, epochMin, block] = row
-  return parseShardState({
-    cluster: cluster ?? '',
-    keyspace: keyspace ?? '',
-    shard: shard ?? '',
-    term: term ?? '',
-    epoch_min: epochMin ?? '',
-    sequence_block: block ?? '',
-  })
-}
-
-/** The rows that a check is about. */
-async function runCheck(
-  connection: ServerConnection,
-  { statements, identityIndex }: typeof shardStateCheck | typeof unclaimedCheck,
-  signal: AbortSignal,
-): Promise<QueryResult['rows']> {
-  const results = await Promise.all(statements.map((text) => query(connection, text, [], { signal })))
-  return results[identityIndex]?.rows ?? []
 }
 
 const nodeIdentity = (node: NodeRecord): string =>

@@ -210,6 +210,17 @@ export function decodeSqlstate(buf: Buffer, start: number, end: number): string 
   return errorField(0x43, buf, start, end)
 }
 
+const routineLetter = 0x52
+
+/**
+ * True for the warning that a commit's wait for replicas was cut short: what follows looks like success, and nobody but
+ * the primary has it. Known by the function that says it, whatever its text and SQLSTATE (01000 after a cancel, 57P01
+ * after a stop): src/backend/replication/syncrep.c.
+ */
+export function isUnconfirmedCommit(buf: Buffer, start: number, end: number): boolean {
+  return errorField(routineLetter, buf, start, end) === 'SyncRepWaitForLSN'
+}
+
 /** True for an ErrorResponse after which the server ends the connection: severity FATAL or PANIC. */
 export function isFatalError(buf: Buffer, start: number, end: number): boolean {
   const severity = errorField(0x56, buf, start, end)

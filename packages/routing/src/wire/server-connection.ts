@@ -10,6 +10,7 @@ import {
   decodeServerError,
   isBackendCode,
   isFatalError,
+  isUnconfirmedCommit,
   MessageSplitter,
   protocolViolation,
   WireWriter,
@@ -288,7 +289,10 @@ class Connection implements ServerConnection, MessageReceiver {
         }
         break
       case backendCode.noticeResponse:
-        break
+        if (!isUnconfirmedCommit(buf, start, end)) break
+        // To whoever asked it is as if the answer had been lost: it may survive this server, or not.
+        this.#lose(lostError(this.#options, 'its commit was not confirmed by a replica'))
+        return
       default:
         if (head === undefined || !isAnswer(type))
           throw protocolViolation(`unexpected message ${String(type)}`)

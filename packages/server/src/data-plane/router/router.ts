@@ -14,7 +14,7 @@ import { HttpListener } from './listeners/http/listener.ts'
 import type { EndpointLimits } from './listeners/http/endpoint.ts'
 import type { QueryLimits } from './listeners/http/query.ts'
 import { createRouterMetrics, observeWire, type RouterMetrics } from './metrics.ts'
-import { StatementCache } from '@fleetshard/routing/plan'
+import { isProtected, StatementCache } from '@fleetshard/routing/plan'
 import { StatementParser } from './parser/parser.ts'
 import { MapFile, type LoadedCopy } from './topology/map-file.ts'
 import { Maps } from './topology/maps.ts'
@@ -299,6 +299,7 @@ export class Router implements Service {
         onStale: ({ id }, epochMin) => {
           log.info({ shard: id, epoch: epochMin }, 'a shard wants a newer map')
         },
+        isProtected: () => isProtected(this.#maps.get(shard.keyspace)),
         connectionsElsewhere: (node) => this.#connectionsElsewhere(node, login?.user ?? null),
       },
       shard,

@@ -7,7 +7,7 @@ import {
   type ShardAccess,
   type ShardLogin,
 } from '@fleetshard/routing/execute'
-import type { StatementCache } from '@fleetshard/routing/plan'
+import { refuseUnprotectedSetting, type StatementCache } from '@fleetshard/routing/plan'
 import type { Logger } from '../../runtime/mod.ts'
 import { AdminSession, adminDatabase } from './admin/admin-session.ts'
 import type { AdminView } from './admin/tables.ts'
@@ -179,6 +179,7 @@ export class WirePort implements AsyncDisposable {
       return new AdminSession({ client, view: this.#view() })
     }
     const map = this.#keyspace(claim.database)
+    for (const [name, value] of claim.settings) refuseUnprotectedSetting(name, value, map)
     this.#opened += 1
     const session = new WireSession({
       environment: this.#environment,

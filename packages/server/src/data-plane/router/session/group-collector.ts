@@ -1,6 +1,7 @@
 // The messages of the extended protocol up to the next Sync or Flush, with the client's names looked up as they come.
 import { isUtf8 } from 'node:buffer'
-import { FleetError, toFleetError } from '@fleetshard/core'
+import { FleetError, toFleetError, type ShardMap } from '@fleetshard/core'
+import { refuseUnprotected } from '@fleetshard/routing/plan'
 import {
   decodeFrontend,
   frontendCode,
@@ -139,7 +140,7 @@ export class GroupCollector {
     try {
       if (name !== '' && statements.has(name) && !this.#doubtful.has(name)) throw twice(name)
       if (statements.size >= namesMax) throw tooMany('prepared statements')
-      refuseBadText(text, buf, buf.indexOf(0, start + messageHeaderBytes) + 1)
+      refuseText(text, this.#state.map, buf, buf.indexOf(0, start + messageHeaderBytes) + 1)
     } catch (error) {
       this.#failure = toFleetError(error)
       return
@@ -202,7 +203,7 @@ const tooMany = (what: string): FleetError =>
  * @param bytes that the text, with a zero behind it, begins at `start` of
  * @throws FleetError with the SQLSTATE that Postgres has for such a text
  */
-export function refuseBadText(text: string, bytes: Buffer, start: number): void {
+function refuseBadText(text: string, bytes: Buffer, start: number): void {
   if (!text.includes('\ufffd') || isUtf8(bytes.subarray(start, bytes.indexOf(0, start)))) return
   throw new FleetError(
     'invalid_request',
@@ -212,6 +213,12 @@ export function refuseBadText(text: string, bytes: Buffer, start: number): void 
       hint: 'send UTF-8',
     },
   )
+}
+
+/** What must not be run, by the text alone. @throws as `refuseBadText` and `refuseUnprotected` */
+export function refuseText(text: string, map: ShardMap, bytes: Buffer, start: number): void {
+  refuseBadText(text, bytes, start)
+  refuseUnprotected(text, map)
 }
 
 /** The text of a Query, which ends with the message. @throws FleetError `protocol_violation` */

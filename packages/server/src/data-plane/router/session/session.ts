@@ -19,7 +19,7 @@ import { CopyIn } from './copy-in.ts'
 import type { SessionEnvironment } from './environment.ts'
 import { fatalOf, refusalOf } from './errors.ts'
 import { extendedWork } from './extended-work.ts'
-import { GroupCollector, noFunctionCalls, queryText, refuseBadText } from './group-collector.ts'
+import { GroupCollector, noFunctionCalls, queryText, refuseText } from './group-collector.ts'
 import type { GroupItem } from './group-items.ts'
 import { greet } from './greeting.ts'
 import { ownResultOf } from './own-commands.ts'
@@ -261,7 +261,7 @@ export class WireSession implements WireClientSession {
   }
 
   #runQuery(text: string, buf: Buffer, start: number): void {
-    refuseBadText(text, buf, start + messageHeaderBytes)
+    refuseText(text, this.state.map, buf, start + messageHeaderBytes)
     const lexed = lexQuery(text)
     if (lexed.length === 0) {
       writeBare(this.state.output.writer, backendCode.emptyQueryResponse)
