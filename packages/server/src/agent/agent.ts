@@ -7,7 +7,7 @@ import type { StopMode, SyncStandbys } from '../agent-api/mod.ts'
 import type { Service } from '../runtime/mod.ts'
 import type { PostgresBinaries } from './binaries.ts'
 import { readControl } from './control-file.ts'
-import { detach, look, rejoin, setQuorum } from './failover.ts'
+import { detach, hearsReplica, look, rejoin, setQuorum } from './failover.ts'
 import type { DataDirLock } from './lock.ts'
 import { ManagedServer, type ServerContext } from './managed-server.ts'
 import {
@@ -208,6 +208,10 @@ export class Agent implements Service {
   /** Takes a replica's upstream away; resolves when it receives nothing any more. */
   async detach(id: string, order: OrderOptions = {}): Promise<ServerStatus> {
     this.#assertOpen()
+    const found = this.#server(id)
+    refuseOldTerm(found, order.term)
+    // An election does not wait for a replica that is being cloned.
+    found.interrupt()
     return this.#order(id, order, (server, interrupted) =>
       detach(this.#context, server, this.#any(interrupted, order.signal)),
     )
@@ -236,6 +240,18 @@ export class Agent implements Service {
   async liveness(id: string): Promise<ServerLiveness> {
     const server = this.#server(id)
     return { server: server.status(), ...(await look(this.#context, server)) }
+  }
+
+  /** True when a replica has said something to the primary just now. @throws FleetError `not_found` */
+  hearsReplica(id: string): Promise<boolean> {
+    return hearsReplica(this.#context, this.#server(id))
+  }
+
+  /** Stops a primary at once; it starts again when the boot guard says that it leads, however long that takes. */
+  async standDown(id: string): Promise<void> {
+    const server = this.#server(id)
+    server.interrupt()
+    await server.exclusive(() => server.standDown())
   }
 
   /** Makes a server follow another one of this agent; resolves when it streams, or was told to (`wait: false`). */

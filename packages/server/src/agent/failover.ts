@@ -30,6 +30,8 @@ const answerMsMax = 1_000
 /** How Postgres says that a server's history has parted from that of its upstream, or that log is gone. */
 const apartPattern =
   /forked off |is not a child of this server's history|is behind recovery timeline|has already been removed/
+/** Replicas speak every second (`wal_receiver_status_interval`). */
+const replySecondsMax = 3
 const rewindMsMax = 3_600_000
 const pollEveryMs = 10
 const followPollMs = 20
@@ -110,6 +112,24 @@ export async function look(
   return { process: 'running', answers }
 }
 
+/** False also for a server that does not answer: then it hears nobody. */
+export async function hearsReplica(context: ServerContext, server: ManagedServer): Promise<boolean> {
+  const login = await server.superuser()
+  let hears = false
+  const asking = withSession(login, (client) =>
+    client.query(
+      `SELECT FROM pg_stat_replication WHERE state = 'streaming'
+          AND reply_time > clock_timestamp() - make_interval(secs => $1)`,
+      [replySecondsMax],
+    ),
+  ).then(
+    ({ rowCount }) => (hears = (rowCount ?? 0) > 0),
+    () => undefined,
+  )
+  await settlesWithin(context.clock, answerMsMax, asking)
+  return hears
+}
+
 /**
  * Makes the server a replica of `of`, whatever it was and holds: as it is where its history allows it, else rewound
  * where there is pg_rewind, else as a new clone. Resolves when it streams. An interrupted one is repeated.
@@ -124,7 +144,8 @@ export async function rejoin(
   if (upstream?.isUp !== true || upstream === server) {
     throw new FleetError('conflict', `${server.id} cannot follow ${of}, which does not run`)
   }
-  const isSame = server.record.kind === 'replica' && server.record.of === of && server.isUp
+  const isSame =
+    server.record.kind === 'replica' && server.record.of === of && server.isUp && (await isReplica(server))
   if (!isSame) await server.takeDown(server.record.kind === 'primary' ? 'immediate' : 'fast')
   await server.clearLeftover()
   await ensureSlot(upstream, server.id)
@@ -146,6 +167,14 @@ export async function rejoin(
   await rm(server.layout.pgData, { recursive: true, force: true })
   await makeReplica(context, server, signal)
   return 'cloned'
+}
+
+/** False for one that was promoted by somebody else. */
+async function isReplica(server: ManagedServer): Promise<boolean> {
+  const found = await withSession(await server.superuser(), (client) =>
+    client.query<{ replica: boolean }>('SELECT pg_is_in_recovery() AS replica'),
+  )
+  return found.rows[0]?.replica === true
 }
 
 interface Pair {

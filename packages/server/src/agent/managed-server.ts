@@ -273,8 +273,14 @@ export class ManagedServer {
   async #reconcileKind(): Promise<void> {
     if (this.record.kind !== 'replica') return
     if (await exists(join(this.layout.pgData, 'standby.signal'))) return
+    if (this.record.promoting !== true) {
+      this.#log.error(
+        'the server was promoted by somebody else; it acknowledges nothing until it is made a replica',
+      )
+      return
+    }
     this.#log.warn('the server was promoted without a record of it; it is a primary from now on')
-    await this.update({ kind: 'primary', of: null })
+    await this.update({ kind: 'primary', of: null, promoting: false })
     await this.applyConfig()
   }
 
@@ -296,6 +302,13 @@ export class ManagedServer {
     const way = await stopPostgres(process, { mode: hard, pgData: this.layout.pgData, clock })
     this.#phase = { kind: 'down' }
     this.#log.info({ mode: way }, 'server is stopped')
+  }
+
+  /** Stops it and plans its start as if this agent had just begun. Call inside `exclusive`. */
+  async standDown(): Promise<void> {
+    await this.takeDown('immediate')
+    this.#wasUp = false
+    this.#planRestart()
   }
 
   /** Ends a server that runs though it should not, left by an agent that died. Call inside `exclusive`. */
@@ -366,7 +379,7 @@ export class ManagedServer {
       hbaFile: layout.hbaFile,
       identFile: layout.identFile,
       follow: this.#followSettings(),
-      sync: this.record.sync ?? null,
+      sync: this.record.sync ?? (this.record.kind === 'replica' ? 'not promoted' : null),
     })
     await writeFileAtomic(layout.passFile, renderPassFile((await this.secrets()).application), access)
     await writeFileAtomic(layout.hbaFile, renderHba(), access)

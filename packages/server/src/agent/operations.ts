@@ -111,7 +111,7 @@ export async function promote(
   if (!server.isUp) throw new FleetError('conflict', `${server.id} cannot be promoted: it does not run`)
   if (server.record.kind === 'replica') {
     // Before the first commit: one that waited for nobody would be acknowledged too early.
-    await server.update({ sync: order.sync ?? null })
+    await server.update({ sync: order.sync ?? null, promoting: true })
     await server.applyConfig()
   }
   const { clock } = context
@@ -132,7 +132,7 @@ export async function promote(
     )
     return found.rows[0]
   })
-  await server.update({ kind: 'primary', of: null, detached: false })
+  await server.update({ kind: 'primary', of: null, detached: false, promoting: false })
   await server.applyConfig()
   return {
     server: server.status(),

@@ -18,7 +18,7 @@ export interface ServerSettings {
   /** Set for a replica. */
   readonly follow: FollowSettings | null
   /** Replicas that must confirm commits; null for none. */
-  readonly sync: SyncStandbys | null
+  readonly sync: SyncStandbys | 'not promoted' | null
   /** Outrank everything above. */
   readonly extra: Readonly<Record<string, string | number>>
 }
@@ -110,9 +110,13 @@ function followSettings(follow: FollowSettings): Record<string, string> {
 /** Under which a replica streams that may have writes of its own: no quorum has a member of that name. */
 export const probationName = (id: string): string => `${id}:probation`
 
-/** The setting that makes a commit wait for `required` of the members; empty for none. */
-export function renderSync(sync: SyncStandbys | null): string {
+/**
+ * The setting that makes a commit wait for `required` of the members; empty for none. A replica waits for a server that
+ * is none: should somebody promote it past its agent, it acknowledges nothing.
+ */
+export function renderSync(sync: ServerSettings['sync']): string {
   if (sync === null) return ''
+  if (sync === 'not promoted') return quoteListItem('fleetshard: not promoted')
   return `ANY ${String(sync.required)} (${sync.members.map(quoteListItem).join(', ')})`
 }
 

@@ -22,6 +22,8 @@ const RecordSchema = Type.Object({
   detached: Type.Optional(Type.Boolean()),
   /** Set: it streams under a name that confirms no commits, until its history is known to be that of its upstream. */
   onProbation: Type.Optional(Type.Boolean()),
+  /** Set while an order to promote it is carried out: files that are those of a primary are meant to be. */
+  promoting: Type.Optional(Type.Boolean()),
   /** Absent or null: commits wait for no replica. */
   sync: Type.Optional(Type.Union([SyncStandbysSchema, Type.Null()])),
 })

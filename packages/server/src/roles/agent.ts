@@ -16,6 +16,7 @@ import {
 } from '../runtime/mod.ts'
 import { createBootGuard } from './boot-guard.ts'
 import { openCatalog } from './catalog.ts'
+import { isolationWatch } from './isolation-watch.ts'
 import { isLoopback, refuseOpenBind } from './loopback.ts'
 
 /** Pause between attempts to tell the catalog the agent's token. */
@@ -37,7 +38,15 @@ export async function runAgent(context: CommandContext): Promise<ExitCode> {
     guard: createBootGuard({ catalog: open.catalog, agent: id, clock, log }),
   })
   const http = agentHttpService({ agent, id, catalog: open.catalog, config, clock, log, version })
-  const group = serviceGroup('agent', [agent, http], {
+  const isolation = isolationWatch({
+    agent,
+    id,
+    catalog: open.catalog,
+    clock,
+    log,
+    isolationMs: config.get('agent.isolation-ms'),
+  })
+  const group = serviceGroup('agent', [agent, http, isolation], {
     log,
     clock,
     drainMs: config.get('drain-ms'),

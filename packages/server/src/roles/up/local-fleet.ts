@@ -15,6 +15,7 @@ import {
   type Service,
 } from '../../runtime/mod.ts'
 import { createBootGuard } from '../boot-guard.ts'
+import { isolationWatch } from '../isolation-watch.ts'
 import { agentHttpService, type AgentHttpService } from '../agent.ts'
 import { openCatalog, type OpenCatalog } from '../catalog.ts'
 import { buildManager } from '../manager.ts'
@@ -218,10 +219,19 @@ export class LocalFleet implements AsyncDisposable {
       metricsService({ ...parts, health: role.health }, key),
       ...role.services,
     ]
+    const isolation = isolationWatch({
+      agent: local.agent,
+      id: localAgentId,
+      catalog: open.catalog,
+      clock,
+      log: log.child({ role: 'agent' }),
+      isolationMs: config.get('agent.isolation-ms'),
+    })
     return {
       http,
       services: [
         http,
+        isolation,
         ...served(forManager, managerRole, 'manager.metrics-port'),
         ...served(forRouter, router, 'router.metrics-port'),
         ...served(forWorker, worker, 'worker.metrics-port'),

@@ -379,6 +379,14 @@ export const SETTINGS = {
     usedBy: ['up', 'agent'],
     aliases: { agent: ['port'] },
   },
+  'agent.isolation-ms': {
+    type: 'duration',
+    default: 10 * second,
+    min: 2 * second,
+    max: 10 * minute,
+    doc: 'How long a primary under `protection` runs on while it sees neither the catalog nor a replica.',
+    usedBy: ['up', 'agent'],
+  },
   'agent.id': {
     type: 'string',
     default: null,
