@@ -47,7 +47,10 @@ export type FailoverCandidate = Static<typeof FailoverCandidate>
 /** A failover or switchover, also one that did not happen. */
 export const Failover = closed({
   id: IdSchema,
-  type: oneOf(['failover', 'switchover']),
+  type: oneOf(
+    ['failover', 'switchover', 'rebuild'],
+    'rebuild: nobody else leads; `from` is made a replica of `to` again',
+  ),
   keyspace: KeyspaceNameSchema,
   shard_id: IdSchema,
   status: oneOf(['pending', 'running', 'completed', 'failed', 'cancelled']),

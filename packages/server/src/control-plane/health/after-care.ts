@@ -68,19 +68,17 @@ export async function rejoinFormer({ leading, job, shard }: StepContext): Promis
   return { kind: 'event', event: 'rejoined', change: { rejoinedBy: way } }
 }
 
-/** `catching_up`: every replica streams; then the former primary serves reads again. */
-export async function awaitReplicas(context: StepContext): Promise<StepOutcome> {
-  const { leading, job, shard } = context
+/** `catching_up`: the former primary streams; then it serves reads again. Others are replica-upkeep's affair. */
+export async function awaitFormer({ leading, job, shard }: StepContext): Promise<StepOutcome> {
   const { parts } = leading
   const to = successor(shard, job.detail.to)
   using signal = within(leading, checkMsMax)
   const target = await parts.target(to, signal)
   const { senders } = await parts.engine('postgres').probe(target, { signal, timeoutMs: checkMsMax })
   const streaming = new Set(senders.filter(({ state }) => state === 'streaming').map(({ name }) => name))
-  const late = shard.nodes.filter(({ id, agent }) => id !== to.id && agent !== null && !streaming.has(id))
-  if (late.length > 0) {
-    await repoint(context, to)
-    return { kind: 'wait', reason: `${late.map(({ id }) => id).join(', ')} do not stream yet` }
+  const from = former(shard, job.detail.from)
+  if (from !== null && from.agent !== null && !streaming.has(from.id)) {
+    return { kind: 'wait', reason: `${from.id} does not stream yet` }
   }
   await effect(leading, 'welcome back', () => welcomeBack(leading, job))
   return { kind: 'committed' }

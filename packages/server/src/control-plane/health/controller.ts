@@ -26,9 +26,10 @@ import { NodeProbers } from './probers.ts'
 import { placesOfMissed, probeShard, type ShardProbe } from './probes.ts'
 import { durabilityOf, isSynchronous, quorumOf } from './quorum.ts'
 import { isAttached, keepQuorum, wantedQuorum } from './quorum-upkeep.ts'
+import { keepReplicas, type ReplicaWatch } from './replica-upkeep.ts'
 import { runFailover } from './runner.ts'
 import { moveNodes } from './shard-change.ts'
-import { judge, unwatched, watchedAfter, type Verdict, type Watched } from './verdict.ts'
+import { judge, missesMax, unwatched, watchedAfter, type Verdict, type Watched } from './verdict.ts'
 
 /** Name of the election. */
 export const healthElection = 'health'
@@ -51,6 +52,7 @@ interface ShardWatch {
   /** False until the record was read once. */
   knowsQuorum: boolean
   unattachedSinceMs: number | null
+  readonly replicas: ReplicaWatch
   /** The reason that was written down last; null when the primary is there. */
   refusedFor: string | null
 }
@@ -190,6 +192,7 @@ class Leader {
         knowsQuorum: false,
         unattachedSinceMs: null,
         refusedFor: null,
+        replicas: new Map(),
       }
       this.#watches.set(id, watch)
     }
@@ -217,12 +220,13 @@ class Leader {
 
   async #judge(shard: ShardRecord, watch: ShardWatch): Promise<void> {
     const { parts } = this.#leading
-    const open = openFailovers(this.#leading, shard.id).at(0) ?? null
-    if (open !== null && unsettledStates.has(open.state)) {
+    const open = openFailovers(this.#leading, shard.id)
+    if (open.some(({ state }) => unsettledStates.has(state))) {
       Object.assign(watch, { watched: unwatched, verdict: { kind: 'healthy' }, knowsQuorum: false })
       return
     }
-    const probe = await probeShard(this.#leading, shard)
+    const asksAgent = watch.watched.misses >= missesMax - 1
+    const probe = await probeShard(this.#leading, shard, asksAgent)
     await moveNodes(this.#leading, shard, await placesOfMissed(this.#leading, probe))
     const nowMs = parts.clock.monotonic()
     watch.watched = watchedAfter(watch.watched, probe, nowMs)
@@ -233,7 +237,7 @@ class Leader {
     if (watch.verdict.kind !== before) {
       parts.log.info({ shard: shard.id, before, ...watch.verdict }, 'a primary is seen differently')
     }
-    if (watch.verdict.kind === 'healthy') await this.#healthy({ shard, watch, probe })
+    if (watch.verdict.kind === 'healthy') await this.#healthy({ shard, watch, probe, open })
     if (watch.verdict.kind === 'down') await this.#down({ shard, watch, probe, open })
   }
 
@@ -247,14 +251,16 @@ class Leader {
     readonly shard: ShardRecord
     readonly watch: ShardWatch
     readonly probe: ShardProbe
+    readonly open: readonly FailoverJob[]
   }): Promise<void> {
-    const { shard, watch, probe } = found
+    const { shard, watch, probe, open } = found
     watch.refusedFor = null
     const primary = primaryOf(shard)
     if (primary === null || probe.primary?.kind !== 'answered' || probe.primary.probe.inRecovery) return
     watch.lastPosition = probe.primary.probe.position
     // The map that is known may be older than a failover: the agent refuses what is of an older term.
     if (shard.hold !== undefined) return
+    await keepReplicas(this.#leading, { shard, primary, probe, open, watch: watch.replicas })
     const { parts } = this.#leading
     const keyspace = parts.view.current().keyspaces.get(shard.keyspace)
     const mode = durabilityOf(keyspace?.keyspace.durability, shard)
@@ -283,11 +289,11 @@ class Leader {
     readonly shard: ShardRecord
     readonly watch: ShardWatch
     readonly probe: ShardProbe
-    readonly open: FailoverJob | null
+    readonly open: readonly FailoverJob[]
   }): Promise<void> {
     const primary = primaryOf(shard)
     if (primary === null || watch.verdict.kind !== 'down') return
-    if (open?.state === 'requested') return
+    if (open.some(({ state }) => state === 'requested')) return
     const incident: Incident = {
       shard,
       probe,
@@ -303,7 +309,7 @@ class Leader {
       await recordRefusal(this.#leading, incident, obstacle)
       return
     }
-    if (open !== null) await supersede(this.#leading, open)
+    for (const job of open) await supersede(this.#leading, job)
     this.#start(await declareFailover(this.#leading, incident))
     watch.watched = unwatched
   }

@@ -16,6 +16,9 @@ import { missingProof } from './quorum.ts'
 /** One order of a fence; a server that is asked to stop in order may need longer. */
 const orderMsMax = 6_000
 
+/** How long the agent of the old primary gets to say that it has stopped it, once that is not needed any more. */
+const deathGraceMs = 500
+
 /** What the fence has found out. */
 export interface Fenced {
   /** Null: it does not hold yet, for the reason in `missing`. */
@@ -37,15 +40,24 @@ export async function fence(
   const isPlanned = detail.kind === 'switchover'
   const old = nodeOf(shard, detail.from)
   const others = shard.nodes.filter(({ id }) => id !== old.id)
-  const stopping = stop(leading, job, old)
+  const stopping = stop(leading, job, old).then(fencedByDeath)
   if (isPlanned) await stopping.catch(() => undefined)
-  const [death, ...revoked] = await Promise.allSettled([
-    stopping,
-    ...others.map(async (node) => revoke(leading, job, node)),
-  ])
   const cutOff = new Set<NodeId>()
-  for (const [index, { id }] of others.entries()) if (revoked[index]?.status === 'fulfilled') cutOff.add(id)
-  if (death.status === 'fulfilled') return fencedByDeath(death.value)
+  const revoking = Promise.allSettled(
+    others.map(async (node) => {
+      await revoke(leading, job, node)
+      cutOff.add(node.id)
+    }),
+  )
+  // An agent that is cut off with its server is not waited for where the replicas are proof enough.
+  const proven = revoking.then(async () => {
+    if (isPlanned || detail.force || missingProof(sets, cutOff) !== null) return stopping
+    await leading.parts.clock.sleep(deathGraceMs, leading.signal)
+    return { ...withoutDeath(job, { sets, cutOff, reason: 'it was not waited for' }), shutdownPosition: null }
+  })
+  const [death] = await Promise.allSettled([Promise.race([stopping, proven])])
+  await revoking
+  if (death.status === 'fulfilled') return death.value
   const reason = toFleetError(death.reason).message
   if (isPlanned)
     return { proof: null, missing: `the primary does not stop: ${reason}`, shutdownPosition: null }
@@ -82,7 +94,7 @@ async function stop(leading: Leading, job: FailoverJob, node: NodeRecord): Promi
   using signal = within(leading, orderMsMax)
   const agent = await agentOf(leading, node, signal)
   const mode = job.detail.kind === 'switchover' ? ('fast' as const) : ('immediate' as const)
-  return effect(leading, 'fence', () => agent.fence(node.id, { mode, ...termOf(job) }, signal))
+  return await effect(leading, 'fence', () => agent.fence(node.id, { mode, ...termOf(job) }, signal))
 }
 
 async function revoke(leading: Leading, job: FailoverJob, node: NodeRecord): Promise<void> {

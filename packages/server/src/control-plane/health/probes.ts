@@ -20,23 +20,31 @@ export interface ShardProbe {
   readonly shard: ShardRecord
   readonly primary: ProbeResult | null
   readonly replicas: readonly ProbeResult[]
-  /** Asked only where the primary did not answer. */
+  /** Null where the primary answered, or nobody asked. */
   readonly agent: AgentView | null
 }
 
-/** Longest that a look takes besides the probes: an agent asks its server itself. */
-const agentMsMax = 2_500
+/** Longest that an agent is waited for: it asks its server itself. */
+const agentMsMax = 1_500
 
-/** Looks at every server at once. Never throws but for the signal. */
-export async function probeShard(leading: Leading, shard: ShardRecord): Promise<ShardProbe> {
+/**
+ * Looks at every server at once. Never throws but for the signal.
+ * @param asksAgent false where the word of the primary's agent decides nothing yet: one that is cut off takes its time
+ */
+export async function probeShard(
+  leading: Leading,
+  shard: ShardRecord,
+  asksAgent = true,
+): Promise<ShardProbe> {
   const primary = primaryOf(shard)
+  const asking = asksAgent && primary !== null ? askAgent(leading, primary) : null
+  asking?.catch(() => undefined) // met below, where it counts
   const others = shard.nodes.filter((node) => node !== primary)
   const [first, ...replicas] = await Promise.all([
     primary === null ? null : probeNode(leading, primary),
     ...others.map((node) => probeNode(leading, node)),
   ])
-  const isMissed = first?.kind === 'missed'
-  const agent = isMissed ? await askAgent(leading, first.node) : null
+  const agent = first?.kind === 'missed' ? await asking : null
   return {
     shard,
     primary: first,
@@ -64,10 +72,14 @@ export async function probeNode(leading: Leading, node: NodeRecord): Promise<Pro
 /** Where the agents have the servers that did not answer: one whose port was taken while it was down has another. */
 export async function placesOfMissed(
   leading: Leading,
-  { primary, replicas }: ShardProbe,
+  { agent, primary, replicas }: ShardProbe,
 ): Promise<ReadonlyMap<NodeId, Pick<NodeRecord, 'host' | 'port'>>> {
   const places = new Map<NodeId, Pick<NodeRecord, 'host' | 'port'>>()
-  const missed = [primary, ...replicas].filter((result) => result?.kind === 'missed')
+  if (primary !== null && agent?.kind === 'told') {
+    const { host, port, state } = agent.liveness.server
+    if (state === 'running') places.set(primary.node.id, { host, port })
+  }
+  const missed = replicas.filter(({ kind }) => kind === 'missed')
   await Promise.all(
     missed.map(async ({ node }) => {
       try {

@@ -12,7 +12,7 @@ import type { Stored } from '../../catalog/mod.ts'
 import type { NodeProbe } from '../../engine/mod.ts'
 import { agentOf, effect, nowText, within, type Leading } from './parts.ts'
 import { isSameQuorum, quorumOf } from './quorum.ts'
-import { quorumRecord } from './steps.ts'
+import { isConfirmed, quorumRecord } from './quorum-record.ts'
 
 const orderMsMax = 8_000
 
@@ -76,6 +76,12 @@ function isTooEarly(
   return waitsForNone && wanted !== null && mode === 'availability' && !isAttached(wanted, probe)
 }
 
+const isWritten = (known: Stored<QuorumRecord> | null, joint: QuorumRecord): known is Stored<QuorumRecord> =>
+  known !== null &&
+  known.record.degradedSince === joint.degradedSince &&
+  known.record.sets.length === joint.sets.length &&
+  known.record.sets.every((set, index) => isSameQuorum(set, joint.sets[index] ?? null))
+
 async function change(
   leading: Leading,
   { shard, primary }: Attachment,
@@ -93,13 +99,15 @@ async function change(
   const options = { conditions: [leadership.condition], signal: leading.signal }
   const before = (known?.record.sets ?? [null]).filter((set) => !isSameQuorum(set, wanted))
   const joint = quorumRecord(shard, [...before.slice(-2), wanted], known, degradedSince)
-  const written = await effect(leading, 'quorum joint', () =>
-    parts.catalog.quorums.put(known, joint, options),
-  )
+  const written = isWritten(known, joint)
+    ? known
+    : await effect(leading, 'quorum joint', () => parts.catalog.quorums.put(known, joint, options))
   using signal = within(leading, orderMsMax)
   const agent = await agentOf(leading, primary, signal)
   const sync = wanted === null ? null : { members: [...wanted.members], required: wanted.required }
   await effect(leading, 'quorum set', () => agent.quorum(primary.id, { sync, term: shard.term }, signal))
+  // What others have confirmed until now the new members may not have yet.
+  if (wanted !== null && !(await isConfirmed(leading, primary, wanted))) return written
   const only = quorumRecord(shard, [wanted], written, degradedSince)
   const settled = await effect(leading, 'quorum settled', () =>
     parts.catalog.quorums.put(written, only, options),

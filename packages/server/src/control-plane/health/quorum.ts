@@ -36,17 +36,19 @@ export function missingProof(
   return null
 }
 
-/** Who confirms the commits of that primary; null for nobody. */
+/**
+ * Who confirms the commits of that primary; null for nobody. Those that are no replicas yet, or not any more, are none
+ * of them as long as there are others: they would have to be asked if this primary died, too.
+ */
 export function quorumOf(
   mode: Durability,
   primary: NodeId,
-  nodes: readonly Pick<NodeRecord, 'id' | 'agent'>[],
+  nodes: readonly Pick<NodeRecord, 'id' | 'agent' | 'role'>[],
 ): CommitQuorum | null {
   if (mode === 'performance') return null
-  const members = nodes
-    .filter(({ id, agent }) => id !== primary && agent !== null)
-    .map(({ id }) => id)
-    .toSorted()
+  const others = nodes.filter(({ id, agent }) => id !== primary && agent !== null)
+  const replicas = others.filter(({ role }) => role === 'replica')
+  const members = (replicas.length === 0 ? others : replicas).map(({ id }) => id).toSorted()
   return members.length === 0 ? null : { members, required: Math.min(requiredDefault, members.length) }
 }
 

@@ -1,14 +1,7 @@
 // Carries one failover on from wherever it stands: state by state, each written down before what follows from it.
 // Started by the controller for every open job, so that a new leader goes on where the last one died.
 import { FleetError, isFleetError, toFleetError, type JobId, type ShardRecord } from '@fleetshard/core'
-import {
-  awaitReplicas,
-  checkSuccessor,
-  reachFormer,
-  rejoinFormer,
-  retreat,
-  verifyWrite,
-} from './after-care.ts'
+import { awaitFormer, checkSuccessor, reachFormer, rejoinFormer, retreat, verifyWrite } from './after-care.ts'
 import { readFailoverJob, type FailoverDetail, type FailoverJob } from './job.ts'
 import { failoverMachine, type FailoverEvent, type FailoverState, type StateSpec } from './machine.ts'
 import { effect, type Leading } from './parts.ts'
@@ -33,7 +26,7 @@ const steps: Readonly<Record<Exclude<FailoverState, 'suspect'>, Step | null>> = 
   verifying: verifyWrite,
   degraded: reachFormer,
   rejoining: rejoinFormer,
-  catching_up: awaitReplicas,
+  catching_up: awaitFormer,
   retreating: retreat,
   healthy: null,
   failed: null,

@@ -4,6 +4,7 @@ import {
   FleetError,
   parseTerm,
   type JobRecord,
+  type NodeId,
   type NodeRecord,
   type QuorumRecord,
   type ShardRecord,
@@ -142,6 +143,26 @@ export async function moveNodes(
     { conditions: [leadership.condition], signal },
   )
   parts.log.info({ shard: shard.id }, 'servers of the shard have other ports than before')
+}
+
+/**
+ * Takes a replica out of service and creates the job that makes it one again.
+ * @throws FleetError `conflict` when another leads the shard by now, or the node is no replica of it any more
+ */
+export function beginRebuild(
+  leading: Leading,
+  record: JobRecord,
+  { shard, node }: { readonly shard: ShardRecord; readonly node: NodeId },
+): Promise<StoredKeyspace> {
+  return change(leading, { stored: { record } }, (now): RoutingPlan => {
+    const found = now.shards.find(({ id }) => id === shard.id)
+    const role = found?.nodes.find(({ id }) => id === node)?.role
+    if (found === undefined || found.term !== shard.term || role === undefined || role === 'primary') {
+      throw new FleetError('conflict', `shard ${shard.id} has changed meanwhile`, { retryable: false })
+    }
+    const nodes = found.nodes.map((one) => (one.id === node ? { ...one, role: 'standby' as const } : one))
+    return { put: [{ ...found, nodes }], extras: leading.parts.catalog.jobs.createParts(record) }
+  })
 }
 
 /** The former primary serves reads again, as a replica. */

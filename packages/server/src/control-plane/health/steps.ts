@@ -12,14 +12,15 @@ import {
   type QuorumRecord,
   type ShardRecord,
 } from '@fleetshard/core'
-import type { Stored } from '../../catalog/mod.ts'
+import type { AgentClient } from '../../agent-api/mod.ts'
 import type { ReplicaPosition } from '../../engine/mod.ts'
 import { elect, positionOf, type Ballot, type Election } from './election.ts'
 import { fence, termOf } from './fence.ts'
-import type { FailoverDetail, FailoverJob } from './job.ts'
+import type { CandidateVerdict, FailoverDetail, FailoverJob } from './job.ts'
 import type { FailoverEvent } from './machine.ts'
 import { agentOf, effect, nodeOf, within, type Leading } from './parts.ts'
-import { durabilityOf, isSynchronous, missingProof, quorumOf } from './quorum.ts'
+import { durabilityOf, isSameQuorum, isSynchronous, missingProof, quorumOf } from './quorum.ts'
+import { isConfirmed, quorumRecord } from './quorum-record.ts'
 import { nameSuccessor } from './shard-change.ts'
 
 /** How long routers get to say that they hold; one that does not meets a primary that is gone. */
@@ -97,20 +98,31 @@ export async function setsOf(leading: Leading, shard: ShardRecord): Promise<Quor
 /** `electing`: reads every replica that is cut off, and writes down the choice before anything is done about it. */
 export async function electSuccessor({ leading, job, shard }: StepContext): Promise<StepOutcome> {
   const { detail } = job
+  const lost = detail.candidates.find(({ node }) => node === detail.to) ?? null
   if (detail.to !== null) await fenceLostCandidate(leading, job, nodeOf(shard, detail.to))
   const others = shard.nodes.filter(({ id }) => id !== detail.from && id !== detail.to)
   const ballots = await Promise.all(others.map((node) => ballotOf(leading, job, node)))
   const shutdownPosition = detail.shutdownPosition === null ? null : parseLsn(detail.shutdownPosition)
   const { wanted, allowDataLoss } = detail
   const election = elect(ballots, { wanted, allowDataLoss, shutdownPosition })
-  const candidates = [...election.verdicts]
+  const candidates = lost === null ? [...election.verdicts] : [...election.verdicts, lost]
   const sets = await setsOf(leading, shard)
+  if (lost !== null && isSynchronous(sets) && !hasAllOf(lost, election)) {
+    // Only it is known to have every acknowledged write: nobody else leads, and it is told again once it is back.
+    return { kind: 'event', event: 'elected', change: { candidates } }
+  }
   const lossBytesMax = isSynchronous(sets) || shutdownPosition !== null ? 0 : lossOf(detail, election)
-  const obstacle = electionObstacle(leading, { detail, election, sets, lossBytesMax })
+  const obstacle = electionObstacle(leading, { detail, election, sets, lossBytesMax, lost })
   if (obstacle !== null || election.elected === null) {
     return { kind: 'wait', reason: obstacle ?? 'no replica may lead', change: { candidates } }
   }
   return { kind: 'event', event: 'elected', change: { candidates, to: election.elected, lossBytesMax } }
+}
+
+/** It was cut off when it was read, so it has no more than that: whoever has as much has all that it had. */
+function hasAllOf(lost: CandidateVerdict, { timeline, position }: Election): boolean {
+  if (position === null || lost.position === null) return false
+  return timeline === lost.timeline && position >= parseLsn(lost.position)
 }
 
 /** Bytes of log that the old primary was seen to have written and the elected one has not. */
@@ -127,11 +139,14 @@ function electionObstacle(
     readonly election: Election
     readonly sets: QuorumRecord['sets']
     readonly lossBytesMax: number
+    /** A candidate that was told to lead and was lost: what it was read to have still counts. */
+    readonly lost: CandidateVerdict | null
   },
 ): string | null {
-  const { detail, election, sets, lossBytesMax } = found
+  const { detail, election, sets, lossBytesMax, lost } = found
   if (detail.force) return null
   const read = new Set(election.verdicts.filter(({ eligible }) => eligible).map(({ node }) => node))
+  if (lost !== null) read.add(lost.node)
   if (isSynchronous(sets)) return missingProof(sets, read)
   if (lossBytesMax <= parts.options.lagBytesMax) return null
   return `${election.elected ?? ''} lacks ${String(lossBytesMax)} bytes of log, more than health.lag-bytes-max`
@@ -176,22 +191,6 @@ function ownQuorum({ parts }: Leading, shard: ShardRecord, to: NodeId): CommitQu
   return quorumOf(durabilityOf(keyspace?.keyspace.durability, shard), to, shard.nodes)
 }
 
-/** A record with those sets. */
-export function quorumRecord(
-  shard: ShardRecord,
-  sets: QuorumRecord['sets'],
-  found: Stored<QuorumRecord> | null,
-  degradedSince: string | null = null,
-): QuorumRecord {
-  return {
-    keyspace: shard.keyspace,
-    shard: shard.id,
-    sets,
-    degradedSince,
-    version: found?.record.version ?? 1,
-  }
-}
-
 /**
  * `promoting`: the candidate leads, its database knows the term, the others follow it; then the map names it. Nobody
  * writes to it before that, so its quorum is the only one from the same commit on.
@@ -207,6 +206,7 @@ export async function promote(context: StepContext): Promise<StepOutcome> {
   const own = ownQuorum(leading, shard, to.id)
   using signal = within(leading, promoteMsMax)
   const agent = await agentOf(leading, to, signal)
+  await startAgain(agent, { job, to: to.id, signal })
   const sync = own === null ? {} : { sync: { members: [...own.members], required: own.required } }
   const { timeline, server } = await effect(leading, 'promote', () =>
     agent.promote(to.id, { ...termOf(job), ...sync }, signal),
@@ -228,15 +228,28 @@ export async function promote(context: StepContext): Promise<StepOutcome> {
   )
   if (own !== null) await repointing
   const found = await parts.catalog.quorums.get(shard.keyspace, shard.id, signal)
+  // Its members may not have yet what others have confirmed to the old primary: until they do both sets count.
+  const isWhole = own === null || (await isConfirmed(leading, { ...to, ...place }, own))
+  const before = (found?.record.sets ?? []).filter((set) => set !== null && !isSameQuorum(set, own))
+  const sets = isWhole ? [own] : [...before.slice(-2), own]
   await effect(leading, 'map', () =>
     nameSuccessor(leading, job, {
       to: { id: to.id, ...place },
-      quorum: { found, record: quorumRecord(shard, [own], found) },
+      quorum: { found, record: quorumRecord(shard, sets, found) },
       detail: { timeline },
     }),
   )
   await repointing
   return { kind: 'committed' }
+}
+
+/** A candidate that was lost was stopped for good; where it is chosen again it may start. */
+async function startAgain(
+  agent: AgentClient,
+  { job, to, signal }: { readonly job: FailoverJob; readonly to: NodeId; readonly signal: AbortSignal },
+): Promise<void> {
+  if ((await agent.get(to, signal)).desired !== 'fenced') return
+  await agent.start(to, { unfence: true, ...termOf(job) }, signal)
 }
 
 /** Tells the other replicas whom to follow; one that does not hear is told again later. */

@@ -29,7 +29,10 @@ export async function orderPromotion(work: Work, id: string, order: PromoteShard
   const wanted = wantedNode(shard, order)
   const force = order.force ?? false
   refuseOrder(order, { wanted, primary, force })
-  const open = failoversOf(parts, shard.id).find(({ status }) => status === 'pending' || status === 'running')
+  const open = failoversOf(parts, shard.id).find(
+    ({ status, detail }) =>
+      (status === 'pending' || status === 'running') && parseFailoverDetail(detail).kind !== 'rebuild',
+  )
   if (open !== undefined && !force) {
     throw new FleetError('conflict', `the failover ${open.id} of shard ${shard.id} has not ended`, {
       hint: `see it: fleetshard failover explain ${shard.id}`,
