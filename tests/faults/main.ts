@@ -28,10 +28,19 @@ if (scenarios.length === 0 || !Number.isSafeInteger(seed) || (minutes !== null &
   process.exit(2)
 }
 const reports: ScenarioReport[] = []
+const skipped: { readonly name: string; readonly why: string }[] = []
 for (const scenario of scenarios) {
+  const why = scenario.obstacle?.() ?? null
   console.error(`${family}/${scenario.name}, seed ${String(seed)}: ${scenario.what}`)
-  const own = minutes === null ? scenario.minutes : minutes / scenarios.length
-  reports.push(await runScenario(scenario, { minutes: own, seed, say: (text) => console.error(`  ${text}`) }))
+  if (why === null) {
+    const own = minutes === null ? null : minutes / scenarios.length
+    reports.push(
+      await runScenario(scenario, { minutes: own, seed, say: (text) => console.error(`  ${text}`) }),
+    )
+  } else {
+    skipped.push({ name: scenario.name, why })
+    console.error(`  left out: ${why}`)
+  }
 }
 const sum = (read: (report: ScenarioReport) => number): number =>
   reports.reduce((total, report) => total + read(report), 0)
@@ -51,6 +60,7 @@ const result = {
   ...counts,
   holds: reports.every(({ holds }) => holds),
   scenarios: reports,
+  skipped,
 }
 console.log(values.json ? JSON.stringify(result) : JSON.stringify(result, null, 2))
 // Connections to processes that were killed may keep this one alive.

@@ -8,7 +8,7 @@ import { ownerOf, shardMapOf } from '../e2e/harness/shard-map.ts'
 import { until } from '../e2e/harness/until.ts'
 import { startFaultCluster, type FaultCluster } from './kit/cluster.ts'
 import { Observer } from './kit/observer.ts'
-import { Ledger, type Account, type FoundRow } from './ledger/ledger.ts'
+import { Ledger, type Account, type FoundRow, type WaitTimes } from './ledger/ledger.ts'
 import type { Activity, Scenario, ScenarioReport, World } from './scenario.ts'
 
 const observeEveryMs = 200
@@ -19,7 +19,8 @@ const warmWrites = 100
 
 /** How it is run. */
 export interface RunOptions {
-  readonly minutes: number
+  /** Null: as long as the scenario says, and as many rounds. */
+  readonly minutes: number | null
   readonly seed: number
   /** Told what goes on, line by line. */
   readonly say: (text: string) => void
@@ -61,6 +62,7 @@ async function play(
     tell(`BREACH: ${text}`)
   }
   const follower = await followMap(cluster)
+  let waits: WaitTimes = { heldMsMax: 0, silenceMsMax: 0 }
   const stop = new AbortController()
   const world: World = {
     cluster,
@@ -68,13 +70,17 @@ async function play(
     ledger: new Ledger(),
     observer: new Observer(observeEveryMs, breach),
     signal: stop.signal,
+    rounds: minutes === null ? (scenario.rounds ?? Infinity) : Infinity,
     map: follower.map,
     count: (what) => (counts[what] = (counts[what] ?? 0) + 1),
     say: tell,
     breach,
   }
+  stop.signal.addEventListener('abort', () => {
+    waits = world.ledger.waits()
+  })
   try {
-    await untilOver(scenario, world, { stop, afterMs: minutes * 60_000 })
+    await untilOver(scenario, world, { stop, afterMs: (minutes ?? scenario.minutes) * 60_000 })
     await cluster.mend()
     await scenario.expect(world)
   } catch (error) {
@@ -90,9 +96,13 @@ async function play(
   }
   const account = world.ledger.account(await rowsOf(cluster), await ownersOf(cluster))
   tellWrongs(account, breach)
+  const { silenceMsMax: allowedMs = Infinity } = scenario
+  if (waits.silenceMsMax > allowedMs) {
+    breach(`no write was acknowledged for ${waits.silenceMsMax.toFixed(0)} ms`)
+  }
   const holds = account.holds && breaches.length === 0
   return {
-    scenario: scenario.name,
+    name: scenario.name,
     seconds: Math.round((performance.now() - began) / 1000),
     acked: account.acknowledged,
     unknown: account.unknown,
@@ -102,6 +112,9 @@ async function play(
     misplaced: account.misplaced.length,
     stale: account.stale.length,
     denied: account.denied.length,
+    two_primaries: counts['two primaries'] ?? 0,
+    held_ms_max: Math.round(waits.heldMsMax),
+    rto_ms: Math.round(waits.silenceMsMax),
     counts,
     breaches,
     holds,
@@ -109,26 +122,30 @@ async function play(
   }
 }
 
-/** Load first, then faults and observer until the time is over, or one of them fails. */
+/** Load first, then faults and observer until the time or the faults are over, or one of them fails. */
 async function untilOver(
   { load, faults }: Scenario,
   world: World,
   { stop, afterMs }: { readonly stop: AbortController; readonly afterMs: number },
 ): Promise<void> {
   const running: Promise<void>[] = []
-  const start = (activity: Activity): void => {
+  const start = (activity: Activity): Promise<void> => {
     const one = activity(world)
     one.catch(() => {
       stop.abort()
     })
     running.push(one)
+    return one
   }
-  for (const activity of load) start(activity)
+  for (const activity of load) void start(activity)
   await until('writers are at work', () => stop.signal.aborted || world.ledger.acknowledged >= warmWrites)
   const timer = setTimeout(() => {
     stop.abort()
   }, afterMs)
-  for (const activity of faults) start(activity)
+  world.ledger.measure()
+  void Promise.allSettled(faults.map((activity) => start(activity))).then(() => {
+    stop.abort()
+  })
   await Promise.allSettled([...running, world.observer.run(stop.signal)])
   clearTimeout(timer)
   await Promise.all(running)

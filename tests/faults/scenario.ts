@@ -14,6 +14,8 @@ export interface World {
   readonly observer: Observer
   /** Aborts when the time of the scenario is over. */
   readonly signal: AbortSignal
+  /** How often a fault that comes in rounds is made. */
+  readonly rounds: number
   /** The map of keyspace `default` as it was a moment ago. */
   readonly map: () => ShardMap
   /** Counts something that the report shows. */
@@ -35,8 +37,14 @@ export interface Scenario {
   readonly cluster: FaultClusterOptions
   /** DDL and declarations of the tables that the load writes. */
   readonly tables: { readonly tables: readonly object[]; readonly ddl: string }
-  /** Minutes that it takes when nobody says otherwise. */
+  /** Minutes that it takes when nobody says otherwise; less when its faults are over before. */
   readonly minutes: number
+  /** Rounds of its faults when nobody says how long it is to take; as many as there is time for if left out. */
+  readonly rounds?: number
+  /** Why it cannot be run on this machine; null when it can. */
+  readonly obstacle?: () => string | null
+  /** Longest that nobody may be acknowledged anything; no matter if left out. */
+  readonly silenceMsMax?: number
   readonly load: readonly Activity[]
   readonly faults: readonly Activity[]
   /** After the load has ended and everything was mended: what beside the ledger must hold, told by `breach`. */
@@ -45,7 +53,7 @@ export interface Scenario {
 
 /** What came of a scenario. */
 export interface ScenarioReport {
-  readonly scenario: string
+  readonly name: string
   readonly seconds: number
   readonly acked: number
   readonly unknown: number
@@ -55,6 +63,12 @@ export interface ScenarioReport {
   readonly misplaced: number
   readonly stale: number
   readonly denied: number
+  /** How often a server acknowledged a write after its successor had acknowledged one. */
+  readonly two_primaries: number
+  /** The longest that one write waited for its answer. */
+  readonly held_ms_max: number
+  /** The longest time in which no write was acknowledged to anybody. */
+  readonly rto_ms: number
   /** What the scenario counted: kills, cutovers, … */
   readonly counts: Readonly<Record<string, number>>
   /** Everything else that must not be; the first of many. */

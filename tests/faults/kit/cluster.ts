@@ -1,6 +1,7 @@
 // The cluster that scenarios break: every role a process of its own, as in production, each with a link of its own to
 // the catalog; Postgres servers below an agent. Everything lies in one temporary folder and ends with this process.
-import { mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { mkdirSync, readFileSync, readlinkSync, rmSync, statSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Shard, ShardList } from '@fleetshard/core/contract'
@@ -10,8 +11,10 @@ import { temporaryFolder } from '../../e2e/harness/cluster.ts'
 import { send, type Answer } from '../../e2e/harness/http.ts'
 import { kill9, killBelow, processesBelow } from '../../e2e/harness/processes.ts'
 import { until } from '../../e2e/harness/until.ts'
+import { Links } from './links.ts'
 import { Member } from './member.ts'
 import { FaultProxy } from './proxy.ts'
+import { StreamTap } from './stream-tap.ts'
 
 /** The roles that are processes of the cluster. */
 export type Role = 'router' | 'manager' | 'worker' | 'agent'
@@ -24,8 +27,10 @@ export interface FaultClusterOptions {
   readonly shards: number
   /** Of each of these shards. */
   readonly replicas: number
-  /** Further words by role. */
-  readonly words?: Readonly<Partial<Record<Role, readonly string[]>>>
+  /** Further words by role; a function makes files for them in the cluster's folder. */
+  readonly words?: Readonly<
+    Partial<Record<Role, readonly string[] | ((folder: string) => readonly string[])>>
+  >
 }
 
 /** A process with its link to the catalog. */
@@ -44,6 +49,11 @@ export interface RouterMember extends Listening {
   readonly wirePort: number
 }
 
+/** What is read of the agent's own file. */
+interface AgentFile {
+  readonly servers: readonly { readonly id: string; readonly group: string }[]
+}
+
 /** So short that a scenario sees many leases run out; whoever is frozen for longer outlives its own. */
 const leaseTtlMs = 5_000
 const requestMsMax = 60_000
@@ -59,6 +69,11 @@ export class FaultCluster implements AsyncDisposable {
   readonly routers: readonly RouterMember[]
   readonly managers: readonly Listening[]
   readonly workers: readonly Linked[]
+  /** Where the agent listens. */
+  readonly agentPort: number
+  /** Links from processes to servers and to the agent. */
+  readonly links: Links
+  readonly #taps = new Map<string, StreamTap>()
   readonly #stack: AsyncDisposableStack
 
   /** Use {@link startFaultCluster}. */
@@ -69,6 +84,8 @@ export class FaultCluster implements AsyncDisposable {
     this.routers = parts.routers
     this.managers = parts.managers
     this.workers = parts.workers
+    this.agentPort = parts.agentPort
+    this.links = parts.links
     this.#stack = stack
   }
 
@@ -131,10 +148,7 @@ export class FaultCluster implements AsyncDisposable {
   async connectTo(shard: Shard, id?: string): Promise<Client> {
     const node = shard.nodes.find((one) => (id === undefined ? one.role === 'primary' : one.id === id))
     if (node === undefined) throw new Error(`shard ${shard.name} has no primary`)
-    const { servers } = JSON.parse(readFileSync(join(this.folder, 'agent/agent.json'), 'utf8')) as {
-      readonly servers: readonly { readonly id: string; readonly group: string }[]
-    }
-    const group = servers.find(({ id }) => id === node.id)?.group ?? node.id
+    const group = this.#agentFile().servers.find(({ id }) => id === node.id)?.group ?? node.id
     const secret = join(this.folder, 'agent/secrets', `${group}.app.password`)
     const client = new Client({
       host: node.host,
@@ -149,8 +163,95 @@ export class FaultCluster implements AsyncDisposable {
     return client
   }
 
+  /** The links through which replicas stream from that server. */
+  async tap(server: string): Promise<StreamTap> {
+    const found = this.#taps.get(server)
+    if (found !== undefined) return found
+    const { body } = await this.order<{ readonly socket_dir: string; readonly port: number }>('GET', server)
+    const tap = this.#stack.use(new StreamTap(join(body.socket_dir, `.s.PGSQL.${String(body.port)}`)))
+    this.#taps.set(server, tap)
+    return tap
+  }
+
+  /** A session as superuser, over the server's own socket; the caller ends it. */
+  async superuser(server: string): Promise<Client> {
+    const { body } = await this.order<{ readonly socket_dir: string; readonly port: number }>('GET', server)
+    const group = this.#agentFile().servers.find(({ id }) => id === server)?.group ?? server
+    const client = new Client({
+      host: body.socket_dir,
+      port: body.port,
+      database: 'postgres',
+      user: 'postgres',
+      password: readFileSync(join(this.folder, 'agent/secrets', `${group}.postgres.password`), 'utf8').trim(),
+    })
+    client.on('error', () => undefined)
+    await client.connect()
+    return client
+  }
+
+  /** Ends a replica's receiver, which then connects anew: through its link, where one was put in. */
+  async reconnect(replica: string): Promise<void> {
+    const client = await this.superuser(replica)
+    const receiver = async (): Promise<number | undefined> => {
+      const found = await client.query<{ pid: number }>(
+        "select pid from pg_stat_wal_receiver where status = 'streaming'",
+      )
+      return found.rows[0]?.pid
+    }
+    const before = await receiver()
+    // It is no backend that SQL could end.
+    if (before !== undefined) process.kill(before, 'SIGTERM')
+    await until(`${replica} streams again`, async () => {
+      const now = await receiver()
+      return now !== undefined && now !== before
+    })
+    await client.end()
+  }
+
+  /** Starts a server as its configuration says, but as a primary that waits for nobody, past its agent. */
+  async startByHand(server: string): Promise<void> {
+    const root = join(this.folder, 'agent', 'servers', server)
+    const { uid, gid } = statSync(join(root, 'data'))
+    rmSync(join(root, 'data/standby.signal'), { force: true })
+    rmSync(join(root, 'data/postmaster.pid'), { force: true })
+    const settings = `config_file=${join(root, 'conf/fleetshard.conf')}`
+    const words = ['-D', join(root, 'data'), '-c', settings, '-c', 'synchronous_standby_names=']
+    const child = spawn(this.#postgresProgram(), words, {
+      uid,
+      gid,
+      cwd: join(root, 'data'),
+      stdio: 'ignore',
+      detached: true,
+    })
+    child.unref()
+    await until(`${server} runs by hand`, () => this.postmaster(server) === child.pid)
+  }
+
+  /** The program that the agent starts. */
+  #postgresProgram(): string {
+    const servers = processesBelow(join(this.folder, 'agent', 'servers'))
+    for (const pid of servers) {
+      const program = readlinkSync(`/proc/${String(pid)}/exe`)
+      if (program.endsWith('/postgres')) return program
+    }
+    throw new Error('no server runs')
+  }
+
+  /** A question or an order to the agent about a server (`id/start`), past every manager. */
+  async order<T>(method: 'GET' | 'POST', path: string, body?: object): Promise<Answer<T>> {
+    const token = readFileSync(join(this.folder, 'agent/agent.token'), 'utf8').trim()
+    const url = `http://127.0.0.1:${String(this.agentPort)}/v1/servers/${path}`
+    return send<T>(method, url, body, { authorization: `Bearer ${token}` })
+  }
+
+  #agentFile(): AgentFile {
+    return JSON.parse(readFileSync(join(this.folder, 'agent/agent.json'), 'utf8')) as AgentFile
+  }
+
   /** Heals every link and starts what does not run. */
   async mend(): Promise<void> {
+    this.links.heal()
+    for (const tap of this.#taps.values()) tap.heal()
     for (const { member, catalog } of [this.agent, ...this.managers, ...this.workers, ...this.routers]) {
       catalog.heal()
       member.thaw()
@@ -171,6 +272,8 @@ interface ClusterParts {
   readonly routers: readonly RouterMember[]
   readonly managers: readonly Listening[]
   readonly workers: readonly Linked[]
+  readonly agentPort: number
+  readonly links: Links
 }
 
 /** Starts one and fills it with shards; disposing ends it, and removes its folder unless `keep` says otherwise. */
@@ -187,6 +290,7 @@ export async function startFaultCluster(
   mkdirSync(join(folder, 'logs'))
   const catalog = stack.use(await startTestServer())
   const database = await catalog.createDatabase('catalog')
+  const links = stack.use(new Links(folder))
   const link = async (role: Role, name: string, words: readonly string[]): Promise<Linked> => {
     const proxy = stack.use(await FaultProxy.open(() => ({ host: catalog.host, port: catalog.port })))
     const url = `postgres://${catalog.user}@127.0.0.1:${String(proxy.port)}/${database}`
@@ -197,16 +301,18 @@ export async function startFaultCluster(
         `--catalog-url=${url}`,
         `--catalog-lease-ttl-ms=${String(leaseTtlMs)}`,
         ...words,
-        ...(options.words?.[role] ?? []),
+        ...wordsOf(options, role, folder),
       ],
-      env: { FLEETSHARD_CATALOG_PASSWORD: catalog.password },
+      env: { FLEETSHARD_CATALOG_PASSWORD: catalog.password, ...links.environmentOf(name) },
       logFolder: join(folder, 'logs'),
     })
     stack.use(member)
     return { member, catalog: proxy }
   }
   const managers = await each(options.managers, (name) => makeManager(link, name), 'manager')
-  const agent = await link('agent', 'agent', ['--agent-port=0', '--data-dir', join(folder, 'agent')])
+  const agentPort = await freePort()
+  const agentWords = [`--agent-port=${String(agentPort)}`, '--data-dir', join(folder, 'agent')]
+  const agent = await link('agent', 'agent', agentWords)
   // Its servers end with it when it is asked to; only then may the folder go.
   stack.defer(() => agent.member.stop())
   const workers = await each(
@@ -215,7 +321,8 @@ export async function startFaultCluster(
     'worker',
   )
   const routers = await each(options.routers, (name) => makeRouter(link, name, folder), 'router')
-  const cluster = new FaultCluster({ folder, catalog, agent, routers, managers, workers }, stack.move())
+  const parts = { folder, catalog, agent, routers, managers, workers, agentPort, links }
+  const cluster = new FaultCluster(parts, stack.move())
   try {
     for (const member of cluster.members) member.start()
     await fill(cluster, options)
@@ -224,6 +331,11 @@ export async function startFaultCluster(
     await cluster[Symbol.asyncDispose]()
     throw error
   }
+}
+
+function wordsOf({ words }: FaultClusterOptions, role: Role, folder: string): readonly string[] {
+  const own = words?.[role] ?? []
+  return typeof own === 'function' ? own(folder) : own
 }
 
 type Link = (role: Role, name: string, words: readonly string[]) => Promise<Linked>

@@ -18,11 +18,8 @@ export type LinkState =
   /** No more than so many bytes a second. */
   | { readonly kind: 'slow'; readonly bytesPerSecond: number; readonly directions: readonly Direction[] }
 
-/** Where the link leads. */
-export interface LinkTarget {
-  readonly host: string
-  readonly port: number
-}
+/** Where the link leads: an address, or a Unix socket. */
+export type LinkTarget = { readonly host: string; readonly port: number } | { readonly path: string }
 
 interface Connection {
   readonly near: Socket
@@ -107,7 +104,9 @@ export class FaultProxy implements AsyncDisposable {
   #reset(): void {
     for (const { near, far } of this.#connections) {
       near.resetAndDestroy()
-      far.resetAndDestroy()
+      // A Unix socket knows no reset.
+      if ('path' in this.#target()) far.destroy()
+      else far.resetAndDestroy()
     }
   }
 

@@ -9,6 +9,16 @@ interface Entry {
   tried: number
   /** The last one that certainly did not happen; 0 for none. */
   refused: number
+  /** `performance.now()` when the last one was sent. */
+  sentMs: number
+}
+
+/** How long writers waited. */
+export interface WaitTimes {
+  /** The longest that one write waited for its answer, whatever it was. */
+  readonly heldMsMax: number
+  /** The longest time in which no write was acknowledged to anybody. */
+  readonly silenceMsMax: number
 }
 
 /** A row as it was found at the end. */
@@ -43,12 +53,18 @@ export type Outcome = 'acknowledged' | 'unknown' | 'refused'
 export class Ledger {
   readonly #entries = new Map<string, Entry>()
   readonly #counts = { acknowledged: 0, unknown: 0, refused: 0 }
+  #heldMsMax = 0
+  #silenceMsMax = 0
+  /** Of the last acknowledgement, or when waiting began to be measured; null before. */
+  #heardMs: number | null = null
 
   /** The version to be written next; to be called before the write is sent. */
   next(key: string): number {
     let entry = this.#entries.get(key)
-    if (entry === undefined) this.#entries.set(key, (entry = { acknowledged: 0, tried: 0, refused: 0 }))
+    if (entry === undefined)
+      this.#entries.set(key, (entry = { acknowledged: 0, tried: 0, refused: 0, sentMs: 0 }))
     entry.tried += 1
+    entry.sentMs = performance.now()
     return entry.tried
   }
 
@@ -57,8 +73,31 @@ export class Ledger {
     const entry = this.#entries.get(key)
     if (entry === undefined) throw new Error(`nothing was written to ${key}`)
     this.#counts[outcome] += 1
+    if (this.#heardMs !== null) {
+      this.#heldMsMax = Math.max(this.#heldMsMax, performance.now() - entry.sentMs)
+      if (outcome === 'acknowledged') this.#heard()
+    }
     if (outcome === 'acknowledged') entry.acknowledged = Math.max(entry.acknowledged, version)
     if (outcome === 'refused') entry.refused = Math.max(entry.refused, version)
+  }
+
+  /** From now on it is measured how long writers wait. */
+  measure(): void {
+    this.#heardMs = performance.now()
+  }
+
+  /** How long they waited until now. Ends the measuring. */
+  waits(): WaitTimes {
+    this.#heard()
+    this.#heardMs = null
+    return { heldMsMax: this.#heldMsMax, silenceMsMax: this.#silenceMsMax }
+  }
+
+  #heard(): void {
+    if (this.#heardMs === null) return
+    const nowMs = performance.now()
+    this.#silenceMsMax = Math.max(this.#silenceMsMax, nowMs - this.#heardMs)
+    this.#heardMs = nowMs
   }
 
   /** The last version of a key that was acknowledged; 0 for none. */

@@ -1,6 +1,6 @@
 // The families of scenarios by name: one line each.
 import type { Scenario } from '../scenario.ts'
-import { availabilityScenarios } from './availability.ts'
+import { availabilityScenarios } from './availability/mod.ts'
 import { reshardScenarios } from './reshard.ts'
 
 /** What `npm run faults -- NAME` knows. */
