@@ -1,7 +1,7 @@
 // The links between a primary and its replicas. On one machine they go over the primary's Unix socket, in whose place the
 // tap puts one of its own: who streams under the name of a replica goes through that replica's link, everybody else
 // through untouched. A server that starts anew makes a new socket, which is tapped again.
-import { chmodSync, renameSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, renameSync, statSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { FaultProxy } from './proxy.ts'
 
@@ -40,13 +40,11 @@ export class StreamTap implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer)
+    const isTapped = this.#inode !== null && inodeOf(this.#path) === this.#inode
     this.#server?.close()
     for (const socket of this.#sockets) socket.destroy()
     await Promise.all([...this.#links.values()].map((proxy) => proxy[Symbol.asyncDispose]()))
-    if (this.#inode !== null && inodeOf(this.#path) === this.#inode) {
-      if (inodeOf(this.#behind) === null) rmSync(this.#path, { force: true })
-      else renameSync(this.#behind, this.#path)
-    }
+    if (isTapped && inodeOf(this.#behind) !== null) renameSync(this.#behind, this.#path)
   }
 
   get #behind(): string {
@@ -56,12 +54,13 @@ export class StreamTap implements AsyncDisposable {
   #look(): void {
     const inode = inodeOf(this.#path)
     if (inode === null || inode === this.#inode) return
-    this.#server?.close()
     try {
       renameSync(this.#path, this.#behind)
     } catch {
       return // the server was stopping
     }
+    // A server that is closed takes away whatever lies at its path: only now nothing does.
+    this.#server?.close()
     const server = createServer((near) => {
       this.#accept(near)
     })

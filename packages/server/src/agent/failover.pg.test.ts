@@ -128,7 +128,7 @@ describe.each(versions)('failover (programs: %s)', (pgBin) => {
     await agent.stop('c')
     // Promoted behind everybody's back, and written to.
     await withSession(await agent.superuser('a'), (client) => client.query('SELECT pg_promote()'))
-    await query(agent, 'a', 'INSERT INTO t VALUES (5009)')
+    await query(agent, 'a', 'SET synchronous_commit = local; INSERT INTO t VALUES (5009)')
     await query(agent, 'b', 'INSERT INTO t VALUES (5010)')
     await withSession(await agent.superuser('a'), (client) => client.query('CHECKPOINT'))
     await agent.fence('a')

@@ -12,7 +12,7 @@ import { dataMajor } from './init-db.ts'
 import { logSize, readLogFrom } from './log-file.ts'
 import type { ManagedServer, ServerContext } from './managed-server.ts'
 import type { RejoinOutcome } from './model.ts'
-import { awaitStreaming, catchUpMsMax, ensureSlot, makeReplica } from './operations.ts'
+import { awaitStreaming, catchUpMsMax, ensureSlot, isReplica, makeReplica } from './operations.ts'
 import { asUser } from './os-user.ts'
 import { isFrozen } from './proc.ts'
 import { probationName, renderSync } from './settings.ts'
@@ -167,14 +167,6 @@ export async function rejoin(
   await rm(server.layout.pgData, { recursive: true, force: true })
   await makeReplica(context, server, signal)
   return 'cloned'
-}
-
-/** False for one that was promoted by somebody else. */
-async function isReplica(server: ManagedServer): Promise<boolean> {
-  const found = await withSession(await server.superuser(), (client) =>
-    client.query<{ replica: boolean }>('SELECT pg_is_in_recovery() AS replica'),
-  )
-  return found.rows[0]?.replica === true
 }
 
 interface Pair {

@@ -205,7 +205,8 @@ export class ManagedServer {
       this.#phase = { kind: 'down' }
       this.#startFailures += 1
       this.#lastError = error instanceof Error ? error.message : String(error)
-      if (!signal.aborted) this.#planRestart()
+      // Also after an order that did not want to wait for it: one that is to stop it takes the plan back.
+      this.#planRestart()
       throw error
     }
   }

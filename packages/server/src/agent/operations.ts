@@ -157,7 +157,7 @@ export async function follow(
     throw new FleetError('conflict', `${server.id} cannot follow ${of}, which does not run`)
   }
   await ensureSlot(upstream, server.id)
-  const wasPrimary = server.record.kind === 'primary'
+  const wasPrimary = server.record.kind === 'primary' || (server.isUp && !(await isReplica(server)))
   if (wasPrimary) {
     await server.takeDown('fast')
     await makeStandby(server.layout, context.user)
@@ -173,6 +173,14 @@ export async function follow(
   await server.applyConfig()
   await server.bringUp(signal)
   if (wait) await awaitStreaming(context, server, signal)
+}
+
+/** False for one that was promoted by somebody else. */
+export async function isReplica(server: ManagedServer): Promise<boolean> {
+  const found = await withSession(await server.superuser(), (client) =>
+    client.query<{ replica: boolean }>('SELECT pg_is_in_recovery() AS replica'),
+  )
+  return found.rows[0]?.replica === true
 }
 
 /** Makes the slot through which `id` streams from the upstream; nothing when it is there. */

@@ -98,13 +98,23 @@ describe.each(versions)('replication (programs: %s)', (pgBin) => {
     expect(await slots()).toEqual([slotName('a')])
   })
 
-  test('a promotion that only the files know of is noticed at the next start', async () => {
+  test('one that was promoted past its agent acknowledges nothing, after a restart neither', async () => {
     await withSession(await agent.superuser('a'), async (client) => {
       await client.query('SELECT pg_promote()')
     })
     await agent.stop('a')
-    expect(await agent.start('a')).toMatchObject({ kind: 'primary', of: null })
-    await query(agent, 'a', 'INSERT INTO t VALUES (4)')
+    expect(await agent.start('a')).toMatchObject({ kind: 'replica', of: 'b' })
+    const writing = query(agent, 'a', 'INSERT INTO t VALUES (4)')
+    await until('the write waits for nobody', async () => {
+      const found = await query(agent, 'a', "SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+      return found.length === 1
+    })
+    await query(
+      agent,
+      'a',
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'",
+    )
+    await expect(writing).rejects.toThrow()
   })
 
   test('a server with writes of its own does not pass for a replica', async () => {
