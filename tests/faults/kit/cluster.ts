@@ -208,14 +208,14 @@ export class FaultCluster implements AsyncDisposable {
     await client.end()
   }
 
-  /** Starts a server as its configuration says, but as a primary that waits for nobody, past its agent. */
+  /** Starts a server as the primary that it was, by its configuration as it lies there, past its agent. */
   async startByHand(server: string): Promise<void> {
     const root = join(this.folder, 'agent', 'servers', server)
     const { uid, gid } = statSync(join(root, 'data'))
     rmSync(join(root, 'data/standby.signal'), { force: true })
     rmSync(join(root, 'data/postmaster.pid'), { force: true })
     const settings = `config_file=${join(root, 'conf/fleetshard.conf')}`
-    const words = ['-D', join(root, 'data'), '-c', settings, '-c', 'synchronous_standby_names=']
+    const words = ['-D', join(root, 'data'), '-c', settings]
     const child = spawn(this.#postgresProgram(), words, {
       uid,
       gid,

@@ -24,6 +24,8 @@ import type {
   NodeListQuery,
   PatchKeyspace,
   PatchShard,
+  NodeOrder,
+  NodeRemoval,
   PromoteShard,
   ReshardJob,
   ReshardPlan,
@@ -86,6 +88,12 @@ export interface ShardCalls {
   promote(id: string, body: PromoteShard, options?: ChangeOptions): Promise<Failover>
   /** Who may lead the shard, and what became of its failovers, the newest first. */
   failovers(id: string, options?: CallOptions): Promise<FailoverList>
+  /** One more replica, cloned from the primary by the job that is answered. */
+  addNode(id: string, body: NodeOrder, options?: ChangeOptions): Promise<Failover>
+  /** Makes a replica anew. */
+  rebuildNode(id: string, node: string, body: NodeOrder, options?: ChangeOptions): Promise<Failover>
+  /** Takes a replica out, and removes its server once no commit counts on it. */
+  removeNode(id: string, node: string, options?: ChangeOptions): Promise<NodeRemoval>
 }
 
 /** Database servers of all shards, and embedded ones that no shard uses yet. */
@@ -203,6 +211,15 @@ function shardCalls(transport: Transport): ShardCalls {
     remove: (id, call) => send(transport, { method: 'DELETE', path: path(id) }, call),
     promote: (id, body, call) => send(transport, { method: 'POST', path: `${path(id)}/promote`, body }, call),
     failovers: (id, call) => get(transport, `${path(id)}/failovers`, undefined, call),
+    addNode: (id, body, call) => send(transport, { method: 'POST', path: `${path(id)}/nodes`, body }, call),
+    rebuildNode: (id, node, body, call) =>
+      send(
+        transport,
+        { method: 'POST', path: `${path(id)}/nodes/${encodeURIComponent(node)}/rebuild`, body },
+        call,
+      ),
+    removeNode: (id, node, call) =>
+      send(transport, { method: 'DELETE', path: `${path(id)}/nodes/${encodeURIComponent(node)}` }, call),
   }
 }
 

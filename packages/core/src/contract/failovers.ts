@@ -99,3 +99,16 @@ export const FailoverList = closed({
 })
 /** Answer of GET /api/v1/shards/{id}/failovers, newest first. */
 export type FailoverList = Static<typeof FailoverList>
+
+/** Body of POST /api/v1/shards/{id}/nodes and …/nodes/{node}/rebuild. */
+export const NodeOrder = closed({ reason: Type.Optional(Type.String({ minLength: 1, maxLength: 500 })) })
+/** Body of POST /api/v1/shards/{id}/nodes and …/nodes/{node}/rebuild. */
+export type NodeOrder = Static<typeof NodeOrder>
+
+/** Answer of DELETE /api/v1/shards/{id}/nodes/{node}. */
+export const NodeRemoval = closed({
+  node_id: IdSchema,
+  server_removed: Type.Boolean({ description: 'false: no agent runs it, or commits still count on it' }),
+})
+/** Answer of DELETE /api/v1/shards/{id}/nodes/{node}. */
+export type NodeRemoval = Static<typeof NodeRemoval>

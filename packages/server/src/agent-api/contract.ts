@@ -80,6 +80,8 @@ export const CreateServerSchema = Type.Object(
     group: Type.Optional(ServerIdSchema),
     /** For a replica: the server to clone and follow. */
     of: Type.Optional(ServerIdSchema),
+    /** For a replica: answer when it has its place; `…/rejoin`, or the same order without it, makes its data. */
+    begin: Type.Optional(Type.Boolean()),
     /** For a primary: the database to make, owned by the role `fleetshard`; `app` by default. */
     database: Type.Optional(Type.String({ pattern: '^[a-z_][a-z0-9_]{0,62}$' })),
     term: Type.Optional(TermSchema),

@@ -7,7 +7,7 @@ import type { StopMode, SyncStandbys } from '../agent-api/mod.ts'
 import type { Service } from '../runtime/mod.ts'
 import type { PostgresBinaries } from './binaries.ts'
 import { readControl } from './control-file.ts'
-import { detach, hearsReplica, look, rejoin, setQuorum } from './failover.ts'
+import { detach, endSilentSenders, hearsReplica, look, rejoin, setQuorum } from './failover.ts'
 import type { DataDirLock } from './lock.ts'
 import { ManagedServer, type ServerContext } from './managed-server.ts'
 import {
@@ -118,9 +118,9 @@ export class Agent implements Service {
   async createReplica(spec: ReplicaSpec, signal?: AbortSignal): Promise<ServerStatus> {
     const { group, database } = this.#server(spec.of).record
     const wanted = { kind: 'replica' as const, of: spec.of, group, database, term: spec.term ?? 0 }
-    return this.#create(spec.id, wanted, (server, interrupted) =>
-      makeReplica(this.#context, server, this.#any(interrupted, signal)),
-    )
+    return this.#create(spec.id, wanted, async (server, interrupted) => {
+      if (spec.begin !== true) await makeReplica(this.#context, server, this.#any(interrupted, signal))
+    })
   }
 
   async #create(
@@ -185,6 +185,7 @@ export class Agent implements Service {
     server.interrupt()
     const status = await this.#order(id, order, async () => {
       await server.update({ desired: 'fenced' })
+      if (order.mode === 'fast') await endSilentSenders(this.#context, server)
       await server.takeDown(order.mode ?? 'immediate')
       await server.clearLeftover()
     })

@@ -131,6 +131,25 @@ export async function hearsReplica(context: ServerContext, server: ManagedServer
 }
 
 /**
+ * Ends the sessions of replicas that say nothing any more: a stop in order would wait for them as long as for those that
+ * are there. Best effort.
+ */
+export async function endSilentSenders(context: ServerContext, server: ManagedServer): Promise<void> {
+  if (!server.isUp || server.record.kind !== 'primary') return
+  const login = await server.superuser()
+  const ending = withSession(login, (client) =>
+    client.query(
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_replication
+        WHERE reply_time < clock_timestamp() - make_interval(secs => $1)`,
+      [replySecondsMax],
+    ),
+  ).catch((error: unknown) => {
+    context.log.info({ server: server.id, reason: toFleetError(error).message }, 'senders are not looked at')
+  })
+  await settlesWithin(context.clock, answerMsMax, ending)
+}
+
+/**
  * Makes the server a replica of `of`, whatever it was and holds: as it is where its history allows it, else rewound
  * where there is pg_rewind, else as a new clone. Resolves when it streams. An interrupted one is repeated.
  */

@@ -296,10 +296,11 @@ function failoverRoutes(agent: Agent): Route[] {
 }
 
 async function create(agent: Agent, body: CreateServer): Promise<ServerStatus> {
-  const { id, kind, of, group, database, term } = body
-  if (kind === 'primary' && of === undefined) return agent.createPrimary({ id, group, database, term })
+  const { id, kind, of, group, database, term, begin } = body
+  if (kind === 'primary' && of === undefined && begin === undefined)
+    return agent.createPrimary({ id, group, database, term })
   if (kind === 'replica' && of !== undefined && group === undefined && database === undefined) {
-    return agent.createReplica({ id, of, term })
+    return agent.createReplica({ id, of, term, begin })
   }
   throw new FleetError('invalid_request', 'the fields of the order do not fit its kind', {
     hint: 'a primary may have group and database; a replica has of, and nothing but that',

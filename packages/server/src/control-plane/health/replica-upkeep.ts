@@ -1,10 +1,10 @@
 // Replicas that do not follow any more: one that was promoted by hand, that lost its slot or its log, or that is still a
 // standby after a failover that was superseded. Each gets a job that makes it a replica again. SPEC.md, "Rebuilding".
-import { randomUUID } from 'node:crypto'
 import type { NodeId, NodeRecord, ShardRecord } from '@fleetshard/core'
-import { newFailoverJob, type FailoverJob } from './job.ts'
+import type { FailoverJob } from './job.ts'
 import { effect, nowText, type Leading } from './parts.ts'
 import { answerOf, type ShardProbe } from './probes.ts'
+import { rebuildJob } from './rebuild.ts'
 import { beginRebuild } from './shard-change.ts'
 
 /** How long a replica may not stream before it is seen to: one that starts again, or a link that is cut for a while. */
@@ -62,18 +62,8 @@ async function rebuild(
   { shard, primary }: ReplicaLook,
   { node, reason }: { readonly node: NodeRecord; readonly reason: string },
 ): Promise<void> {
-  const record = newFailoverJob({
-    id: `rebuild-${randomUUID()}`,
-    keyspace: shard.keyspace,
-    kind: 'rebuild',
-    shard: shard.id,
-    from: node.id,
-    by: 'health',
-    reason,
-    now: nowText(leading.parts),
-    state: 'degraded',
-    detail: { to: primary.id, term: shard.term },
-  })
+  const now = nowText(leading.parts)
+  const record = rebuildJob(shard, { node, primary }, { by: 'health', reason, now })
   leading.parts.log.warn({ shard: shard.id, node: node.id, reason }, 'a replica is made anew')
-  await effect(leading, 'rebuild', () => beginRebuild(leading, record, { shard, node: node.id }))
+  await effect(leading, 'rebuild', () => beginRebuild(leading, record, { shard, node }))
 }

@@ -4,7 +4,6 @@ import {
   FleetError,
   parseTerm,
   type JobRecord,
-  type NodeId,
   type NodeRecord,
   type QuorumRecord,
   type ShardRecord,
@@ -13,6 +12,7 @@ import type { CommitExtras, PlanRouting, RoutingPlan, Stored, StoredKeyspace } f
 import { moved, type FailoverDetail, type FailoverJob } from './job.ts'
 import type { FailoverEvent } from './machine.ts'
 import { nowText, type Leading } from './parts.ts'
+import { withStandby } from './rebuild.ts'
 
 /** The shard without a hold of that job. */
 function released(shard: ShardRecord, { stored }: FailoverJob): ShardRecord {
@@ -147,22 +147,17 @@ export async function moveNodes(
 
 /**
  * Takes a replica out of service and creates the job that makes it one again.
- * @throws FleetError `conflict` when another leads the shard by now, or the node is no replica of it any more
+ * @throws FleetError `conflict` as `withStandby`
  */
 export function beginRebuild(
   leading: Leading,
   record: JobRecord,
-  { shard, node }: { readonly shard: ShardRecord; readonly node: NodeId },
+  { shard, node }: { readonly shard: ShardRecord; readonly node: NodeRecord },
 ): Promise<StoredKeyspace> {
-  return change(leading, { stored: { record } }, (now): RoutingPlan => {
-    const found = now.shards.find(({ id }) => id === shard.id)
-    const role = found?.nodes.find(({ id }) => id === node)?.role
-    if (found === undefined || found.term !== shard.term || role === undefined || role === 'primary') {
-      throw new FleetError('conflict', `shard ${shard.id} has changed meanwhile`, { retryable: false })
-    }
-    const nodes = found.nodes.map((one) => (one.id === node ? { ...one, role: 'standby' as const } : one))
-    return { put: [{ ...found, nodes }], extras: leading.parts.catalog.jobs.createParts(record) }
-  })
+  return change(leading, { stored: { record } }, (now) => ({
+    put: [withStandby(now.shards, { shard, node })],
+    extras: leading.parts.catalog.jobs.createParts(record),
+  }))
 }
 
 /** The former primary serves reads again, as a replica. */

@@ -144,7 +144,8 @@ function electionObstacle(
   },
 ): string | null {
   const { detail, election, sets, lossBytesMax, lost } = found
-  if (detail.force) return null
+  // Who has the record of a shutdown in order has everything; nobody else is eligible then.
+  if (detail.force || detail.shutdownPosition !== null) return null
   const read = new Set(election.verdicts.filter(({ eligible }) => eligible).map(({ node }) => node))
   if (lost !== null) read.add(lost.node)
   if (isSynchronous(sets)) return missingProof(sets, read)

@@ -153,6 +153,7 @@ describe('what a manager tells about itself', () => {
       'DELETE /api/v1/keyspaces/{keyspace}/tables/{table}',
       'DELETE /api/v1/nodes/{id}',
       'DELETE /api/v1/shards/{id}',
+      'DELETE /api/v1/shards/{id}/nodes/{node}',
       'GET /api/v1/jobs',
       'GET /api/v1/jobs/{id}',
       'GET /api/v1/keyspaces',
@@ -184,6 +185,8 @@ describe('what a manager tells about itself', () => {
       'POST /api/v1/reshard/rebalance',
       'POST /api/v1/reshard/split',
       'POST /api/v1/shards',
+      'POST /api/v1/shards/{id}/nodes',
+      'POST /api/v1/shards/{id}/nodes/{node}/rebuild',
       'POST /api/v1/shards/{id}/promote',
       'POST /api/v1/vdiff',
     ])

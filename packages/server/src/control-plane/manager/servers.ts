@@ -30,6 +30,14 @@ export interface Servers {
     order: { readonly name: string; readonly replicas: number; readonly database?: string },
     signal: AbortSignal,
   ): Promise<readonly AgentServer[]>
+  /**
+   * A server that is to be a replica of another one of that agent: it has its place, and no data yet.
+   * @throws FleetError `agent_unavailable`, and the agent's own
+   */
+  beginReplica(
+    order: { readonly agent: string; readonly of: string; readonly name: string },
+    signal: AbortSignal,
+  ): Promise<ServerView>
   /** The server that listens there, or null; agents that don't answer are passed over. */
   find(endpoint: Pick<Endpoint, 'host' | 'port'>, signal: AbortSignal): Promise<AgentServer | null>
   password(server: AgentServer, signal: AbortSignal): Promise<string>
@@ -74,16 +82,23 @@ export function createServers(parts: ServersParts): Servers {
     return { servers, unreachable }
   }
 
-  async function drop(agent: string, id: string, signal: AbortSignal): Promise<void> {
+  async function clientNamed(agent: string, signal: AbortSignal): Promise<AgentClient> {
     const record = fleet.state().agents.get(agent)
-    if (record === undefined)
-      throw new FleetError('agent_unavailable', `the agent ${agent} is not registered`)
-    await (await clientOf(record, signal)).drop(id, signal)
+    if (record !== undefined) return clientOf(record, signal)
+    throw new FleetError('agent_unavailable', `the agent ${agent} is not registered`)
+  }
+
+  async function drop(agent: string, id: string, signal: AbortSignal): Promise<void> {
+    await (await clientNamed(agent, signal)).drop(id, signal)
   }
 
   return {
     survey,
     drop,
+    async beginReplica({ agent, of, name }, signal) {
+      const id = `${name.slice(0, 50)}-${randomBytes(3).toString('hex')}`
+      return (await clientNamed(agent, signal)).create({ id, kind: 'replica', of, begin: true }, signal)
+    },
     async find(endpoint, signal) {
       const { servers } = await survey(signal)
       return servers.find(({ server }) => isServerAt(server, endpoint)) ?? null
@@ -98,22 +113,35 @@ export function createServers(parts: ServersParts): Servers {
           hint: 'run under fleetshard up, start fleetshard agent, or give primary_endpoint',
         })
       }
-      const client = await clientOf(agent, signal)
-      const group = `${order.name.slice(0, 50)}-${randomBytes(3).toString('hex')}`
-      try {
-        const database = order.database === undefined ? {} : { database: order.database }
-        const primary = await client.create({ id: `${group}-1`, kind: 'primary', group, ...database }, signal)
-        const replicas = await Promise.all(
-          Array.from({ length: order.replicas }, async (_, index) =>
-            client.create({ id: `${group}-${String(index + 2)}`, kind: 'replica', of: primary.id }, signal),
-          ),
-        )
-        return [primary, ...replicas].map((server) => ({ agent, server }))
-      } catch (error) {
-        await dropGroup(client, group, log)
-        throw error
-      }
+      const group = await startOn(await clientOf(agent, signal), { ...order, log }, signal)
+      return group.map((server) => ({ agent, server }))
     },
+  }
+}
+
+async function startOn(
+  client: AgentClient,
+  order: {
+    readonly name: string
+    readonly replicas: number
+    readonly database?: string
+    readonly log: Logger
+  },
+  signal: AbortSignal,
+): Promise<readonly ServerView[]> {
+  const group = `${order.name.slice(0, 50)}-${randomBytes(3).toString('hex')}`
+  try {
+    const database = order.database === undefined ? {} : { database: order.database }
+    const primary = await client.create({ id: `${group}-1`, kind: 'primary', group, ...database }, signal)
+    const replicas = await Promise.all(
+      Array.from({ length: order.replicas }, async (_, index) =>
+        client.create({ id: `${group}-${String(index + 2)}`, kind: 'replica', of: primary.id }, signal),
+      ),
+    )
+    return [primary, ...replicas]
+  } catch (error) {
+    await dropGroup(client, group, order.log)
+    throw error
   }
 }
 

@@ -1,8 +1,10 @@
 // /api/v1/shards/{id}/promote and …/failovers
 import type { JobRecord } from '@fleetshard/core'
-import { Failover, FailoverList, PromoteShard } from '@fleetshard/core/contract'
+import { Type } from 'typebox'
+import { Failover, FailoverList, NodeOrder, NodeRemoval, PromoteShard } from '@fleetshard/core/contract'
 import { accepted, ok, route, type Route } from '../../../runtime/http/mod.ts'
 import { durabilityOf, parseFailoverDetail } from '../../health/mod.ts'
+import { addNode, rebuildNode, removeNode } from '../shards/nodes.ts'
 import { failoversOf, orderPromotion } from '../shards/promote.ts'
 import { change, idParams, type Api } from './context.ts'
 
@@ -11,7 +13,13 @@ const url = '/api/v1/shards/:id'
 const listMax = 100
 
 /** Endpoints of promotions. */
-export const failoverRoutes = (api: Api): readonly Route[] => [promote(api), list(api)]
+export const failoverRoutes = (api: Api): readonly Route[] => [
+  promote(api),
+  list(api),
+  add(api),
+  rebuild(api),
+  remove(api),
+]
 
 const promote = (api: Api): Route =>
   route({
@@ -61,6 +69,61 @@ const list = ({ parts }: Api): Route =>
         failovers: failoversOf(parts, shard.id).slice(0, listMax).map(failoverView),
       })
     },
+  })
+
+/** `{id}` of a shard and `{node}` of one of its nodes. */
+const nodeParams = Type.Object({ id: Type.String(), node: Type.String() })
+
+const add = (api: Api): Route =>
+  route({
+    method: 'POST',
+    url: `${url}/nodes`,
+    tag,
+    kind: 'change',
+    summary: 'Give the shard one more replica, cloned from its primary',
+    params: idParams,
+    body: NodeOrder,
+    answers: { 202: Failover },
+    handle: async ({ params, body }, call) =>
+      change(api, { what: 'shard.node.add', target: params.id }, call, async (work) => {
+        const job = await addNode(work, params.id, body.reason)
+        work.change.after({ job: job.id, ...body })
+        return accepted(failoverView(job), `/api/v1/shards/${params.id}/failovers`)
+      }),
+  })
+
+const rebuild = (api: Api): Route =>
+  route({
+    method: 'POST',
+    url: `${url}/nodes/:node/rebuild`,
+    tag,
+    kind: 'change',
+    summary: 'Make a replica anew',
+    params: nodeParams,
+    body: NodeOrder,
+    answers: { 202: Failover },
+    handle: async ({ params, body }, call) =>
+      change(api, { what: 'shard.node.rebuild', target: params.node }, call, async (work) => {
+        const job = await rebuildNode(work, { shard: params.id, node: params.node }, body.reason)
+        work.change.after({ job: job.id, ...body })
+        return accepted(failoverView(job), `/api/v1/shards/${params.id}/failovers`)
+      }),
+  })
+
+const remove = (api: Api): Route =>
+  route({
+    method: 'DELETE',
+    url: `${url}/nodes/:node`,
+    tag,
+    kind: 'change',
+    summary: 'Take a replica out of the shard, and remove its server once no commit counts on it',
+    params: nodeParams,
+    answers: { 200: NodeRemoval },
+    handle: async ({ params }, call) =>
+      change(api, { what: 'shard.node.remove', target: params.node }, call, async (work) => {
+        const isGone = await removeNode(work, { shard: params.id, node: params.node })
+        return ok({ node_id: params.node, server_removed: isGone })
+      }),
   })
 
 function failoverView(job: JobRecord): Failover {

@@ -1,0 +1,92 @@
+// `node add`, `node remove`, `node rebuild`: the replicas of a shard.
+import { FleetError } from '@fleetshard/core'
+import type { CommandContext } from '../context.ts'
+import { EXIT } from '../exit-codes.ts'
+import { failoverView } from '../failovers.ts'
+import { confirmDeletion, printOne, printPlan, say } from '../print.ts'
+import { dryRunFlag, outputFlag, reasonFlag, yesFlag, type CommandSpec } from '../spec.ts'
+
+/** `fleetshard node add`. */
+export const nodeAdd: CommandSpec = {
+  path: 'node add',
+  summary: 'give a shard one more replica, cloned from its primary',
+  details: 'The copy is made by a job; reads go to the replica once it has caught up.',
+  user: 'cli',
+  args: [{ name: 'shard', doc: 'id of the shard' }],
+  flags: [outputFlag, dryRunFlag, reasonFlag],
+  examples: ['node add shard-01'],
+  async run(context) {
+    const { options, admin, change } = context
+    const shard = options.arg(0)
+    const path = `/api/v1/shards/${shard}/nodes`
+    if (options.isSet('dryRun')) {
+      const effects = ['a Postgres server would be started beside the primary and cloned from it']
+      return printPlan(context, { method: 'POST', path, effects })
+    }
+    const job = await admin.shards.addNode(shard, reasonOf(context), change)
+    const code = printOne(context, job, failoverView)
+    say(context, `fleetshard failover explain ${shard} --all tells how far it is`)
+    return code
+  },
+}
+
+/** `fleetshard node rebuild`. */
+export const nodeRebuild: CommandSpec = {
+  path: 'node rebuild',
+  summary: 'make a replica anew: as it is where its history allows it, rewound, or as a new clone',
+  user: 'cli',
+  args: [{ name: 'id', doc: 'id of the node' }],
+  flags: [outputFlag, dryRunFlag, reasonFlag],
+  async run(context) {
+    const { options, admin, change } = context
+    const node = options.arg(0)
+    const shard = await shardOf(context, node)
+    const path = `/api/v1/shards/${shard}/nodes/${node}/rebuild`
+    if (options.isSet('dryRun')) {
+      const effects = [`${node} would serve no reads until it follows the primary of shard ${shard} again`]
+      return printPlan(context, { method: 'POST', path, effects })
+    }
+    const job = await admin.shards.rebuildNode(shard, node, reasonOf(context), change)
+    const code = printOne(context, job, failoverView)
+    say(context, `fleetshard failover explain ${shard} --all tells how far it is`)
+    return code
+  },
+}
+
+/** `fleetshard node remove`. */
+export const nodeRemove: CommandSpec = {
+  path: 'node remove',
+  summary: 'take a replica out of its shard and delete its server',
+  user: 'cli',
+  args: [{ name: 'id', doc: 'id of the node' }],
+  flags: [yesFlag, dryRunFlag, reasonFlag],
+  async run(context) {
+    const { options, admin, change } = context
+    const node = options.arg(0)
+    const shard = await shardOf(context, node)
+    const path = `/api/v1/shards/${shard}/nodes/${node}`
+    if (options.isSet('dryRun')) {
+      const effects = [
+        `${node} would be taken out of shard ${shard}, and its server deleted once no commit counts on it`,
+      ]
+      return printPlan(context, { method: 'DELETE', path, effects })
+    }
+    await confirmDeletion(context, 'node', node)
+    const { server_removed: isGone } = await admin.shards.removeNode(shard, node, change)
+    say(context, isGone ? `node ${node} removed` : `node ${node} is out of the shard; its server is left`)
+    return EXIT.ok
+  },
+}
+
+async function shardOf({ admin, stop }: CommandContext, node: string): Promise<string> {
+  const { shard_id: shard } = await admin.nodes.get(node, { signal: stop })
+  if (shard !== null) return shard
+  throw new FleetError('conflict', `node ${node} belongs to no shard`, {
+    hint: 'fleetshard node delete removes it',
+  })
+}
+
+function reasonOf({ options }: CommandContext): { readonly reason?: string } {
+  const reason = options.text('reason')
+  return reason === undefined ? {} : { reason }
+}
