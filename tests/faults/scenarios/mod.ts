@@ -2,9 +2,11 @@
 import type { Scenario } from '../scenario.ts'
 import { availabilityScenarios } from './availability/mod.ts'
 import { reshardScenarios } from './reshard.ts'
+import { soakScenarios } from './soak.ts'
 
 /** What `npm run faults -- NAME` knows. */
 export const FAMILIES: Readonly<Record<string, readonly Scenario[]>> = {
   availability: availabilityScenarios,
   reshard: reshardScenarios,
+  soak: soakScenarios,
 }

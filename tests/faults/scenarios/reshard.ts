@@ -15,7 +15,7 @@ const pollMs = 100
 const jobMsMax = 180_000
 
 /** One job after the other, and what it leaves is cleared away. */
-const operator: Activity = async (world) => {
+export const operator: Activity = async (world) => {
   for (let number = 1; !world.signal.aborted; number += 1) {
     try {
       await awaitJobs(world)
@@ -60,7 +60,7 @@ function shuffled(world: World, shards: readonly Shard[]): readonly Shard[] {
 }
 
 /** Until no job is under way. */
-async function awaitJobs(world: World): Promise<void> {
+export async function awaitJobs(world: World): Promise<void> {
   const deadline = performance.now() + jobMsMax
   const seen = new Set<string>()
   for (;;) {
@@ -111,7 +111,7 @@ async function clearAway(world: World): Promise<void> {
 const [pauseMsMin, pauseMsMax] = [500, 6_000]
 
 /** kill -9 and SIGSTOP of processes, kill -9 of database servers, cut and hung links to the catalog. */
-const destroyer: Activity = async (world) => {
+export const destroyer: Activity = async (world) => {
   const { cluster, random } = world
   const faults: readonly (() => Promise<string>)[] = [
     () => killMember(world, cluster.workers, 'worker'),
@@ -189,6 +189,9 @@ const passing = new Set(
 for (const reason of ['cross_shard', '0A000']) passing.add(reason)
 /** A transaction whose connection to the shard was lost between two of its statements. */
 passing.add('25P02')
+
+/** True for an answer that clients may meet while ranges change hands. */
+export const isPassingInReshard = (reason: string): boolean => passing.has(reason)
 
 /** The family `reshard`. */
 export const reshardScenarios: readonly Scenario[] = [

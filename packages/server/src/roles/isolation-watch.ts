@@ -41,7 +41,12 @@ export function isolationWatch(parts: IsolationWatchParts): Service {
 
 class Watch {
   readonly #parts: IsolationWatchParts
-  #servers: { readonly protected: ReadonlySet<string>; readonly atMs: number } | null = null
+  /** Servers of keyspaces under protection, as the catalog last told. */
+  #servers: {
+    readonly keyspaces: string
+    readonly protected: ReadonlySet<string>
+    readonly atMs: number
+  } | null = null
   /** Since the catalog is gone: when each server last heard a replica, or was first seen without. */
   readonly #heardMs = new Map<string, number>()
 
@@ -87,15 +92,19 @@ class Watch {
     try {
       const keyspaces = await catalog.keyspaces.list(bounded)
       const nowMs = clock.monotonic()
-      if (this.#servers !== null && nowMs - this.#servers.atMs < serversEveryMs) return true
+      const names = keyspaces
+        .map(({ record }) => record)
+        .filter(({ durability }) => durability === 'protection')
+        .map(({ name }) => name)
+      const isKnown = this.#servers?.keyspaces === names.join(' ')
+      if (isKnown && nowMs - (this.#servers?.atMs ?? 0) < serversEveryMs) return true
       const servers = new Set<string>()
-      for (const { record } of keyspaces) {
-        if (record.durability !== 'protection') continue
-        for (const { record: shard } of await catalog.shards.list(record.name, bounded)) {
+      for (const name of names) {
+        for (const { record: shard } of await catalog.shards.list(name, bounded)) {
           for (const node of shard.nodes) if (node.agent === agent) servers.add(node.id)
         }
       }
-      this.#servers = { protected: servers, atMs: nowMs }
+      this.#servers = { keyspaces: names.join(' '), protected: servers, atMs: nowMs }
       return true
     } catch {
       return false

@@ -2,6 +2,7 @@
 import { chmodSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Failover } from '@fleetshard/core/contract'
+import { Client } from 'pg'
 import type { Scenario, World } from '../../scenario.ts'
 import {
   again,
@@ -131,6 +132,40 @@ const returnsWritable: Fault = async (world, shard, primary) => {
   return nothing
 }
 
+/** A client gives up on a commit that no replica confirms: it is told that nobody knows. */
+const cancelsInCommitWait: Fault = async (world, shard, primary) => {
+  const tap = await world.cluster.tap(primary)
+  const links = await Promise.all(othersOf(shard).map((replica) => tap.link(replica)))
+  for (const replica of othersOf(shard)) await world.cluster.reconnect(replica)
+  const [router] = world.cluster.routers
+  const client = new Client({ host: '127.0.0.1', port: router?.wirePort, user: 'app', database: 'default' })
+  client.on('error', () => undefined)
+  await client.connect()
+  await client.query('begin')
+  for (const link of links) link.hang()
+  const text = "insert into event (key) values ('given up')"
+  const outcome = client.query(`${text}; commit`).then(
+    () => 'acknowledged',
+    (error: unknown) => (error as { readonly code?: string }).code ?? 'connection lost',
+  )
+  const server = await world.cluster.superuser(primary)
+  const waits =
+    "wait_event = 'SyncRep' and query like '%given up%' or query = 'commit' and wait_event = 'SyncRep'"
+  const isCancelled = await within(20_000, async () => {
+    const found = await server.query(`select pg_cancel_backend(pid) from pg_stat_activity where ${waits}`)
+    return (found.rowCount ?? 0) > 0
+  })
+  if (!isCancelled) world.breach('no commit waits for replicas')
+  const told = await outcome
+  if (told !== '40003' && told !== 'connection lost') {
+    world.breach(`a commit that was given up while it waited was answered ${told}`)
+  }
+  await server.end()
+  await client.end().catch(() => undefined)
+  for (const link of links) link.heal()
+  return nothing
+}
+
 /** Orders of a term that is over are refused by the agent. */
 const lateOrders: Fault = async (world, shard, primary) => {
   const { term } = await failoversOf(world, shard.id)
@@ -187,6 +222,12 @@ export const replicaScenarios: readonly Scenario[] = [
   scenario('returns-writable', 'a former primary is started by hand', [again(returnsWritable)], {
     rounds: 1,
   }),
+  scenario(
+    'cancel-in-commit-wait',
+    'a client gives up while its commit waits for replicas',
+    [again(cancelsInCommitWait, 'the same leads')],
+    { rounds: 1 },
+  ),
   scenario('late-orders', 'orders of an old term reach the agent', [again(lateOrders)], { rounds: 1 }),
   scenario(
     'rewind-fails',

@@ -95,11 +95,14 @@ export async function untilWhole(world: World, shard: string): Promise<boolean> 
   return false
 }
 
-/** Sets what a failover may cost. Under `protection` nothing may be lost, whatever dies. */
+/** Sets what a failover may cost. */
 async function setDurability(world: World, durability: string): Promise<void> {
   const answer = await world.cluster.manager('PATCH', '/api/v1/keyspaces/default', { durability })
   if (answer.status !== 200) world.breach(`${durability} was refused: ${JSON.stringify(answer.body)}`)
 }
+
+/** Under `protection` nothing may be lost, whatever dies. */
+export const protect = (world: World): Promise<void> => setDurability(world, 'protection')
 
 /** Rounds of a fault, each begun when the one before is over and all is whole. */
 export function again(
@@ -202,6 +205,9 @@ const passing = new Set(
     .map((reason) => reason.trim()),
 )
 
+/** True for an answer that clients may meet while somebody else takes over. */
+export const isPassing = (reason: string): boolean => passing.has(reason)
+
 /** What a scenario may set beside its faults. */
 export interface Setting {
   readonly rounds?: number
@@ -238,7 +244,7 @@ export function scenario(
         appenders: 1,
         movers: 0,
         readers: 1,
-        mayBeRefused: (reason) => passing.has(reason),
+        mayBeRefused: isPassing,
         ...setting.load,
       }),
     ],
