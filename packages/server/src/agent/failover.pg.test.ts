@@ -20,7 +20,7 @@ describe.each(versions)('failover (programs: %s)', (pgBin) => {
     folder = await makeTestFolder()
     agent = await openTestAgent(folder, {
       pgBin,
-      settings: { shared_buffers: '16MB', full_page_writes: 'on' }, // pg_rewind asks for it
+      settings: { shared_buffers: '16MB' },
       guard: async ({ id }, occasion) => {
         asked.push(`${id} ${occasion}`)
         return superseded.has(id) ? 'superseded' : 'lead'
@@ -139,7 +139,7 @@ describe.each(versions)('failover (programs: %s)', (pgBin) => {
     const log = await readFile(join(folder, 'servers', 'b', 'postgres.log'), 'utf8')
     expect(log.slice(log.lastIndexOf('synchronous_standby_names')).match(confirms)).toHaveLength(1)
     await agent.setQuorum('b', null)
-    expect(pgBin === undefined ? ['cloned'] : ['rewound', 'cloned']).toContain(way)
+    expect(way).toBe(pgBin === undefined ? 'cloned' : 'rewound')
     await until(
       'a has what b has',
       async () => (await value('a', 'SELECT max(n) FROM t WHERE n IN (5009, 5010)')) === 5010,

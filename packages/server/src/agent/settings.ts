@@ -99,8 +99,8 @@ const fixedSettings: Readonly<Record<string, string | number>> = {
 }
 
 const throwawaySettings: Readonly<Record<string, string>> = {
-  fsync: 'off', // survives kill -9 of the server, not a crash of the machine
-  full_page_writes: 'off',
+  // Survives kill -9 of the server, not a crash of the machine. full_page_writes stays on: pg_rewind asks for it.
+  fsync: 'off',
 }
 
 function followSettings(follow: FollowSettings): Record<string, string> {

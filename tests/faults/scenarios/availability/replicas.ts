@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'n
 import { join } from 'node:path'
 import type { Failover } from '@fleetshard/core/contract'
 import { Client } from 'pg'
-import type { Scenario, World } from '../../scenario.ts'
+import type { Activity, Scenario, World } from '../../scenario.ts'
 import {
   again,
   anotherLeads,
@@ -166,6 +166,26 @@ const cancelsInCommitWait: Fault = async (world, shard, primary) => {
   return nothing
 }
 
+/** A primary dies with writes that no replica has: its history has parted from that of its successor. */
+const diesApart: Fault = async (world, shard, primary) => {
+  const tap = await world.cluster.tap(primary)
+  const links = await Promise.all(othersOf(shard).map((replica) => tap.link(replica)))
+  for (const replica of othersOf(shard)) await world.cluster.reconnect(replica)
+  for (const link of links) link.hang()
+  await pause(1_500)
+  const mend = killForGood(world, primary)
+  for (const link of links) link.heal()
+  return mend
+}
+
+const clonedWithoutRewind: Activity = async (world) => {
+  await again(diesApart)(world)
+  const [shard] = await world.cluster.shards()
+  const { failovers } = await failoversOf(world, shard?.id ?? '')
+  const way = failovers.find(({ type }) => type === 'failover')?.rejoined_by ?? 'none'
+  if (way !== 'cloned') world.breach(`the former primary came back by ${way}`)
+}
+
 /** Orders of a term that is over are refused by the agent. */
 const lateOrders: Fault = async (world, shard, primary) => {
   const { term } = await failoversOf(world, shard.id)
@@ -232,7 +252,7 @@ export const replicaScenarios: readonly Scenario[] = [
   scenario(
     'rewind-fails',
     'pg_rewind does not succeed: the former primary is cloned',
-    [again((world, _shard, primary) => Promise.resolve(killForGood(world, primary)))],
+    [clonedWithoutRewind],
     { rounds: 1, cluster: { words: { agent: withoutRewind } } },
   ),
 ]
