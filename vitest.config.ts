@@ -7,7 +7,11 @@ const exclude = ['**/node_modules/**', '**/.build/**']
 const expect = { poll: { timeout: 20_000 } }
 
 /** Jobs that are killed at every step take minutes: a project of their own. */
-const long = ['packages/server/src/workers/reshard/*.pg.test.ts', 'tests/faults/*.pg.test.ts']
+const long = [
+  'packages/server/src/workers/reshard/*.pg.test.ts',
+  'packages/server/src/workers/schema/kill.pg.test.ts',
+  'tests/faults/*.pg.test.ts',
+]
 
 export default defineConfig({
   test: {
@@ -38,6 +42,7 @@ export default defineConfig({
           ],
           exclude: [...exclude, ...long],
           expect,
+          isolate: false,
           testTimeout: 60_000,
           hookTimeout: 120_000,
           maxWorkers: 2,
