@@ -3,6 +3,7 @@ import type { Act } from './act.ts'
 import { addShard } from './add-shard.ts'
 import { catalogDown } from './catalog-down.ts'
 import { inspectServers } from './inspect-servers.ts'
+import { primaryKilled } from './primary-killed.ts'
 import { readRows } from './read-rows.ts'
 import { throughClient } from './through-client.ts'
 import { writeRows } from './write-rows.ts'
@@ -15,4 +16,5 @@ export const ACTS: readonly Act[] = [
   inspectServers,
   addShard,
   catalogDown,
+  primaryKilled,
 ]
