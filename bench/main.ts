@@ -1,6 +1,6 @@
-// `npm run bench -- NAME [--json] [--check]`: runs one workload and reports medians and ratios.
+// `npm run bench -- NAME [--json] [--check] [--kills N]`: runs one workload and reports medians and ratios.
 import { parseArgs } from 'node:util'
-import { formatReport, round, type Report, type Run } from './harness/report.ts'
+import { formatReport, round, type Report, type Run, type RunOptions } from './harness/report.ts'
 import { client } from './workloads/client.ts'
 import { failover } from './workloads/failover.ts'
 import { http } from './workloads/http.ts'
@@ -14,7 +14,9 @@ import { wire } from './workloads/wire.ts'
 import { wireMemory } from './workloads/wire-memory.ts'
 
 /** Workloads by name: one line each. */
-const WORKLOADS: Readonly<Record<string, (onRun: (run: Run) => void) => Promise<Report>>> = {
+const WORKLOADS: Readonly<
+  Record<string, (onRun: (run: Run) => void, options: RunOptions) => Promise<Report>>
+> = {
   lookup,
   http,
   client,
@@ -30,21 +32,29 @@ const WORKLOADS: Readonly<Record<string, (onRun: (run: Run) => void) => Promise<
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: 'boolean', default: false }, check: { type: 'boolean', default: false } },
+  options: {
+    json: { type: 'boolean', default: false },
+    check: { type: 'boolean', default: false },
+    kills: { type: 'string', default: '20' },
+  },
 })
 const [name = ''] = positionals
 const workload = WORKLOADS[name]
-if (workload === undefined || positionals.length !== 1) {
+const kills = Number(values.kills)
+if (workload === undefined || positionals.length !== 1 || !(Number.isSafeInteger(kills) && kills > 0)) {
   console.error(
-    `usage: npm run bench -- NAME [--json] [--check]\nworkloads: ${Object.keys(WORKLOADS).join(', ')}`,
+    `usage: npm run bench -- NAME [--json] [--check] [--kills N]\nworkloads: ${Object.keys(WORKLOADS).join(', ')}`,
   )
   process.exit(2)
 }
-const report = await workload(({ variant, clients, ops_per_s, p50_ms }) => {
-  const latency = p50_ms === null ? '' : `, p50 ${String(round(p50_ms))} ms`
-  console.error(
-    `  ${variant}, ${String(clients)} clients: ${Math.round(ops_per_s).toLocaleString('en')} ops/s${latency}`,
-  )
-})
+const report = await workload(
+  ({ variant, clients, ops_per_s, p50_ms }) => {
+    const latency = p50_ms === null ? '' : `, p50 ${String(round(p50_ms))} ms`
+    console.error(
+      `  ${variant}, ${String(clients)} clients: ${Math.round(ops_per_s).toLocaleString('en')} ops/s${latency}`,
+    )
+  },
+  { kills },
+)
 console.log(values.json ? JSON.stringify(report) : formatReport(report))
 if (values.check && report.targets.some(({ holds }) => !holds)) process.exitCode = 1

@@ -108,3 +108,9 @@ function table(rows: readonly (readonly string[])[]): string {
     .map((line) => `  ${line}`)
     .join('\n')
 }
+
+/** What a run may be asked for. */
+export interface RunOptions {
+  /** How often `failover` kills a primary; the other faults of it come half as often. */
+  readonly kills: number
+}

@@ -5,12 +5,9 @@ import { join } from 'node:path'
 import type { Failover, FailoverList, Shard } from '@fleetshard/core/contract'
 import { postgresProcessesOf } from '../../packages/server/src/agent/mod.ts'
 import { startBenchCluster, type BenchCluster } from '../harness/cluster.ts'
-import { atMost, describeMachine, median, type Report, type Run } from '../harness/report.ts'
+import { atMost, describeMachine, median, type Report, type Run, type RunOptions } from '../harness/report.ts'
 import { writePaced, type PacedWrite } from '../load/paced-writer.ts'
 
-const kills = 10
-const freezes = 5
-const switchovers = 8
 const writesPerSecond = 200
 const keyCount = 500
 const wholeMsMax = 180_000
@@ -30,7 +27,8 @@ interface Measured {
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 /** The workload. */
-export async function failover(onRun: (run: Run) => void): Promise<Report> {
+export async function failover(onRun: (run: Run) => void, { kills }: RunOptions): Promise<Report> {
+  const others = Math.ceil(kills / 2)
   await using cluster = await startBenchCluster(1, { replicas: 2 })
   await prepare(cluster)
   const stop = new AbortController()
@@ -51,8 +49,8 @@ export async function failover(onRun: (run: Run) => void): Promise<Report> {
     const order = (kind: Kind, count: number): Kind[] => Array.from({ length: count }, () => kind)
     for (const kind of [
       ...order('kill -9', kills),
-      ...order('SIGSTOP', freezes),
-      ...order('switchover', switchovers),
+      ...order('SIGSTOP', others),
+      ...order('switchover', others),
     ]) {
       const one = await measure(cluster, kind)
       measured.push(one)

@@ -54,6 +54,7 @@ describe('the demo', () => {
       failures: [],
       added_shard: { name: 'shard-03', status: 'inactive' },
       split: { status: 'completed', differences: 0, errors: 0, wrong_shard: 0 },
+      primary_killed: { lost: 0, former_back_by: 'cloned' },
       client: {
         same: true,
         http: {
@@ -77,7 +78,9 @@ describe('the demo', () => {
     expect(shards.reduce((sum, shard) => sum + shard.tables.users, 0)).toBe(users)
     expect(shards.every((shard) => shard.rows > 0)).toBe(true)
     expect(queries).toBeGreaterThan(0)
-    expect(Object.keys(seconds)).toEqual(expect.arrayContaining(['write', 'read', 'inspect', 'catalog_down']))
+    expect(Object.keys(seconds)).toEqual(
+      expect.arrayContaining(['write', 'read', 'inspect', 'catalog_down', 'primary_killed']),
+    )
     expectNothingLeft()
   })
 
@@ -91,6 +94,7 @@ describe('the demo', () => {
     expect(out).toContain('CC BY 4.0')
     expect(out).toContain('from the primaries, since there are no replicas')
     expect(out).toContain('the same both ways')
+    expect(out).toMatch(/leads shard-0. instead of .*; writes were away for /)
     expect(out).toContain('everything held')
     expectNothingLeft()
   })

@@ -95,6 +95,10 @@ export const FailoverList = closed({
       degraded_since: nullable(TimeSchema),
     }),
   ),
+  limits: Type.Array(Type.String(), {
+    description:
+      'what cannot be done for the shard, for people: no agent runs a server, or replicas are too few',
+  }),
   failovers: Type.Array(Failover),
 })
 /** Answer of GET /api/v1/shards/{id}/failovers, newest first. */

@@ -82,6 +82,11 @@ export class Agent implements Service {
     return this.#server(id).endpoint()
   }
 
+  /** Folder with the data of a server. @throws FleetError `not_found` */
+  dataFolder(id: string): string {
+    return this.#server(id).layout.pgData
+  }
+
   /** Where the password of the application's role lies, for a `file:` secretRef. */
   secretFile(id: string): string {
     return applicationSecretFile(this.#context.layout.secretsDir, this.#server(id).record.group)

@@ -30,7 +30,7 @@ const answerMsMax = 1_000
 /** How Postgres says that a server's history has parted from that of its upstream, or that log is gone. */
 const apartPattern =
   /forked off |is not a child of this server's history|is behind recovery timeline|has already been removed/
-/** Replicas speak every second (`wal_receiver_status_interval`). */
+/** Replicas speak every second (`wal_receiver_status_interval`); those of an agent go by the clock of its host. */
 const replySecondsMax = 3
 const rewindMsMax = 3_600_000
 const pollEveryMs = 10

@@ -135,12 +135,6 @@ export const linkScenarios: readonly Scenario[] = [
     { rounds: 1, silenceMsMax: 90_000 },
   ),
   scenario(
-    'primary-alone',
-    'a primary sees neither the catalog nor a replica: it stops',
-    [again(alone, 'the same leads')],
-    { rounds: 1, silenceMsMax: 90_000 },
-  ),
-  scenario(
     'router-isolated',
     'a router is cut off together with the old primary',
     [again(routerIsolated)],

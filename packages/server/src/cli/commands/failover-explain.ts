@@ -25,6 +25,7 @@ export const failoverExplain: CommandSpec = {
         context,
         `${found.primary ?? 'nobody'} leads in term ${String(found.term)}; ${found.durability}: ${quorum}`,
       )
+      for (const limit of found.limits) say(context, limit)
       if (options.isSet('all') || last === undefined) {
         return printList(context, found.failovers, failoverView, 'there was no failover')
       }

@@ -24,9 +24,8 @@ import {
 } from './job.ts'
 import { effect, nodeOf, nowText, primaryOf, within, type Leading } from './parts.ts'
 import { answerOf, probeShard, type ShardProbe } from './probes.ts'
-import { isSynchronous } from './quorum.ts'
 import { declare } from './shard-change.ts'
-import { setsOf, type StepContext, type StepOutcome } from './steps.ts'
+import { standbyObstacle, type StepContext, type StepOutcome } from './steps.ts'
 
 /** A switchover to a replica that is further behind would hold writes for too long. */
 const switchoverLagBytesMax = 16 * 1024 * 1024
@@ -40,15 +39,17 @@ export interface Incident {
   readonly seen: readonly string[]
   /** The last that it was seen to have written; null when it was never seen. */
   readonly lastPosition: Lsn | null
+  /** Commits wait for replicas: who has confirmed them can be told by reading. */
+  readonly isSynchronous: boolean
 }
 
 /** Why nothing may be done automatically; null when it may. */
-export async function obstacleTo(leading: Leading, incident: Incident): Promise<string | null> {
-  const { shard, probe } = incident
+export function obstacleTo(leading: Leading, incident: Incident): string | null {
+  const { probe } = incident
   const candidates = candidatesOf(leading, incident)
   if (candidates.length === 0) return 'the shard has no replica'
   if (!candidates.some(({ eligible }) => eligible)) return 'no replica could lead: see each one'
-  if (isSynchronous(await setsOf(leading, shard))) return null
+  if (incident.isSynchronous) return null
   if (probe.agent?.kind === 'told') return null
   const reason = probe.agent?.reason ?? 'it was not asked'
   return `nobody can confirm that the old primary is dead (its agent: ${reason}), and writes wait for no replica`
@@ -57,19 +58,22 @@ export async function obstacleTo(leading: Leading, incident: Incident): Promise<
 /** What can be told of each replica before anything is fenced. */
 export function candidatesOf(
   { parts }: Pick<Leading, 'parts'>,
-  { shard, probe, lastPosition }: Pick<Incident, 'shard' | 'probe' | 'lastPosition'>,
+  found: Pick<Incident, 'shard' | 'probe' | 'lastPosition' | 'isSynchronous'>,
 ): readonly CandidateVerdict[] {
+  const { shard, probe, lastPosition } = found
   const primary = primaryOf(shard)
   return shard.nodes
     .filter((node) => node !== primary)
     .map((node): CandidateVerdict => {
-      const found = answerOf(probe, node.id)
-      const position = found?.position ?? null
+      const answer = answerOf(probe, node.id)
+      const position = answer?.position ?? null
       const lacks = lastPosition === null || position === null ? 0n : lastPosition - position
-      const obstacle = obstacleOf(node, found, Number(lacks), parts.options.lagBytesMax)
+      const obstacle =
+        standbyObstacle(node, found.isSynchronous) ??
+        obstacleOf(node, answer, Number(lacks), parts.options.lagBytesMax)
       return {
         node: node.id,
-        timeline: found?.timeline ?? null,
+        timeline: answer?.timeline ?? null,
         position: position === null ? null : formatLsn(position),
         revoked: false,
         eligible: obstacle === null,
@@ -116,7 +120,7 @@ function recordOf(
   state: 'declared' | 'failed',
   waitsFor: string | null,
 ): JobRecord {
-  const { shard, seen, lastPosition, probe } = incident
+  const { shard, seen, lastPosition } = incident
   return newFailoverJob({
     id: `failover-${randomUUID()}`,
     keyspace: shard.keyspace,
@@ -131,7 +135,7 @@ function recordOf(
       seen: [...seen],
       waitsFor,
       lastPosition: lastPosition === null ? null : formatLsn(lastPosition),
-      candidates: [...candidatesOf(leading, { shard, probe, lastPosition })],
+      candidates: [...candidatesOf(leading, incident)],
     },
   })
 }
@@ -145,7 +149,8 @@ export async function begin({ leading, job, shard }: StepContext): Promise<StepO
   await supersedeOthers(leading, job)
   const probe = await probeShard(leading, shard)
   const last = probe.primary?.kind === 'answered' ? probe.primary.probe.position : null
-  const candidates = candidatesOf(leading, { shard, probe, lastPosition: last })
+  // An operator may choose any: a switchover asks more of the node below, and a forced one is answered for.
+  const candidates = candidatesOf(leading, { shard, probe, lastPosition: last, isSynchronous: true })
   const obstacle =
     detail.kind === 'switchover' ? switchoverObstacle(detail.wanted, { shard, probe, candidates }) : null
   if (obstacle !== null) return refused(obstacle, candidates)

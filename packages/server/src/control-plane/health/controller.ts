@@ -29,6 +29,7 @@ import { isAttached, keepQuorum, wantedQuorum } from './quorum-upkeep.ts'
 import { keepReplicas, type ReplicaWatch } from './replica-upkeep.ts'
 import { runFailover } from './runner.ts'
 import { moveNodes } from './shard-change.ts'
+import { setsOf } from './steps.ts'
 import { judge, missesMax, unwatched, watchedAfter, type Verdict, type Watched } from './verdict.ts'
 
 /** Name of the election. */
@@ -300,8 +301,9 @@ class Leader {
       primary: primary.id,
       seen: watch.verdict.seen,
       lastPosition: watch.lastPosition,
+      isSynchronous: isSynchronous(await setsOf(this.#leading, shard)),
     }
-    const obstacle = await obstacleTo(this.#leading, incident)
+    const obstacle = obstacleTo(this.#leading, incident)
     if (obstacle !== null) {
       if (watch.refusedFor === obstacle) return
       watch.refusedFor = obstacle

@@ -42,12 +42,12 @@ const candidate = Type.Object({
 })
 
 const proof = Type.Object({
-  /** `rebuild`: nobody else leads; `from` is a replica that is made one of `to` again. */
   kind: Type.Unsafe<'death' | 'quorum' | 'forced'>(Type.Enum(['death', 'quorum', 'forced'])),
   text: Type.String(),
 })
 
 const detail = Type.Object({
+  /** `rebuild`: nobody else leads; `from` is a replica that is made one of `to` again. */
   kind: Type.Unsafe<'failover' | 'switchover' | 'rebuild'>(Type.Enum(['failover', 'switchover', 'rebuild'])),
   shard: Type.Unsafe<ShardId>(Type.String({ minLength: 1, maxLength: 63 })),
   /** The term that it leads to; null until it is declared. */

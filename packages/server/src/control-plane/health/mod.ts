@@ -2,5 +2,6 @@
 export { createHealthController } from './controller.ts'
 export * from './job.ts'
 export * from './machine.ts'
+export { limitsOf } from './limits.ts'
 export { durabilityOf } from './quorum.ts'
 export { rebuildJob, withStandby } from './rebuild.ts'

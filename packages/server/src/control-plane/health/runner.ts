@@ -37,22 +37,23 @@ const steps: Readonly<Record<Exclude<FailoverState, 'suspect'>, Step | null>> = 
  * Runs until the job has ended. @throws the signal's reason; other errors are met by trying again
  */
 export async function runFailover(leading: Leading, id: JobId): Promise<FailoverState> {
-  let failures = 0
+  const { clock } = leading.parts
+  let state: FailoverState | null = null
+  let [failures, sinceMs] = [0, 0]
   for (;;) {
     const job = await reread(leading, id)
+    if (job.state !== state) {
+      // Time without a leader is nobody's: a successor that finds the deadline passed has not tried anything yet.
+      ;[state, failures, sinceMs] = [job.state, 0, clock.monotonic()]
+    }
     const step = job.state === 'suspect' ? null : steps[job.state]
     if (step === null) return job.state
     const outcome = await attempt(leading, job, step)
-    if (outcome.kind === 'committed') {
-      failures = 0
-      continue
-    }
     if (outcome.kind === 'event') {
       await write(leading, job, { event: outcome.event, change: outcome.change ?? {} })
-      failures = 0
-      continue
     }
-    await giveTime(leading, job, { outcome, failures })
+    if (outcome.kind !== 'wait') continue
+    await giveTime(leading, job, { outcome, failures, spentMs: clock.monotonic() - sinceMs })
     failures += 1
   }
 }
@@ -79,13 +80,18 @@ async function giveTime(
   {
     outcome,
     failures,
-  }: { readonly outcome: Extract<StepOutcome, { kind: 'wait' }>; readonly failures: number },
+    spentMs,
+  }: {
+    readonly outcome: Extract<StepOutcome, { kind: 'wait' }>
+    readonly failures: number
+    /** Since this leader began with the state. */
+    readonly spentMs: number
+  },
 ): Promise<void> {
   const { parts, signal } = leading
   const change = { ...outcome.change, waitsFor: outcome.reason }
   const { deadline }: StateSpec = failoverMachine[job.state]
-  const agoMs = parts.clock.now() - Date.parse(job.detail.enteredAt)
-  if (deadline !== null && agoMs >= deadline.ms) {
+  if (deadline !== null && spentMs >= deadline.ms) {
     await write(leading, job, { event: deadline.event, change })
     return
   }

@@ -100,13 +100,21 @@ export async function electSuccessor({ leading, job, shard }: StepContext): Prom
   const { detail } = job
   const lost = detail.candidates.find(({ node }) => node === detail.to) ?? null
   if (detail.to !== null) await fenceLostCandidate(leading, job, nodeOf(shard, detail.to))
+  const sets = await setsOf(leading, shard)
+  // Where commits wait for replicas, or the old primary was shut down in order, reading tells who has everything.
+  const isTold = isSynchronous(sets) || detail.shutdownPosition !== null || detail.force
   const others = shard.nodes.filter(({ id }) => id !== detail.from && id !== detail.to)
-  const ballots = await Promise.all(others.map((node) => ballotOf(leading, job, node)))
+  const ballots = await Promise.all(
+    others.map(async (node): Promise<Ballot> => {
+      const obstacle = standbyObstacle(node, isTold)
+      if (obstacle !== null) return { node: node.id, revoked: false, position: null, obstacle }
+      return await ballotOf(leading, job, node)
+    }),
+  )
   const shutdownPosition = detail.shutdownPosition === null ? null : parseLsn(detail.shutdownPosition)
   const { wanted, allowDataLoss } = detail
   const election = elect(ballots, { wanted, allowDataLoss, shutdownPosition })
   const candidates = lost === null ? [...election.verdicts] : [...election.verdicts, lost]
-  const sets = await setsOf(leading, shard)
   if (lost !== null && isSynchronous(sets) && !hasAllOf(lost, election)) {
     // Only it is known to have every acknowledged write: nobody else leads, and it is told again once it is back.
     return { kind: 'event', event: 'elected', change: { candidates } }
@@ -117,6 +125,11 @@ export async function electSuccessor({ leading, job, shard }: StepContext): Prom
     return { kind: 'wait', reason: obstacle ?? 'no replica may lead', change: { candidates } }
   }
   return { kind: 'event', event: 'elected', change: { candidates, to: election.elected, lossBytesMax } }
+}
+
+/** A former primary that has not caught up has its own last writes, and none that were acknowledged since. */
+export function standbyObstacle({ role }: NodeRecord, isTold: boolean): string | null {
+  return role === 'standby' && !isTold ? 'it has not come back as a replica since it was taken out' : null
 }
 
 /** It was cut off when it was read, so it has no more than that: whoever has as much has all that it had. */

@@ -102,6 +102,37 @@ describe('what a failover may cost', () => {
     expect(await one.send('PATCH', path, {})).toMatchObject({ status: 400 })
   })
 
+  it('keeps the last replica where commits wait for one', async () => {
+    const node = `/api/v1/shards/s/nodes/${replica}`
+    await one.send('PATCH', '/api/v1/keyspaces/default', { durability: 'protection' })
+    expect(await one.send('DELETE', node)).toMatchObject({
+      status: 409,
+      body: { hint: 'add another first: fleetshard node add s' },
+    })
+    await one.send('PATCH', '/api/v1/keyspaces/default', { durability: 'availability' })
+    expect(await one.send('DELETE', node)).toMatchObject({ status: 200, body: { server_removed: false } })
+  })
+
+  it('is told with what cannot be done: these servers are run by no agent', async () => {
+    const path = '/api/v1/shards/s/failovers'
+    const told = (limits: readonly unknown[]) => ({ status: 200, body: { limits } })
+    expect(await one.send('GET', path)).toMatchObject(
+      told([
+        expect.stringContaining(`no agent runs the primary ${primary}`),
+        expect.stringContaining(`no agent runs ${replica}`),
+      ]),
+    )
+    await one.send('PATCH', '/api/v1/keyspaces/default', { durability: 'protection' })
+    expect(await one.send('GET', path)).toMatchObject(
+      told([
+        expect.stringContaining('nothing is promoted'),
+        expect.stringContaining('whatever protection asks for'),
+        expect.stringContaining(`no agent runs ${replica}`),
+        expect.stringContaining('no replica is left to confirm commits'),
+      ]),
+    )
+  })
+
   it('shows the quorum that is recorded, and that it is changing', async () => {
     const { keyspaces, quorums } = one.catalog
     const [keyspace] = await keyspaces.list()

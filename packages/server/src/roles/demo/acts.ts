@@ -3,6 +3,7 @@ import type { Act } from './act.ts'
 import { addShard } from './add-shard.ts'
 import { catalogDown } from './catalog-down.ts'
 import { inspectServers } from './inspect-servers.ts'
+import { primaryKilled } from './primary-killed.ts'
 import { readRows } from './read-rows.ts'
 import { splitShard } from './split-shard.ts'
 import { throughClient } from './through-client.ts'
@@ -17,4 +18,5 @@ export const ACTS: readonly Act[] = [
   addShard,
   splitShard,
   catalogDown,
+  primaryKilled,
 ]

@@ -1,8 +1,9 @@
 // What the doctor checks of a running fleet: its processes, and every server of every shard.
 import { readFileSync } from 'node:fs'
-import { parseLsn, type Clock, type NodeRecord, type ShardRecord } from '@fleetshard/core'
+import { parseLsn, type Clock, type Durability, type NodeRecord, type ShardRecord } from '@fleetshard/core'
 import { formatBytes, silentLogger, type ClusterState } from '../../runtime/mod.ts'
 import type { CommandContext } from '../../cli/mod.ts'
+import { limitsOf } from '../../control-plane/health/mod.ts'
 import { createEngine, type NodeFacts } from '../../engine/mod.ts'
 import { openCatalog, type OpenCatalog } from '../catalog.ts'
 import { targetOf } from '../node-target.ts'
@@ -90,22 +91,37 @@ async function checkCatalog(
   url: string,
 ): Promise<readonly Check[]> {
   const signal = AbortSignal.any([stop, AbortSignal.timeout(nodeMsMax)])
-  const shards: ShardRecord[] = []
+  const shards: { readonly shard: ShardRecord; readonly durability: Durability | undefined }[] = []
   const check = await checked('catalog', async () => {
     const { id } = await open.catalog.cluster(signal)
     for (const { record } of await open.catalog.keyspaces.list(signal)) {
-      for (const shard of await open.catalog.shards.list(record.name, signal)) shards.push(shard.record)
+      for (const shard of await open.catalog.shards.list(record.name, signal)) {
+        shards.push({ shard: shard.record, durability: record.durability })
+      }
     }
     return passed('catalog', `${url}, cluster ${id}`)
   })
-  const nodes = await Promise.all(shards.map((shard) => checkShard(shard, { open, clock, stop })))
-  return [check, ...nodes.flat()]
+  const found = await Promise.all(
+    shards.map(async ({ shard, durability }) => [
+      ...(await checkShard(shard, { open, clock, stop })),
+      ...checkFailover(shard, durability),
+    ]),
+  )
+  return [check, ...found.flat()]
 }
 
 interface ShardParts {
   readonly open: OpenCatalog
   readonly clock: Clock
   readonly stop: AbortSignal
+}
+
+/** What would not be done if a server of the shard died; nothing where everything would. */
+function checkFailover(shard: ShardRecord, durability: Durability | undefined): readonly Check[] {
+  const limits = limitsOf(shard, durability)
+  if (limits.length === 0) return []
+  const remedy = 'have agents run its servers, and two replicas: docs/guides/availability.md'
+  return [warned(`${shard.name} failover`, limits.join('; '), remedy)]
 }
 
 /** A check for each server of the shard. */

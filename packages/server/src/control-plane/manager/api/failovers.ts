@@ -3,7 +3,7 @@ import type { JobRecord } from '@fleetshard/core'
 import { Type } from 'typebox'
 import { Failover, FailoverList, NodeOrder, NodeRemoval, PromoteShard } from '@fleetshard/core/contract'
 import { accepted, ok, route, type Route } from '../../../runtime/http/mod.ts'
-import { durabilityOf, parseFailoverDetail } from '../../health/mod.ts'
+import { durabilityOf, limitsOf, parseFailoverDetail } from '../../health/mod.ts'
 import { addNode, rebuildNode, removeNode } from '../shards/nodes.ts'
 import { failoversOf, orderPromotion } from '../shards/promote.ts'
 import { change, idParams, type Api } from './context.ts'
@@ -66,6 +66,7 @@ const list = ({ parts }: Api): Route =>
                 changing: quorum.record.sets.length > 1,
                 degraded_since: quorum.record.degradedSince,
               },
+        limits: [...limitsOf(shard, snapshot.keyspace.durability)],
         failovers: failoversOf(parts, shard.id).slice(0, listMax).map(failoverView),
       })
     },

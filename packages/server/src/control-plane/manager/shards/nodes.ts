@@ -61,16 +61,17 @@ export async function rebuildNode(
 /**
  * Takes a replica out of the shard, then removes its server, once no commit counts on it.
  * @returns false when the server stays: nobody runs it that could remove it, or commits still count on it
- * @throws FleetError `not_found`, `conflict` for a primary
+ * @throws FleetError `not_found`, `conflict` for a primary, and for the last replica under `protection`
  */
 export async function removeNode(
   work: Work,
   { shard: id, node: nodeId }: { readonly shard: string; readonly node: string },
 ): Promise<boolean> {
   const { parts, change, signal } = work
-  const { shard } = parts.fleet.shard(id)
+  const { shard, snapshot } = parts.fleet.shard(id)
   const node = replicaOf(shard, nodeId)
   refuseHeld(shard)
+  const isProtected = snapshot.keyspace.durability === 'protection'
   change.before({ shard: shard.id, node: node.id })
   await parts.routing.change(
     shard.keyspace,
@@ -79,6 +80,7 @@ export async function removeNode(
       if (now === undefined) throw new FleetError('not_found', `there is no shard ${shard.id}`)
       replicaOf(now, node.id)
       refuseHeld(now)
+      if (isProtected) refuseLast(now)
       return { put: [{ ...now, nodes: now.nodes.filter((one) => one.id !== node.id) }] }
     },
     change,
@@ -140,6 +142,15 @@ function replicaOf(shard: ShardRecord, id: string): NodeRecord {
 function agentOf({ id, agent }: NodeRecord, hint: string): string {
   if (agent !== null) return agent
   throw new FleetError('conflict', `no agent runs ${id}`, { retryable: false, hint })
+}
+
+/** Commits cannot wait for a replica where there is none. */
+function refuseLast({ id, nodes }: ShardRecord): void {
+  if (nodes.length > 2) return
+  throw new FleetError('conflict', `shard ${id} is under protection and has no other replica`, {
+    retryable: false,
+    hint: `add another first: fleetshard node add ${id}`,
+  })
 }
 
 function refuseHeld({ id, hold }: ShardRecord): void {
