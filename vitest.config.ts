@@ -1,6 +1,27 @@
 // Test projects by suffix: `unit` needs nothing, `pg` starts real servers, `e2e` starts whole clusters. `reshard` (moves
 // that are killed at every step) and `compat` (the clients that people use) take longer and are no part of `npm test`.
+import { accessSync, constants, readFileSync, statfsSync } from 'node:fs'
 import { defineConfig } from 'vitest/config'
+
+const memory = '/dev/shm'
+const memoryBytesMin = 6 * 2 ** 30
+
+/** Servers of tests lie in memory where there is room: making and removing their thousands of files took a third of the time. */
+function hasRoomInMemory(): boolean {
+  try {
+    accessSync(memory, constants.W_OK)
+    const { bavail, bsize } = statfsSync(memory)
+    const mount = readFileSync('/proc/mounts', 'utf8')
+      .split('\n')
+      .find((line) => line.split(' ')[1] === memory)
+    return bavail * bsize >= memoryBytesMin && mount !== undefined && !mount.includes('noexec')
+  } catch {
+    return false // not Linux
+  }
+}
+// The workers, and whatever they start, get it from the environment.
+// oxlint-disable-next-line node/no-process-env
+if (hasRoomInMemory()) process.env['TMPDIR'] ??= memory
 
 const exclude = ['**/node_modules/**', '**/.build/**']
 /** A busy machine makes what is waited for late, not wrong. */

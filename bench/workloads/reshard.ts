@@ -129,6 +129,7 @@ const item: MovedTable = {
   shardKey: { column: 1, type: 'text' },
   unitsBy: 'integer',
   tellsKey: false,
+  isUniqueByKey: false,
   hasTriggers: false,
   referencedBy: [],
   signature: '',
@@ -239,7 +240,7 @@ async function measureCutovers(onRun: (run: Run) => void): Promise<Cutovers> {
 
 async function moveTo(cluster: BenchCluster, source: string, name: string): Promise<ReshardJob> {
   const target = { name, nodes: 'embedded' }
-  const body = { source_shard_id: source, target_shard: target }
+  const body = { source_shard_id: source, target_shard: target, reversible_seconds: 0 }
   const { id } = await send<ReshardJob>(cluster, 'POST', '/api/v1/reshard/move', body)
   for (;;) {
     const job = await send<ReshardJob>(cluster, 'GET', `/api/v1/reshard/jobs/${id}`)

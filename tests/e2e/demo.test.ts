@@ -53,6 +53,7 @@ describe('the demo', () => {
       holds: true,
       failures: [],
       added_shard: { name: 'shard-03', status: 'inactive' },
+      split: { status: 'completed', differences: 0, errors: 0, wrong_shard: 0 },
       client: {
         same: true,
         http: {

@@ -104,6 +104,7 @@ test('a split into embedded shards under writers loses, doubles and misplaces no
         { name: 'left', nodes: 'embedded' },
         { name: 'right', nodes: 'embedded' },
       ],
+      reversible_seconds: 0,
     })
     expect(status).toBe(202)
     expect(headers.get('location')).toBe(`/api/v1/reshard/jobs/${body.id}`)
@@ -127,7 +128,15 @@ test('a merge of two shards into a new one, by the command line', async () => {
   const sources = (await shards()).filter(({ name }) => name === 'left' || name === 'right')
   await underWriters('merge', async () => {
     const words = sources.flatMap(({ id }) => ['--from', id])
-    const { code, out, err } = await cluster.cli('reshard', 'merge', ...words, '--to', 'whole', '--embedded')
+    const { code, out, err } = await cluster.cli(
+      'reshard',
+      'merge',
+      ...words,
+      '--to',
+      'whole',
+      '--embedded',
+      '--no-reverse',
+    )
     expect({ code, err: code === 0 ? '' : err }).toEqual({ code: 0, err: '' })
     expect(out).toContain('completed')
   })
@@ -140,7 +149,7 @@ test(
   { timeout: twoJobsMsMax },
   async () => {
     const source = (await shards()).find(({ name }) => name === 'whole')
-    const words = ['reshard', 'move', source?.id ?? '', '--to', 'moved', '--embedded']
+    const words = ['reshard', 'move', source?.id ?? '', '--to', 'moved', '--embedded', '--no-reverse']
     const planned = await cluster.cli(...words, '--dry-run')
     expect(planned.out).toContain('would get 50')
     expect(planned.out).toMatch(/about \d+ rows and [1-9]\d* bytes, of public\.ledger/)
@@ -161,7 +170,14 @@ test(
           expect(second.body).toMatchObject({ code: 'conflict' })
           expect((await cluster.cli('reshard', 'cancel', id)).code).toBe(0)
           expect(await ended(id)).toMatchObject({ status: 'cancelled' })
-          const again = await cluster.cli('reshard', 'move', source?.id ?? '', '--to', 'moved')
+          const again = await cluster.cli(
+            'reshard',
+            'move',
+            source?.id ?? '',
+            '--to',
+            'moved',
+            '--no-reverse',
+          )
           expect({ code: again.code, err: again.code === 0 ? '' : again.err }).toEqual({ code: 0, err: '' })
         }
       }
@@ -169,6 +185,29 @@ test(
     expect((await shards()).find(({ name }) => name === 'moved')).toMatchObject({ status: 'active' })
   },
 )
+
+test('a move is taken back under writers, with what was written since its cutover', async () => {
+  const source = (await shards()).find(({ name }) => name === 'moved')
+  await underWriters('back', async () => {
+    const words = ['reshard', 'move', source?.id ?? '', '--to', 'for-now', '--embedded', '-o', 'json']
+    const moved = await cluster.cli(...words)
+    expect({ code: moved.code, err: moved.code === 0 ? '' : moved.err }).toEqual({ code: 0, err: '' })
+    const job = JSON.parse(moved.out) as ReshardJob
+    expect(job).toMatchObject({ phase: 'reversible', not_reversible_because: null })
+    expect(Date.parse(job.reversible_until ?? '')).toBeGreaterThan(Date.parse(job.started_at ?? ''))
+    expect((await shards()).find(({ name }) => name === 'for-now')).toMatchObject({ status: 'active' })
+    const cancelled = await cluster.manager('POST', `/api/v1/reshard/jobs/${job.id}/cancel`)
+    expect(cancelled.body).toMatchObject({ code: 'conflict' })
+    const back = await cluster.cli('reshard', 'reverse', job.id)
+    expect({ code: back.code, err: back.code === 0 ? '' : back.err }).toEqual({ code: 0, err: '' })
+    expect(back.out).toContain('rolled_back')
+  })
+  expect((await shards()).find(({ id }) => id === source?.id)).toMatchObject({ status: 'active' })
+  const left = (await shards()).find(({ name }) => name === 'for-now')
+  expect(left).toMatchObject({ status: 'inactive', ranges: [] })
+  expect((await cluster.cli('shard', 'delete', left?.id ?? '', '--yes')).code).toBe(0)
+  expect((await cluster.cli('vdiff')).code).toBe(0)
+})
 
 test(
   'a part of a shard moves away, then a new shard gets its share of all',
@@ -180,13 +219,14 @@ test(
         source_shard_id: source?.id,
         target_shards: [{ name: 'second', nodes: 'embedded' }],
         keep_source: true,
+        reversible_seconds: 0,
       })
       expect(status).toBe(202)
       expect(await ended(body.id)).toMatchObject({ status: 'completed', error_message: null })
     })
     expect((await shards()).find(({ id }) => id === source?.id)).toMatchObject({ status: 'active' })
     await underWriters('share', async () => {
-      const words = ['reshard', 'rebalance', '--to', 'third', '--embedded']
+      const words = ['reshard', 'rebalance', '--to', 'third', '--embedded', '--no-reverse']
       const { code, out, err } = await cluster.cli(...words)
       expect({ code, err: code === 0 ? '' : err }).toEqual({ code: 0, err: '' })
       expect(out).toContain('completed')
@@ -213,6 +253,11 @@ test('what cannot be moved is refused with the remedy, and nothing is made', asy
       code: 'not_found',
     },
     { body: { source_shard_id: source?.id, target_shards: [target] }, code: 'invalid_request' },
+    {
+      // What keeps a part cannot be brought back: that is to be known before.
+      body: { source_shard_id: source?.id, target_shards: [target], keep_source: true },
+      code: 'reshard_refused',
+    },
     { body: { source_shard_id: source?.id, target_shards: [target, target] }, code: 'invalid_request' },
     { body: { source_shard_id: source?.id, target_shards: [], keep_source: true }, code: 'invalid_request' },
     {

@@ -130,6 +130,7 @@ test('the targets of a finished move are compared with its source', async () => 
     '--to',
     'moved',
     '--embedded',
+    '--no-reverse',
     '-o',
     'json',
   )

@@ -47,7 +47,10 @@ async function order(world: World, number: number): Promise<void> {
       : kind === 'move'
         ? { source_shard_id: first.id, target_shard: target('') }
         : { source_shard_ids: [first.id, second?.id], target_shard: target('') }
-  const answer: Answer<ReshardJob> = await world.cluster.manager('POST', `/api/v1/reshard/${kind}`, body)
+  const answer: Answer<ReshardJob> = await world.cluster.manager('POST', `/api/v1/reshard/${kind}`, {
+    ...body,
+    reversible_seconds: 0,
+  })
   if (answer.status === 202) world.say(`${kind} of ${first.name}: ${answer.body.id}`)
   else world.say(`${kind} of ${first.name} was answered ${answer.body.code}: ${answer.body.detail}`)
 }

@@ -129,6 +129,10 @@ export interface ReshardCalls {
   pause(id: string, options?: ChangeOptions): Promise<ReshardJob>
   resume(id: string, options?: ChangeOptions): Promise<ReshardJob>
   cancel(id: string, options?: ChangeOptions): Promise<ReshardJob>
+  /** Brings the rows back, with all that was written since, while the job is `reversible`. */
+  reverse(id: string, options?: ChangeOptions): Promise<ReshardJob>
+  /** Ends the phase in which they can be brought back. */
+  complete(id: string, options?: ChangeOptions): Promise<ReshardJob>
 }
 
 /** Comparisons of rows. */
@@ -271,6 +275,8 @@ function reshardCalls(transport: Transport): ReshardCalls {
     pause: order('pause'),
     resume: order('resume'),
     cancel: order('cancel'),
+    reverse: order('reverse'),
+    complete: order('complete'),
   }
 }
 

@@ -30,6 +30,14 @@ export type ReshardTarget = Static<typeof ReshardTarget>
 
 const targetsSchema = Type.Array(ReshardTarget, { minItems: 1, maxItems: 16 })
 
+const reversible_seconds = Type.Optional(
+  Type.Integer({
+    minimum: 0,
+    maximum: 604_800,
+    description: 'for how long the rows can be brought back afterwards; 900 by default, 0: not at all',
+  }),
+)
+
 /** Body of POST /api/v1/reshard/split. */
 export const SplitShard = closed({
   source_shard_id: IdSchema,
@@ -38,6 +46,7 @@ export const SplitShard = closed({
   keep_source: Type.Optional(
     Type.Boolean({ description: 'true: the source stays, and keeps the first part of its ranges' }),
   ),
+  reversible_seconds,
   dry_run: Type.Optional(Type.Boolean({ description: 'tell what would be moved, and make nothing' })),
 })
 /** Body of POST /api/v1/reshard/split: the ranges of one shard are divided among others. */
@@ -47,6 +56,7 @@ export type SplitShard = Static<typeof SplitShard>
 export const MergeShards = closed({
   source_shard_ids: Type.Array(IdSchema, { minItems: 2, maxItems: 16 }),
   target_shard: ReshardTarget,
+  reversible_seconds,
   dry_run: Type.Optional(Type.Boolean()),
 })
 /** Body of POST /api/v1/reshard/merge: one shard gets the ranges of several. */
@@ -56,6 +66,7 @@ export type MergeShards = Static<typeof MergeShards>
 export const MoveShard = closed({
   source_shard_id: IdSchema,
   target_shard: ReshardTarget,
+  reversible_seconds,
   dry_run: Type.Optional(Type.Boolean()),
 })
 /** Body of POST /api/v1/reshard/move: another shard, on other servers, gets all ranges of one. */
@@ -65,6 +76,7 @@ export type MoveShard = Static<typeof MoveShard>
 export const RebalanceShards = closed({
   keyspace: Type.Optional(KeyspaceNameSchema),
   target_shard: ReshardTarget,
+  reversible_seconds,
   dry_run: Type.Optional(Type.Boolean()),
 })
 /** Body of POST /api/v1/reshard/rebalance: a shard gets its share of the ranges from all that own some. */
@@ -81,6 +93,13 @@ export const ReshardPlan = closed({
   tables: Type.Array(Type.String(), { description: 'whose rows would move' }),
   rows: Type.Integer({ minimum: 0, description: "of the sources' tables, estimated" }),
   bytes: Type.Integer({ minimum: 0, description: 'with indexes' }),
+  reversible_seconds: Type.Integer({
+    minimum: 0,
+    description: 'for how long the rows could be brought back',
+  }),
+  not_reversible_because: nullable(
+    Type.String({ description: 'why they could not; the job is begun with reversible_seconds 0 only' }),
+  ),
   held: Type.String({ description: 'what would wait at the cutover' }),
 })
 /** What a dry run tells. */
@@ -107,9 +126,13 @@ export const ReshardJob = closed({
   bytes_per_second: nullable(Type.Integer({ minimum: 0 })),
   eta_ms: nullable(Type.Integer({ minimum: 0, description: 'to the end of the copy, as fast as it is now' })),
   throttle: nullable(Type.String({ description: 'why the copy waits for its source' })),
-  order: oneOf(['run', 'pause', 'cancel'], 'what the operator asked for last'),
+  order: oneOf(['run', 'pause', 'cancel', 'reverse', 'complete'], 'what the operator asked for last'),
   verify: nullable(closed({ at: TimeSchema, rows: Type.Integer(), differences: Type.Array(Type.String()) })),
-  hold_ms: nullable(Type.Number({ description: 'how long statements were held by the cutover' })),
+  hold_ms: nullable(Type.Number({ description: 'how long statements were held by the last cutover' })),
+  reversible_until: nullable(
+    Type.String({ description: 'until when, after the cutover, the rows can be brought back by `reverse`' }),
+  ),
+  not_reversible_because: nullable(Type.String({ description: 'why the way back ended before its time' })),
   waits_for: nullable(Type.String({ description: 'what is in the way at the moment' })),
   error_code: nullable(Type.String()),
   error_message: nullable(Type.String()),

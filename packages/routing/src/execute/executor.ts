@@ -39,7 +39,7 @@ import { beginLost, beginOn } from './begin.ts'
 import { giveBack } from './give-back.ts'
 import type { HeldTransaction } from './held-transaction.ts'
 import { HoldBuffer } from './hold-buffer.ts'
-import { endOrThrow, runAlone, runInLane, type StatementWork, type WorkEnd } from './session-work.ts'
+import { endOrThrow, isEnded, runAlone, runInLane, type StatementWork, type WorkEnd } from './session-work.ts'
 import type { Session } from './session.ts'
 import type { NodeAccess, ShardAccess } from './shard-access.ts'
 import type { RowsConsumer } from './statement-run.ts'
@@ -272,7 +272,8 @@ export class Executor {
       // What a slow reader takes says nothing of the statement.
       if (call.consumer.attach === undefined && ran.ended.end.kind === 'completed')
         learnCost(call.known.cost, ran.ended)
-      if (!last && this.#mayRepeat(trial, ran, { node, writes: its.writes })) return null
+      if (!last && this.#mayRepeat(trial, ran, { node, writes: its.writes }))
+        return await this.#again(trial, ran)
       const { rowCount } = endOrThrow(ran.ended.end, { writes: its.writes, partial: isPartial(call.known) })
       return { shard, node: node.node.id, epoch: map.epoch, rowCount, replayed: false, token: ran.token }
     } catch (error) {
@@ -454,12 +455,31 @@ export class Executor {
     return now() === map ? this.#parts.newerMap(map) : Promise.resolve()
   }
 
+  async #again(trial: Attempt, { ended: { end } }: Ran): Promise<null> {
+    if (end.kind === 'lost' && isEnded(end.error)) await this.#untilReleased(trial)
+    return null
+  }
+
+  /**
+   * A read that no hold concerns meets one in its last moment, when the shard ends connections and takes no map that
+   * there is: every connection that is kept would cost an attempt.
+   */
+  async #untilReleased({ shard, map, call }: Attempt): Promise<void> {
+    if (shard.hold !== undefined && call.map() === map) await this.#holds.wait(shard, map, call)
+  }
+
   /** After a failure to get a session: true when another node, or a newer map, may do better. */
   async #mayTryAgain(error: unknown, trial: Attempt, node: NodeAccess | null): Promise<boolean> {
     if (trial.call.cancellation.reason !== null) return false
     if (isFleetError(error, 'stale_map')) {
       this.#parts.metrics.retried('stale_map')
+      await this.#untilReleased(trial)
       await trial.call.cancellation.until(this.#newer(trial.map, trial.call.map))
+      return true
+    }
+    if (isEnded(error) && trial.call.consumer.isFinal !== true) {
+      this.#parts.metrics.retried('lost')
+      await this.#untilReleased(trial)
       return true
     }
     if (node === null || node.node.role === 'primary' || !isFleetError(error)) return false

@@ -1,6 +1,6 @@
 // Work on one session: a statement in a lane, a statement alone, and the cleaning afterwards. Nothing here waits
 // without an end: a cancel is passed on to Postgres, and a connection that does not heed it is destroyed.
-import { assertNever, FleetError, type Clock } from '@fleetshard/core'
+import { assertNever, FleetError, isFleetError, type Clock } from '@fleetshard/core'
 import { exec, type StatementDescription } from '../wire/mod.ts'
 import type { KeyParameter } from '../plan/mod.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
@@ -383,6 +383,10 @@ export function endOrThrow(
       return assertNever(end)
   }
 }
+
+/** True when the server ended the connection by an order, as a cutover gives it; what comes next tells why. */
+export const isEnded = (error: unknown): boolean =>
+  isFleetError(error, 'shard_unavailable') && error.facts['server_sqlstate'] === '57P01'
 
 /** A write that was done though its rows could not be handed over: to send it again would do it twice. */
 function committedWithoutRows(error: FleetError): FleetError {

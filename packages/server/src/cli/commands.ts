@@ -17,7 +17,13 @@ import { nodeList } from './commands/node-list.ts'
 import { nodeAdd, nodeRebuild, nodeRemove } from './commands/node-replica.ts'
 import { reshardMerge } from './commands/reshard-merge.ts'
 import { reshardMove } from './commands/reshard-move.ts'
-import { reshardCancel, reshardPause, reshardResume } from './commands/reshard-order.ts'
+import {
+  reshardCancel,
+  reshardComplete,
+  reshardPause,
+  reshardResume,
+  reshardReverse,
+} from './commands/reshard-order.ts'
 import { reshardRebalance } from './commands/reshard-rebalance.ts'
 import { reshardSplit } from './commands/reshard-split.ts'
 import { reshardWatch } from './commands/reshard-watch.ts'
@@ -79,6 +85,8 @@ export function commandTable(runners: RoleRunners): readonly CommandSpec[] {
     reshardPause,
     reshardResume,
     reshardCancel,
+    reshardReverse,
+    reshardComplete,
     vdiff,
     nodeList,
     nodeAdd,

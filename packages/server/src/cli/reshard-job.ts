@@ -24,6 +24,11 @@ export const targetFlags: readonly FlagSpec[] = [
   { flags: '--embedded', doc: 'start fresh servers for targets without an endpoint, by an agent' },
   { flags: '--replicas <count>', doc: 'replicas of the fresh servers; 0 if left out' },
   { flags: '--vnodes <count>', doc: 'virtual nodes of each target; 256 if left out' },
+  {
+    flags: '--reversible-seconds <seconds>',
+    doc: 'for how long the rows can be brought back afterwards; 900 if left out',
+  },
+  { flags: '--no-reverse', doc: 'go without a way back: the job ends with its cutover' },
   { flags: '--detach', doc: 'do not wait for the end' },
   outputFlag,
   dryRunFlag,
@@ -47,6 +52,14 @@ export function targetsOf({ options, env }: CommandContext): readonly ReshardTar
       ...(endpoint === undefined && replicaCount !== undefined ? { replica_count: replicaCount } : {}),
     }
   })
+}
+
+/** How long the rows are to be reversible, where a flag says it. @throws FleetError `invalid_usage` */
+export function reversibleOf({ options }: CommandContext): { readonly reversible_seconds?: number } {
+  const seconds = options.int('reversibleSeconds', 1, 604_800)
+  if (!options.isNegated('reverse')) return seconds === undefined ? {} : { reversible_seconds: seconds }
+  if (seconds !== undefined) throw usage('--reversible-seconds does not go with --no-reverse')
+  return { reversible_seconds: 0 }
 }
 
 /** The one target of a merge or move. @throws FleetError `invalid_usage` */
@@ -74,8 +87,16 @@ export function printReshardPlan(
       keepsPart(plan, context)
         ? 'rows that have moved would be removed from the sources then, which keep the rest'
         : 'the sources would own nothing then, and keep their rows until they are deleted',
+      wayBackText(plan),
     ],
   })
+}
+
+function wayBackText({ reversible_seconds: seconds, not_reversible_because: reason }: ReshardPlan): string {
+  if (reason !== null) return `the rows could not be brought back (begin it with --no-reverse): ${reason}`
+  return seconds === 0
+    ? 'the rows could not be brought back, as asked for'
+    : `the rows could be brought back for ${String(seconds)} s after it`
 }
 
 const keepsPart = ({ type }: ReshardPlan, { options }: CommandContext): boolean =>
@@ -89,7 +110,7 @@ export async function followBegun(context: CommandContext, job: ReshardJob): Pro
   return code
 }
 
-/** Shows the job until it has ended; Ctrl-C leaves it alone. */
+/** Shows the job until it has ended, or its rows have moved and could come back; Ctrl-C leaves it alone. */
 export async function followReshard(context: CommandContext, id: string): Promise<ExitCode> {
   const { admin, clock, stop, terminal } = context
   let last: ReshardJob | undefined
@@ -115,13 +136,26 @@ export async function followReshard(context: CommandContext, id: string): Promis
   }
   if (last === undefined) throw new FleetError('internal', 'a job that was never seen')
   printOne(context, last, reshardJobView)
-  if (last.status === 'completed') return EXIT.ok
-  say(context, `job ${id} ${last.status}${last.error_message === null ? '' : `: ${last.error_message}`}`)
+  if (last.phase === 'reversible') {
+    say(
+      context,
+      `the rows have moved; until ${last.reversible_until ?? 'then'} fleetshard reshard reverse ${id}`,
+    )
+    say(context, `brings them back, and fleetshard reshard complete ${id} gives that up`)
+    return EXIT.ok
+  }
+  const isRefused = last.order === 'reverse' && last.not_reversible_because !== null
+  if ((last.status === 'completed' && !isRefused) || last.phase === 'rolled_back') return EXIT.ok
+  const reason = last.error_message ?? last.not_reversible_because
+  say(context, `job ${id} ${last.status}${reason === null ? '' : `: ${reason}`}`)
   return EXIT.failed
 }
 
-const isOver = ({ status }: ReshardJob): boolean =>
-  status === 'completed' || status === 'failed' || status === 'cancelled'
+const isOver = ({ status, phase, order }: ReshardJob): boolean =>
+  status === 'completed' ||
+  status === 'failed' ||
+  status === 'cancelled' ||
+  (phase === 'reversible' && order !== 'reverse' && order !== 'complete')
 
 function progressText(job: ReshardJob): string {
   const rows = job.total_keys === 0 ? '' : `, ${String(job.keys_migrated)} of ${String(job.total_keys)} rows`

@@ -172,6 +172,12 @@ export const reshardJobView: View<ReshardJob> = {
     ...(job.throttle === null ? [] : [['throttled', job.throttle] as [string, string]]),
     ['verified', verifiedText(job)],
     ['held', job.hold_ms === null ? 'not yet' : `${String(job.hold_ms)} ms`],
+    ...(job.reversible_until === null
+      ? []
+      : [['reversible', `until ${job.reversible_until}`] as [string, string]]),
+    ...(job.not_reversible_because === null
+      ? []
+      : [['not reversible', job.not_reversible_because] as [string, string]]),
     ...(job.waits_for === null ? [] : [['waits for', job.waits_for] as [string, string]]),
     ...(job.error_message === null ? [] : [['error', job.error_message] as [string, string]]),
     ['created', job.created_at],

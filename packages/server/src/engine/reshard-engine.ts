@@ -57,6 +57,8 @@ export interface MovedTable {
   readonly unitsBy: 'integer' | 'uuid' | 'whole'
   /** The log tells the shard key of a row that is deleted or changed. */
   readonly tellsKey: boolean
+  /** Every unique constraint has the shard key in it: rows of different keys cannot clash. */
+  readonly isUniqueByKey: boolean
   /** It has triggers of the user's. */
   readonly hasTriggers: boolean
   /** Tables with foreign keys to it, itself among them. */
@@ -226,6 +228,8 @@ export interface CutoverSession extends AsyncDisposable {
   liftFence(fence: Pick<SourceFence, 'job' | 'run' | 'attempt'>): Promise<void>
   /** On a target: foreign keys (not validated) and triggers again, unless a later run has taken over. */
   restoreKeys(job: string, run: number): Promise<void>
+  /** The end of the log: above all that was committed before the call, below all that begins after it. */
+  position(): Promise<Lsn>
 }
 
 /** What a shard stores against old maps. */
@@ -291,7 +295,7 @@ export interface ReshardEngine {
   ): Promise<void>
   /** Builds the secondary indexes again. */
   restoreIndexes(target: NodeTarget, job: string, signal: AbortSignal): Promise<void>
-  /** Validates the foreign keys and removes what the job has kept on the target. */
+  /** Validates the foreign keys, gives back whatever is off yet, and removes what the job has kept on the target. */
   leaveTarget(
     target: NodeTarget,
     job: string,
@@ -307,7 +311,9 @@ export interface ReshardEngine {
   ): Promise<void>
   /** Switches autovacuum of the tables off, and waits a while for running workers. */
   calm(target: NodeTarget, job: string, tables: readonly MovedTable[], signal: AbortSignal): Promise<void>
-  /** Switches on again what `calm` switched off, and removes what the job has kept on a source. */
+  /** Switches on again what `calm` switched off. */
+  uncalm(target: NodeTarget, job: string, signal: AbortSignal): Promise<void>
+  /** Gives back whatever is off yet on a source, and removes what the job has kept there. */
   leaveSource(target: NodeTarget, job: string, signal: AbortSignal): Promise<void>
   /** Drops the job's fences of that attempt and of earlier ones, and refuses those of earlier runs from now on. */
   dropFences(

@@ -44,6 +44,19 @@ const figures = Type.Object({
   throttle: textOrNull,
 })
 
+const wayBack = Type.Object({
+  /** Positions on the targets: what is committed above them goes back. */
+  from: Type.Record(Type.String(), Type.String()),
+  /** Tokens that the sources had, as their records had them. */
+  vnodes: Type.Record(Type.String(), Type.String()),
+  /** ISO 8601: when the phase ends by itself. */
+  until: Type.String(),
+  /** Why it ended before; null while it lasts, and when it ended by its time or by the operator. */
+  lostBecause: textOrNull,
+})
+
+const orders = ['run', 'pause', 'cancel', 'reverse', 'complete'] as const
+
 const detail = Type.Object({
   kind: Type.Unsafe<'split' | 'merge' | 'move' | 'rebalance'>(
     Type.Enum(['split', 'merge', 'move', 'rebalance']),
@@ -58,7 +71,11 @@ const detail = Type.Object({
   /** Of a split: the source stays and keeps the first part. */
   keepSource: Type.Optional(Type.Boolean()),
   /** What the operator wants; written by managers only. */
-  order: Type.Unsafe<'run' | 'pause' | 'cancel'>(Type.Enum(['run', 'pause', 'cancel'])),
+  order: Type.Unsafe<(typeof orders)[number]>(Type.Enum([...orders])),
+  /** How long the rows can be brought back after the flip; 0, or missing: not at all. */
+  reversibleMs: Type.Optional(count),
+  /** Written by the flip of a job with a reversible phase. */
+  wayBack: Type.Optional(wayBack),
   /** +1 by every worker that takes the job. */
   run: Type.Integer({ minimum: 0 }),
   /** Stands for the ranges that change hands, as they were at preflight. */
@@ -96,7 +113,10 @@ const checker = compiledOnUse(detail)
 
 /** The detail of a job that has not begun: state `planned`, status `pending`. */
 export function newReshardJobDetail(
-  input: Pick<ReshardJobDetail, 'kind' | 'sources' | 'targets' | 'splitPoint' | 'keepSource'>,
+  input: Pick<
+    ReshardJobDetail,
+    'kind' | 'sources' | 'targets' | 'splitPoint' | 'keepSource' | 'reversibleMs'
+  >,
 ): ReshardJobDetail {
   return {
     ...input,

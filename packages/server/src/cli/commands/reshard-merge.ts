@@ -1,5 +1,5 @@
 // `reshard merge`.
-import { followBegun, printReshardPlan, targetFlags, targetOf } from '../reshard-job.ts'
+import { followBegun, printReshardPlan, reversibleOf, targetFlags, targetOf } from '../reshard-job.ts'
 import { usage } from '../options.ts'
 import type { CommandSpec } from '../spec.ts'
 
@@ -17,7 +17,7 @@ export const reshardMerge: CommandSpec = {
     const { options, admin, change } = context
     const sources = [...options.list('from')]
     if (sources.length < 2) throw usage('a merge needs --from at least twice')
-    const body = { source_shard_ids: sources, target_shard: targetOf(context) }
+    const body = { source_shard_ids: sources, target_shard: targetOf(context), ...reversibleOf(context) }
     if (options.isSet('dryRun')) {
       const plan = await admin.reshard.planMerge(body, change)
       return printReshardPlan(context, { path: '/api/v1/reshard/merge', body }, plan)

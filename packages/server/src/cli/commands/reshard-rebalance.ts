@@ -1,5 +1,5 @@
 // `reshard rebalance`.
-import { followBegun, printReshardPlan, targetFlags, targetOf } from '../reshard-job.ts'
+import { followBegun, printReshardPlan, reversibleOf, targetFlags, targetOf } from '../reshard-job.ts'
 import type { CommandSpec } from '../spec.ts'
 
 /** `fleetshard reshard rebalance`. */
@@ -14,7 +14,11 @@ export const reshardRebalance: CommandSpec = {
   examples: ['reshard rebalance --to shard-03', 'reshard rebalance --to shard-03 --embedded --dry-run'],
   async run(context) {
     const { options, admin, change, config } = context
-    const body = { keyspace: config.get('keyspace'), target_shard: targetOf(context) }
+    const body = {
+      keyspace: config.get('keyspace'),
+      target_shard: targetOf(context),
+      ...reversibleOf(context),
+    }
     if (options.isSet('dryRun')) {
       const plan = await admin.reshard.planRebalance(body, change)
       return printReshardPlan(context, { path: '/api/v1/reshard/rebalance', body }, plan)

@@ -1,5 +1,5 @@
 // `reshard split`.
-import { followBegun, printReshardPlan, targetFlags, targetsOf } from '../reshard-job.ts'
+import { followBegun, printReshardPlan, reversibleOf, targetFlags, targetsOf } from '../reshard-job.ts'
 import type { CommandSpec } from '../spec.ts'
 
 /** `fleetshard reshard split`. */
@@ -31,6 +31,7 @@ export const reshardSplit: CommandSpec = {
     const body = {
       source_shard_id: options.arg(0),
       target_shards: [...targetsOf(context)],
+      ...reversibleOf(context),
       ...(options.isSet('keepSource') ? { keep_source: true } : {}),
       ...(splitPoint === undefined ? {} : { split_point: splitPoint }),
     }

@@ -120,11 +120,16 @@ const reshardStatuses: Readonly<Record<string, ReshardJob['status']>> = {
   verifying: 'deltasync',
   ready: 'deltasync',
   cutover: 'cutover',
+  reversible: 'cutover',
+  reversing: 'cutover',
+  cutover_back: 'cutover',
+  removing: 'cutover',
   cleaning: 'cutover',
   paused: 'paused',
   completed: 'completed',
   failed: 'failed',
   cancelled: 'cancelled',
+  rolled_back: 'cancelled',
 }
 
 /** One split, merge or move. */
@@ -148,6 +153,8 @@ export function reshardJobView(job: JobRecord): ReshardJob {
     order: detail.order,
     verify: detail.verification,
     hold_ms: detail.holdMs,
+    reversible_until: detail.wayBack?.lostBecause === null ? detail.wayBack.until : null,
+    not_reversible_because: detail.wayBack?.lostBecause ?? null,
     waits_for: detail.waitsFor,
     error_code: job.errorCode ?? detail.failure?.code ?? null,
     error_message: job.errorMessage ?? detail.failure?.message ?? null,

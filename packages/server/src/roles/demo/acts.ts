@@ -4,6 +4,7 @@ import { addShard } from './add-shard.ts'
 import { catalogDown } from './catalog-down.ts'
 import { inspectServers } from './inspect-servers.ts'
 import { readRows } from './read-rows.ts'
+import { splitShard } from './split-shard.ts'
 import { throughClient } from './through-client.ts'
 import { writeRows } from './write-rows.ts'
 
@@ -14,5 +15,6 @@ export const ACTS: readonly Act[] = [
   throughClient,
   inspectServers,
   addShard,
+  splitShard,
   catalogDown,
 ]

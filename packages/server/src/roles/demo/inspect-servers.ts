@@ -14,15 +14,9 @@ export const inspectServers: Act = {
   name: 'inspect',
   title: 'every server is asked for its rows, past the router',
   async run(stage, say) {
-    await awaitReplay(stage)
     const map = await stage.map()
     const shards = [...map.shards.values()]
-    const findings: Finding[] = []
-    for (const shard of shards)
-      for (const node of shard.nodes) {
-        say(`${shard.name}, ${node.role} ${node.id}`)
-        findings.push(await inspect(stage, { map, shard, node }))
-      }
+    const findings = await inspectShards(stage, { map, shards }, say)
     const spread = shards.map((shard) => spreadOf(stage, shard, findings))
     const total = stage.dataSets.reduce((sum, { rows }) => sum + rows.length, 0)
     const wrong = findings.reduce((sum, finding) => sum + finding.wrong, 0)
@@ -35,6 +29,22 @@ export const inspectServers: Act = {
       failures: failuresOf(stage.dataSets, findings),
     }
   },
+}
+
+/** What the servers of those shards have, asked one after the other when replicas have caught up. */
+export async function inspectShards(
+  stage: Stage,
+  { map, shards }: { readonly map: ShardMap; readonly shards: readonly ShardRecord[] },
+  say: (text: string) => void,
+): Promise<readonly Finding[]> {
+  await awaitReplay(stage)
+  const findings: Finding[] = []
+  for (const shard of shards)
+    for (const node of shard.nodes) {
+      say(`${shard.name}, ${node.role} ${node.id}`)
+      findings.push(await inspect(stage, { map, shard, node }))
+    }
+  return findings
 }
 
 async function inspect(

@@ -3,7 +3,7 @@
 // the targets are emptied as well and get everything back that was taken off them.
 import { FleetError, parseEpoch, type KeyspaceSnapshot, type ShardRecord } from '@fleetshard/core'
 import type { PlanRouting } from '../../catalog/mod.ts'
-import { acknowledged } from './cutover.ts'
+import { acknowledged, dropBackSlots } from './cutover.ts'
 import { move, moved, readReshardJob, type ReshardJob } from './job-store.ts'
 import { createOwnership } from './move-plan.ts'
 import { removalOrder } from './removal-order.ts'
@@ -45,7 +45,10 @@ export async function cleanUp(step: ReshardStep, job: ReshardJob): Promise<Resha
   if (left.length > 0) await acknowledged(step, stored, run.signal)
   for (const source of left) await removeMoved(step, snapshot, source)
   for (const { target } of sources) await engine.leaveSource(target, id, run.signal)
+  await dropBackSlots(step, job)
   for (const { shard, target } of targets) {
+    // Of a cutover back that was decided against.
+    if (job.detail.wayBack !== undefined) await engine.dropFences(target, fencesOf(job), run.signal)
     const { tables } = await engine.inspectSource(target, movedRecords(snapshot), run.signal)
     await step.effect(`leave ${shard.id}`, () => engine.leaveTarget(target, id, tables, run.signal))
   }
@@ -114,6 +117,7 @@ export async function undo(step: ReshardStep, job: ReshardJob): Promise<ReshardJ
   }
   // Before the slots were asked for, nothing of the targets was touched.
   if (job.detail.hasSlots) {
+    await dropBackSlots(step, job)
     for (const { shard, target } of await placesOf(step, snapshot, targetsOf(job))) {
       if (shard.vnodes !== '') continue
       const { tables } = await engine.inspectSource(target, movedRecords(snapshot), run.signal)

@@ -15,7 +15,7 @@ const unitRowsMin = 1_000
 export async function makeSlots(step: ReshardStep, job: ReshardJob): Promise<void> {
   const { snapshot } = await readKeyspace(step, job)
   for (const source of await placesOf(step, snapshot, sourcesOf(job))) {
-    const tables = tablesFrom(job, source, await tablesOn(step, source.target, snapshot))
+    const tables = tablesFrom(sourcesOf(job)[0], source, await tablesOn(step, source.target, snapshot))
     await step.effect(`slot ${source.shard.id}`, () =>
       step.engine.makeSlot(source.target, namesOf(job, source.shard.id), tables, step.run.signal),
     )

@@ -6,23 +6,26 @@ import {
   parseEpoch,
   toFleetError,
   type Epoch,
+  type Lsn,
+  type ShardId,
   type ShardRecord,
 } from '@fleetshard/core'
 import type { PlanRouting, StoredKeyspace } from '../../catalog/mod.ts'
 import type { CutoverSession } from '../../engine/mod.ts'
 import { CutoverTimes } from './cutover-times.ts'
 import { moved, readReshardJob, type ReshardJob } from './job-store.ts'
-import { checkedPlan, type Movement } from './movement.ts'
+import type { Movement } from './movement.ts'
 import {
+  backNamesOf,
   fenceMark,
   fenceOf,
   fencesOf,
   placesOf,
   readKeyspace,
-  sourcesOf,
   targetsOf,
   type ReshardStep,
 } from './step.ts'
+import { turnOf, withoutHold, type FlipFacts, type Turn } from './turn.ts'
 
 /** How long routers get to say that they hold. One that does not meets the fence. */
 const acknowledgeMsMax = 1_000
@@ -35,12 +38,12 @@ const holdMsMax = 5_000
 /** Connections that wait for the moment, opened before anything is held. */
 interface Ready extends AsyncDisposable {
   readonly sources: readonly { readonly shard: ShardRecord; readonly session: CutoverSession }[]
-  readonly targets: readonly CutoverSession[]
+  readonly targets: readonly { readonly shard: ShardRecord; readonly session: CutoverSession }[]
 }
 
 /**
- * The whole cutover, from `ready`. When it throws, the job may be in `cutover`: then the hold is still there, and is to
- * be released.
+ * The whole cutover, from `ready` or, back, from `reversing`. When it throws, the job may be in `cutover` or
+ * `cutover_back`: then the hold is still there, and is to be released.
  */
 export async function cutOver(step: ReshardStep, job: ReshardJob, movement: Movement): Promise<ReshardJob> {
   await using ready = await getReady(step, movement)
@@ -49,8 +52,9 @@ export async function cutOver(step: ReshardStep, job: ReshardJob, movement: Move
     ...movement.movers.map((mover) => mover.reach(movement.signal)),
   ])
   const times = new CutoverTimes(step.parts.clock)
+  const { mark } = turnOf(job)
   try {
-    const stored = await times.of('hold', () => step.effect('hold', () => hold(step, job, base)))
+    const stored = await times.of('hold', () => step.effect(`hold${mark}`, () => hold(step, job, base)))
     // Awaited here: the connections are closed when the block is left.
     return await flip(step, job, { movement, ready, times, stored })
   } finally {
@@ -64,10 +68,11 @@ async function getReady(step: ReshardStep, { sources, targets, tables, signal }:
   const opened = await Promise.all(
     [...sources, ...targets].map(async ({ target }) => stack.use(await engine.openCutover(target, signal))),
   )
-  const ready = sources.flatMap(({ shard }, index) => {
+  const paired = [...sources, ...targets].flatMap(({ shard }, index) => {
     const session = opened[index]
     return session === undefined ? [] : [{ shard, session }]
   })
+  const ready = paired.slice(0, sources.length)
   for (const { session } of ready) {
     const changed = await session.prepareFence(tables)
     if (changed !== null) throw tablesChanged(`the table ${changed}`)
@@ -75,7 +80,7 @@ async function getReady(step: ReshardStep, { sources, targets, tables, signal }:
   const kept = stack.move()
   return {
     sources: ready,
-    targets: opened.slice(sources.length),
+    targets: paired.slice(sources.length),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   }
 }
@@ -90,16 +95,17 @@ function tablesChanged(what: string): FleetError {
 async function hold(step: ReshardStep, job: ReshardJob, base: StoredKeyspace): Promise<StoredKeyspace> {
   const { parts, run } = step
   const attempt = job.detail.attempt + 1
-  const sources = new Set(sourcesOf(job))
+  const turn = turnOf(job)
+  const givers = new Set(turn.givers)
   const plan: PlanRouting = (current) => {
-    checkedPlan(job, current)
+    turn.check(current)
     return {
       put: current.shards
-        .filter(({ id }) => sources.has(id))
+        .filter(({ id }) => givers.has(id))
         .map((shard) => ({ ...shard, hold: { job: job.stored.record.id, attempt } })),
       extras: parts.catalog.jobs.updateParts(
         job.stored,
-        moved(job.stored.record, 'hold', { now: nowText(step), detail: { attempt } }),
+        moved(job.stored.record, turn.hold, { now: nowText(step), detail: { attempt } }),
       ),
     }
   }
@@ -127,19 +133,27 @@ async function flip(
   const { parts, run } = step
   const deadline = AbortSignal.any([movement.signal, timeout(step, holdMsMax)])
   const { epoch } = stored.snapshot
+  const { mark } = turnOf(readyJob)
   const [job] = await Promise.all([
     reread(step, readyJob),
     times.of('acknowledged', () => acknowledged(step, stored, deadline)),
   ])
-  await step.effect('fence', () => fenceAll(job, { movement, ready, times, deadline }))
+  await step.effect(`fence${mark}`, () => fenceAll(job, { movement, ready, times, deadline }))
   const epochMin = parseEpoch(epoch + 1)
   const { id } = job.stored.record
   const { detail } = job
   const { attempt } = detail
-  await step.effect('prepare flip', () =>
+  const positions = new Map<ShardId, Lsn>()
+  await step.effect(`prepare flip${mark}`, () =>
     allOf([
       times.of('keys', () =>
-        allOf(ready.targets.map((session) => session.restoreKeys(job.stored.record.id, job.detail.run))),
+        allOf(
+          ready.targets.map(async ({ shard, session }) => {
+            // Everything is applied, and nobody else writes there before the flip.
+            positions.set(shard.id, await session.position())
+            await session.restoreKeys(id, detail.run)
+          }),
+        ),
       ),
       // An open transaction, or a session that keeps its connection, might read here what the targets will have
       // changed, whatever its router holds.
@@ -156,10 +170,14 @@ async function flip(
   )
   deadline.throwIfAborted()
   await times.of('flip', () =>
-    step.effect('flip', () =>
+    step.effect(`flip${mark}`, () =>
       parts.catalog.changeRouting(
         movement.snapshot.keyspace.name,
-        flipPlan(step, job, () => times.elapsedMs()),
+        flipPlan(step, job, () => ({
+          positions,
+          now: step.parts.clock.now(),
+          holdMs: rounded(times.elapsedMs()),
+        })),
         { base: stored, expectedEpoch: epoch, conditions: [run.claim.condition], signal: run.signal },
       ),
     ),
@@ -190,48 +208,37 @@ function placeAll(job: ReshardJob, { movement, ready }: Pick<Flip, 'movement' | 
 }
 
 /** The plan of the flip, made anew on whatever the map is by then: it must still be the move that was prepared. */
-function flipPlan(step: ReshardStep, job: ReshardJob, elapsedMs: () => number): PlanRouting {
+function flipPlan(step: ReshardStep, job: ReshardJob, facts: () => FlipFacts): PlanRouting {
+  const turn = turnOf(job)
   return (current) => {
-    const { change, keeping } = checkedPlan(job, current)
-    const sources = new Set(sourcesOf(job))
-    const targets = new Set(targetsOf(job))
-    const names = current.shards.filter(({ id }) => targets.has(id)).map(({ name }) => name)
-    const put = current.shards.flatMap((shard): ShardRecord[] => {
-      const vnodes = change.vnodes.get(shard.id) ?? shard.vnodes
-      if (keeping.has(shard.id)) {
-        return [{ ...withoutHold(shard), vnodes, leftovers: { job: job.stored.record.id } }]
-      }
-      if (sources.has(shard.id)) {
-        const statusReason = `its rows have moved to ${names.join(', ')}; it can be deleted`
-        return [{ ...withoutHold(shard), vnodes, status: 'inactive', statusReason }]
-      }
-      return targets.has(shard.id) ? [{ ...shard, vnodes, status: 'active', statusReason: null }] : []
-    })
-    const detail = { holdMs: Math.round(elapsedMs() * 10) / 10 }
-    const next = moved(job.stored.record, 'flipped', { now: nowText(step), detail })
+    const { put, event, detail } = turn.flip(current, facts())
+    const next = moved(job.stored.record, event, { now: nowText(step), detail })
     return { put, extras: step.parts.catalog.jobs.updateParts(job.stored, next) }
   }
 }
 
+const rounded = (ms: number): number => Math.round(ms * 10) / 10
+
 /**
  * Takes the hold off, by a compare-and-set that no flip can follow; then the fences of the attempt go. The job is in
- * `catching_up` then, or in `cleaning` when the flip had happened after all.
+ * `catching_up` then (back: in `reversing`), or where the flip leads to when it had happened after all.
  */
 export async function release(step: ReshardStep, job: ReshardJob): Promise<ReshardJob> {
   const { parts, run } = step
   const current = await reread(step, job)
-  if (current.state !== 'cutover') return current
-  const sources = new Set(sourcesOf(job))
+  if (!isCutover(current)) return current
+  const turn = turnOf(current)
+  const givers = new Set(turn.givers)
   const { snapshot } = await readKeyspace(step, current)
   const plan: PlanRouting = (now) => ({
-    put: now.shards.filter(({ id }) => sources.has(id)).map(withoutHold),
+    put: now.shards.filter(({ id }) => givers.has(id)).map(withoutHold),
     extras: parts.catalog.jobs.updateParts(
       current.stored,
-      moved(current.stored.record, 'released', { now: nowText(step) }),
+      moved(current.stored.record, turn.released, { now: nowText(step) }),
     ),
   })
   try {
-    await step.effect('release', () =>
+    await step.effect(`release${turn.mark}`, () =>
       parts.catalog.changeRouting(snapshot.keyspace.name, plan, {
         conditions: [run.claim.condition],
         signal: run.signal,
@@ -242,23 +249,42 @@ export async function release(step: ReshardStep, job: ReshardJob): Promise<Resha
     // The flip, an order of the operator, or the claim: told by what is there now.
     return reread(step, job)
   }
-  await undoFences(step, current)
+  await undoFences(step, current, turn)
   return reread(step, job)
 }
 
-/** After the decision against an attempt: the targets follow the stream again, and the sources are written again. */
-async function undoFences(step: ReshardStep, job: ReshardJob): Promise<void> {
+/** True while a hold may be in the map. */
+export const isCutover = ({ state }: ReshardJob): boolean => state === 'cutover' || state === 'cutover_back'
+
+/** After the decision against an attempt: the takers follow the stream again, and the givers are written again. */
+async function undoFences(step: ReshardStep, job: ReshardJob, { givers, takers }: Turn): Promise<void> {
   const { engine, run } = step
   const { id } = job.stored.record
   const { snapshot } = await readKeyspace(step, job)
-  const sources = await placesOf(step, snapshot, sourcesOf(job))
-  const targets = await placesOf(step, snapshot, targetsOf(job))
-  for (const { target } of targets) {
+  for (const { target } of await placesOf(step, snapshot, takers)) {
     const { tables } = await engine.inspectSource(target, snapshot.tables, run.signal)
     await step.effect('strip keys', () => engine.strip(target, id, { tables, kinds: 'keys' }, run.signal))
   }
-  for (const { target } of sources) {
+  for (const { target } of await placesOf(step, snapshot, givers)) {
     await step.effect('drop fences', () => engine.dropFences(target, fencesOf(job), run.signal))
+  }
+  if (job.detail.wayBack === undefined) await dropBackSlots(step, job)
+}
+
+/** The same for an attempt whose release was decided by a worker that did not come to the rest. */
+export async function undoAttempt(step: ReshardStep, job: ReshardJob): Promise<void> {
+  if (job.detail.attempt > 0 && !isCutover(job)) await undoFences(step, job, turnOf(job))
+}
+
+/** Nothing reads them before the flip, and they hold log back: they are made anew for the next attempt. */
+export async function dropBackSlots(step: ReshardStep, job: ReshardJob): Promise<void> {
+  const { reversibleMs = 0 } = job.detail
+  if (reversibleMs === 0) return
+  const { snapshot } = await readKeyspace(step, job)
+  for (const { shard, target } of await placesOf(step, snapshot, targetsOf(job))) {
+    await step.effect(`drop back slot ${shard.id}`, () =>
+      step.engine.dropSlot(target, backNamesOf(job, shard.id), step.run.signal),
+    )
   }
 }
 
@@ -287,12 +313,6 @@ export async function acknowledged(
     if (isHeld || clock.monotonic() > deadline) return
     await clock.sleep(acknowledgePollMs, signal)
   }
-}
-
-function withoutHold(shard: ShardRecord): ShardRecord {
-  const free: { -readonly [Key in keyof ShardRecord]: ShardRecord[Key] } = { ...shard }
-  delete free.hold
-  return free
 }
 
 function timeout(step: ReshardStep, afterMs: number): AbortSignal {

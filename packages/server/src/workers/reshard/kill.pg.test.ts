@@ -5,8 +5,9 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
-import { parseKey, type ShardMap } from '@fleetshard/core'
+import { parseKey, type JobRecord, type ShardMap } from '@fleetshard/core'
 import { openCatalogStore } from '../../catalog/mod.ts'
+import { parseReshardJobDetail } from '../../engine/mod.ts'
 import { startVersion, testVersions } from '../../engine/postgres/testing.ts'
 import { silentLogger, systemClock } from '../../runtime/mod.ts'
 import type { KillOrder } from './kill-child.ts'
@@ -63,10 +64,12 @@ interface Killed {
   readonly only: readonly string[] | null
   /** Of those: the test is no test when they were passed by. */
   readonly steps: readonly string[]
+  /** The rows are brought back. */
+  readonly isReversed?: boolean
 }
 
 /** Runs the job under writers by workers that die at every step, and makes the account. */
-async function expectWhole({ sources, targets, order, only, steps }: Killed): Promise<void> {
+async function expectWhole({ sources, targets, order, only, steps, isReversed }: Killed): Promise<void> {
   const database = await server.createDatabase()
   const { user, password, host, port } = server
   const catalogUrl = `postgres://${user}:${password}@${host}:${String(port)}/${database}`
@@ -100,17 +103,29 @@ async function expectWhole({ sources, targets, order, only, steps }: Killed): Pr
   while (!(await isOver())) {
     const died = await runWorker({ catalogUrl, passed, only }, isOver)
     if (died !== null) passed.push(died)
+    // The order stands before the next worker looks.
+    if (isReversed === true && (await fleet.job(job)).record.state === 'reversible')
+      await orderReverse(fleet, job.id)
   }
   stop.abort()
   await Promise.all(writing)
 
-  expect((await fleet.job(job)).record).toMatchObject({ status: 'completed', errorMessage: null })
+  const end = isReversed === true ? 'rolled_back' : 'completed'
+  expect((await fleet.job(job)).record).toMatchObject({ state: end, errorMessage: null })
   for (const step of steps) {
     expect(passed).toContain(`before ${step}`)
     expect(passed).toContain(`after ${step}`)
   }
-  await account(fleet, written, keeps(order) ? [...sources, ...targets] : targets)
+  // Where rows were removed in the end none is left.
+  const isEverywhere = keeps(order) || isReversed === true
+  await account(fleet, written, isEverywhere ? [...sources, ...targets] : targets)
 }
+
+const orderReverse = (fleet: TestFleet, id: JobRecord['id']) =>
+  fleet.catalog.jobs.update(id, (found) => ({
+    ...found,
+    detail: { ...parseReshardJobDetail(found.detail), order: 'reverse' },
+  }))
 
 const ownersBy =
   (map: ShardMap) =>
@@ -197,6 +212,31 @@ it(
       order: { kind: 'rebalance' },
       only: [...steps, 'persist cleaned'],
       steps,
+    })
+  },
+  testMsMax,
+)
+
+it(
+  'brings rows back in the same way, wherever a worker is killed from the flip on (8, 9, 10, 18, 19)',
+  () => {
+    const there = [
+      'back slot b',
+      'flip',
+      'close a',
+      'drop slot a',
+      'drop fences a',
+      'strip a for the way back',
+    ]
+    const cutover = ['calm back', 'hold back', 'fence back', 'prepare flip back', 'flip back']
+    const steps = [...there, ...cutover, 'close b', 'drop back slot b', 'empty b', 'leave a']
+    return expectWhole({
+      sources: ['a'],
+      targets: ['b', 'c'],
+      order: { kind: 'split', reversibleMs: 3_600_000 },
+      only: [...steps, 'persist removed'],
+      steps,
+      isReversed: true,
     })
   },
   testMsMax,

@@ -36,7 +36,8 @@ describe('the machine of a reshard job', () => {
   it.each(['preflight', 'copying', 'catching_up', 'verifying', 'ready'] as const)(
     'reaches no flip without %s (invariant 6)',
     (step) => {
-      expect(reachable('planned', [step]).has('cleaning')).toBe(false)
+      const reached = reachable('planned', [step])
+      expect(reached.has('cleaning') || reached.has('reversible')).toBe(false)
     },
   )
 
@@ -45,12 +46,22 @@ describe('the machine of a reshard job', () => {
     expect(reachable(nextState('paused', 'resume'), ['verifying']).has('cutover')).toBe(false)
   })
 
-  it('goes only forward after a flip (invariant 8)', () => {
+  it('goes only forward after a flip, or back by another cutover (invariants 8 and 18)', () => {
     expect([...reachable('cleaning')].sort()).toEqual(['cleaning', 'completed'])
+    expect([...reachable('removing')].sort()).toEqual(['removing', 'rolled_back'])
+    const without = reachable('reversible', ['cutover_back'])
+    expect([...without].sort()).toEqual(['cleaning', 'completed', 'reversible', 'reversing'])
   })
 
-  it('leaves cutover only by one of the two compare-and-sets (invariant 8)', () => {
-    expect(Object.keys(specOf('cutover').next).sort()).toEqual(['flipped', 'released'])
+  it('leaves a cutover only by one of its compare-and-sets (invariants 8 and 18)', () => {
+    expect(Object.keys(specOf('cutover').next).sort()).toEqual(['flipped', 'flipped_reversible', 'released'])
+    expect(Object.keys(specOf('cutover_back').next).sort()).toEqual(['flipped_back', 'released_back'])
+  })
+
+  it('can end the reversible phase in each state of it before another cutover', () => {
+    for (const state of ['reversible', 'reversing'] as const) {
+      expect(nextState(state, 'complete')).toBe('cleaning')
+    }
   })
 
   it('comes from undoing to no other end than failed or cancelled', () => {

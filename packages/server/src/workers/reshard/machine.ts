@@ -10,12 +10,17 @@ export type ReshardState =
   | 'verifying'
   | 'ready'
   | 'cutover'
+  | 'reversible'
+  | 'reversing'
+  | 'cutover_back'
+  | 'removing'
   | 'cleaning'
   | 'paused'
   | 'undoing'
   | 'completed'
   | 'failed'
   | 'cancelled'
+  | 'rolled_back'
 
 /** What takes it from one state to another. */
 export type ReshardEvent =
@@ -34,8 +39,22 @@ export type ReshardEvent =
   | 'hold'
   /** The ranges are the targets': part of the commit that gives them. */
   | 'flipped'
+  /** The same of a job with a reversible phase. */
+  | 'flipped_reversible'
   /** The hold is taken off without a flip: part of the commit that does so. */
   | 'released'
+  /** The operator wants the rows back on the sources. */
+  | 'reverse'
+  /** The reversible phase ends: by its time, by the operator, or because what it needs is lost. */
+  | 'complete'
+  /** The hold of a cutover back is in the map: part of the commit that puts it there. */
+  | 'hold_back'
+  /** The ranges are the sources' again: part of the commit that gives them back. */
+  | 'flipped_back'
+  /** The hold of a cutover back is taken off without a flip: part of the commit that does so. */
+  | 'released_back'
+  /** The targets are empty again. */
+  | 'removed'
   | 'cleaned'
   /** Another attempt would meet the same again. */
   | 'fail'
@@ -98,8 +117,32 @@ export const reshardMachine = {
   cutover: {
     status: 'running',
     progress: 0.97,
-    next: { flipped: 'cleaning', released: 'catching_up' },
+    next: { flipped: 'cleaning', flipped_reversible: 'reversible', released: 'catching_up' },
     wayOut: 'bring the catalog back',
+  },
+  reversible: {
+    status: 'running',
+    progress: 0.98,
+    next: { reverse: 'reversing', complete: 'cleaning' },
+    wayOut: 'wait until its time is over, or: fleetshard reshard reverse | complete',
+  },
+  reversing: {
+    status: 'running',
+    progress: 0.98,
+    next: { hold_back: 'cutover_back', complete: 'cleaning' },
+    wayOut: 'bring the server back, end the transaction that the log names, or: fleetshard reshard complete',
+  },
+  cutover_back: {
+    status: 'running',
+    progress: 0.98,
+    next: { flipped_back: 'removing', released_back: 'reversing' },
+    wayOut: 'bring the catalog back',
+  },
+  removing: {
+    status: 'running',
+    progress: 0.99,
+    next: { removed: 'rolled_back' },
+    wayOut: 'bring the server back, or delete the target: it owns nothing any more',
   },
   cleaning: {
     status: 'running',
@@ -122,6 +165,7 @@ export const reshardMachine = {
   completed: { status: 'completed', progress: 1, next: {}, wayOut: null },
   failed: { status: 'failed', progress: 1, next: {}, wayOut: null },
   cancelled: { status: 'cancelled', progress: 1, next: {}, wayOut: null },
+  rolled_back: { status: 'cancelled', progress: 1, next: {}, wayOut: null },
 } as const satisfies Record<ReshardState, StateSpec>
 
 /** @throws FleetError `corrupt_record` */
@@ -140,5 +184,18 @@ export function nextState(state: ReshardState, event: ReshardEvent): ReshardStat
 
 /** True for states that are not left. */
 export function hasEnded(state: ReshardState): boolean {
-  return state === 'completed' || state === 'failed' || state === 'cancelled'
+  const { wayOut }: StateSpec = reshardMachine[state]
+  return wayOut === null
 }
+
+/** States in which rows are on their way to the targets. */
+export const forwardStates: ReadonlySet<ReshardState> = new Set([
+  'copying',
+  'catching_up',
+  'verifying',
+  'ready',
+  'cutover',
+])
+
+/** States in which what is written on the targets goes back to the sources. */
+export const backStates: ReadonlySet<ReshardState> = new Set(['reversible', 'reversing', 'cutover_back'])

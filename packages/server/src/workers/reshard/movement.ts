@@ -5,6 +5,7 @@ import {
   parseLsn,
   toFleetError,
   type KeyspaceSnapshot,
+  type Lsn,
   type ShardId,
   type TableRecord,
 } from '@fleetshard/core'
@@ -13,6 +14,7 @@ import {
   type MovedTable,
   type PlacingKey,
   type ReplicationStream,
+  type SourceNames,
   type SourceReader,
   type TargetWriter,
   type UnitRecord,
@@ -36,7 +38,7 @@ import {
   type Place,
   type ReshardStep,
 } from './step.ts'
-import { joinUnits } from './units.ts'
+import { joinUnits, type TableUnits } from './units.ts'
 
 /** Rows on their way. */
 export interface Movement extends AsyncDisposable {
@@ -54,11 +56,28 @@ export interface Movement extends AsyncDisposable {
   readonly signal: AbortSignal
 }
 
-/** @throws FleetError `reshard_refused` when map, terms, tables or slots are not what they were */
+/** What is there of one source's rows when a run begins. */
+export interface Begun {
+  readonly units: ReadonlyMap<string, TableUnits>
+  /** By position of the targets: what each has applied of the source's log. */
+  readonly applied: readonly Lsn[]
+}
+
+/** One direction in which rows move: what differs between the way there and the way back. */
+export interface Flow extends Omit<Movement, 'movers' | 'signal' | typeof Symbol.asyncDispose> {
+  readonly namesOf: (source: ShardId) => SourceNames
+  readonly begin: (
+    source: ShardId,
+    own: readonly MovedTable[],
+    writers: readonly TargetWriter[],
+  ) => Promise<Begun>
+  /** Rows of a table may come by several streams under the same primary key. */
+  readonly mayMeet: (table: MovedTable) => boolean
+}
+
+/** The way there. @throws FleetError `reshard_refused` when map, terms, tables or slots are not what they were */
 export async function openMovement(step: ReshardStep, job: ReshardJob): Promise<Movement> {
   const { snapshot } = await readKeyspace(step, job)
-  const stop = new AbortController()
-  const signal = AbortSignal.any([step.run.signal, stop.signal])
   const sources = await placesOf(step, snapshot, sourcesOf(job))
   const targets = await placesOf(step, snapshot, targetsOf(job))
   const tables = await currentTables(step, job, { snapshot, sources })
@@ -66,17 +85,32 @@ export async function openMovement(step: ReshardStep, job: ReshardJob): Promise<
   const placing = { snapshot, moves: change.moves, targets: targetsOf(job), keeping }
   const places = new Map(sources.map(({ shard }) => [shard.id, createPlaceFrom(placing, shard.id)]))
   const place = createPlace(placing)
-  const placeFrom = (source: ShardId): PlaceKey => places.get(source) ?? place
-  await requireSlots(step, job, sources)
+  return openFlow(step, job, {
+    snapshot,
+    tables,
+    sources,
+    targets,
+    place,
+    placeFrom: (source) => places.get(source) ?? place,
+    keeping,
+    namesOf: (source) => namesOf(job, source),
+    begin: (source, own, writers) => beginFromUnits(step, { job, snapshot, source, own }, writers),
+    mayMeet: () => false,
+  })
+}
+
+/** Opens connections and follows every source. @throws FleetError `reshard_refused` for a slot that is lost */
+export async function openFlow(step: ReshardStep, job: ReshardJob, flow: Flow): Promise<Movement> {
+  const { snapshot, tables, sources, targets, place, placeFrom, keeping } = flow
+  const stop = new AbortController()
+  const signal = AbortSignal.any([step.run.signal, stop.signal])
+  await requireSlots(step, flow)
   const stack = new AsyncDisposableStack()
   const movers: SourceMover[] = []
   const following: Promise<unknown>[] = []
   try {
     for (const source of sources) {
-      const mover = await openMover(
-        { step, job, source, snapshot, targets, tables, place: placeFrom(source.shard.id), signal },
-        stack,
-      )
+      const mover = await openMover({ step, job, source, flow, signal }, stack)
       movers.push(mover)
       following.push(
         mover.follow(signal).catch((error: unknown) => {
@@ -113,12 +147,7 @@ export async function openMovement(step: ReshardStep, job: ReshardJob): Promise<
 export function checkedPlan(job: ReshardJob, snapshot: KeyspaceSnapshot): MovePlan {
   const plan = planMoves(snapshot, job.detail)
   if (plan.digest !== job.detail.ranges) throw changed('the ranges of a source')
-  for (const [id, term] of Object.entries(job.detail.terms)) {
-    const shard = snapshot.shards.find((one) => one.id === id)
-    if (shard === undefined) throw changed(`shard ${id}, which is gone,`)
-    // Slots do not survive a promotion, and an asynchronous one may have lost what was applied.
-    if (shard.term !== term) throw changed(`the primary of shard ${id}`)
-  }
+  requireTerms(job, snapshot)
   const names = job.detail.tables?.map(({ name }) => name) ?? []
   const declared = [...movedRecords(snapshot).map(({ name }) => name), keysTable]
   if (names.length !== declared.length || names.some((name) => !declared.includes(name))) {
@@ -127,12 +156,23 @@ export function checkedPlan(job: ReshardJob, snapshot: KeyspaceSnapshot): MovePl
   return plan
 }
 
+/** @throws FleetError `reshard_refused` when another node of one of the shards has become primary */
+export function requireTerms({ detail }: ReshardJob, snapshot: KeyspaceSnapshot): void {
+  for (const [id, term] of Object.entries(detail.terms)) {
+    const shard = snapshot.shards.find((one) => one.id === id)
+    if (shard === undefined) throw changed(`shard ${id}, which is gone,`)
+    // Slots do not survive a promotion, and an asynchronous one may have lost what was applied.
+    if (shard.term !== term) throw changed(`the primary of shard ${id}`)
+  }
+}
+
 /** Declared tables, all of which a job has to know how to move. */
 export function movedRecords(snapshot: KeyspaceSnapshot): readonly TableRecord[] {
   return snapshot.tables
 }
 
-function changed(what: string): FleetError {
+/** What a job relies on is not what it was. */
+export function changed(what: string): FleetError {
   return new FleetError('reshard_refused', `${what} changed while rows were being moved`, {
     hint: 'start the move again',
   })
@@ -154,10 +194,9 @@ async function currentTables(
   return tables
 }
 
-async function requireSlots(step: ReshardStep, job: ReshardJob, sources: readonly Place[]): Promise<void> {
+async function requireSlots(step: ReshardStep, { sources, namesOf: names }: Flow): Promise<void> {
   for (const { shard, target } of sources) {
-    const { slot } = namesOf(job, shard.id)
-    const state = await step.engine.slotState(target, slot, step.run.signal)
+    const state = await step.engine.slotState(target, names(shard.id).slot, step.run.signal)
     if (state === 'usable') continue
     throw new FleetError(
       'reshard_refused',
@@ -173,38 +212,23 @@ interface OpenMover {
   readonly step: ReshardStep
   readonly job: ReshardJob
   readonly source: Place
-  readonly snapshot: KeyspaceSnapshot
-  readonly targets: readonly Place[]
-  readonly tables: readonly MovedTable[]
-  readonly place: PlaceKey
+  readonly flow: Flow
   readonly signal: AbortSignal
 }
 
 async function openMover(open: OpenMover, stack: AsyncDisposableStack): Promise<SourceMover> {
-  const { step, job, source, snapshot, targets, tables, place, signal } = open
+  const { step, job, source, flow, signal } = open
   const { engine } = step
   const { id } = job.stored.record
-  const own = tablesFrom(job, source, tables)
+  const own = tablesFrom(flow.sources[0]?.shard.id, source, flow.tables)
   const writers: TargetWriter[] = []
-  for (const { target } of targets) {
+  for (const { target } of flow.targets) {
     writers.push(stack.use(await engine.openTarget(target, id, job.detail.run, signal)))
   }
-  const progress = await Promise.all(writers.map((writer) => writer.progress()))
-  const { units, broken } = joinUnits(
-    own,
-    progress.map((one) => one.units.filter((unit) => unit.source === source.shard.id)),
-  )
-  for (const unit of broken) {
-    const table = own.find(({ name }) => name === unit.table)
-    if (table === undefined) continue
-    await step.effect(`remove unit ${unit.table} ${String(unit.number)}`, async () => {
-      const isOf = rowsOf(job, snapshot, unit, table)
-      for (const writer of writers) await writer.removeUnit(unit, table, isOf)
-    })
-  }
+  const { units, applied } = await flow.begin(source.shard.id, own, writers)
   const reader: SourceReader = stack.use(await engine.openSource(source.target, signal))
   const stream: ReplicationStream = stack.use(
-    await engine.openChanges(source.target, namesOf(job, source.shard.id), signal),
+    await engine.openChanges(source.target, flow.namesOf(source.shard.id), signal),
   )
   // After the stream of an earlier run was ended: all that it has passed had begun by now.
   const { xmax } = await reader.snapshot()
@@ -215,11 +239,41 @@ async function openMover(open: OpenMover, stack: AsyncDisposableStack): Promise<
     reader,
     stream,
     targets: writers,
-    applied: progress.map(({ applied }) => applied.get(source.shard.id) ?? parseLsn('0/0')),
-    place,
+    applied,
+    place: flow.placeFrom(source.shard.id),
+    mayMeet: flow.mayMeet,
     markPrefix: `${id}:${String(job.detail.run)}:${source.shard.id}`,
     xidMin: xmax,
   })
+}
+
+interface BeginFrom {
+  readonly job: ReshardJob
+  readonly snapshot: KeyspaceSnapshot
+  readonly source: ShardId
+  readonly own: readonly MovedTable[]
+}
+
+/** The units that every target has; what only some have is removed. */
+async function beginFromUnits(
+  step: ReshardStep,
+  { job, snapshot, source, own }: BeginFrom,
+  writers: readonly TargetWriter[],
+): Promise<Begun> {
+  const progress = await Promise.all(writers.map((writer) => writer.progress()))
+  const { units, broken } = joinUnits(
+    own,
+    progress.map((one) => one.units.filter((unit) => unit.source === source)),
+  )
+  for (const unit of broken) {
+    const table = own.find(({ name }) => name === unit.table)
+    if (table === undefined) continue
+    await step.effect(`remove unit ${unit.table} ${String(unit.number)}`, async () => {
+      const isOf = rowsOf(job, snapshot, unit, table)
+      for (const writer of writers) await writer.removeUnit(unit, table, isOf)
+    })
+  }
+  return { units, applied: progress.map(({ applied }) => applied.get(source) ?? parseLsn('0/0')) }
 }
 
 /** Of several sources: whose rows lie in the same range tells the map, which the flip has yet to change. */
@@ -260,10 +314,9 @@ export async function forgetUnits(
 
 /** Reference tables hold the same rows on every source: they come from the first. */
 export function tablesFrom(
-  job: ReshardJob,
+  first: ShardId | undefined,
   source: Place,
   tables: readonly MovedTable[],
 ): readonly MovedTable[] {
-  const isFirst = job.detail.sources[0] === source.shard.id
-  return tables.filter(({ kind }) => kind === 'sharded' || isFirst)
+  return tables.filter(({ kind }) => kind === 'sharded' || first === source.shard.id)
 }

@@ -147,6 +147,7 @@ const table: MovedTable = {
   shardKey: { column: 1, type: 'text' },
   unitsBy: 'integer',
   tellsKey: false,
+  isUniqueByKey: false,
   hasTriggers: false,
   referencedBy: [],
   signature: '',

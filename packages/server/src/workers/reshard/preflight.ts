@@ -1,6 +1,7 @@
 // The step of `preflight`: everything that stands against the move is found before anything is made, and told at once.
 import { FleetError, type KeyspaceSnapshot, type ShardId } from '@fleetshard/core'
 import {
+  keysTable,
   parseReshardJobDetail,
   reshardJobType,
   type InspectedSource,
@@ -125,10 +126,16 @@ async function inspectAll(
     if (source === undefined) break
     const own = await engine.inspectTarget(target.target, source.target, first, run.signal)
     obstacles.push(...own.map(on(target)))
+    // What is missing there would be told twice.
+    if (own.length === 0 && isReversible(job)) {
+      const back = await engine.inspectSource(target.target, records, run.signal)
+      obstacles.push(...back.obstacles.map(on(target)).map(forTheWayBack))
+    }
   }
+  if (isReversible(job)) obstacles.push(...backObstacles(first, { targets: targets.length, keeping }))
   const tables = first.map((table) => {
     const parts = sources.flatMap((one, index) =>
-      tablesFrom(job, one, [table]).length === 0
+      tablesFrom(sourcesOf(job)[0], one, [table]).length === 0
         ? []
         : (found[index]?.find(({ name }) => name === table.name) ?? []),
     )
@@ -140,6 +147,35 @@ async function inspectAll(
   })
   return { tables, obstacles }
 }
+
+const isReversible = ({ detail }: ReshardJob): boolean => (detail.reversibleMs ?? 0) > 0
+
+/** SPEC.md, invariant 20. */
+function backObstacles(
+  tables: readonly MovedTable[],
+  { targets, keeping }: { readonly targets: number; readonly keeping: ReadonlySet<ShardId> },
+): readonly Obstacle[] {
+  const obstacles: Obstacle[] = []
+  if (keeping.size > 0) {
+    obstacles.push({
+      message: 'the source keeps a part of its ranges, whose rows the others could not come back among',
+      remedy: 'move whole shards',
+    })
+  }
+  for (const { name, kind, isUniqueByKey } of targets > 1 ? tables : []) {
+    if (kind === 'reference' || name === keysTable || isUniqueByKey) continue
+    obstacles.push({
+      message: `a unique constraint of ${name} does not have the shard key in it, so that rows of several targets may clash`,
+      remedy: 'take the shard key into it',
+    })
+  }
+  return obstacles.map(forTheWayBack)
+}
+
+const forTheWayBack = ({ message, remedy }: Obstacle): Obstacle => ({
+  message: `the rows could not be brought back: ${message}`,
+  remedy: `${remedy}, or go without a way back (--no-reverse)`,
+})
 
 /** What stands against taking a part of a source. */
 function partObstacles({ tables, mayBypassTriggers }: InspectedSource, sources: number): Obstacle[] {

@@ -37,6 +37,8 @@ export interface MoverParts {
   /** What each target had applied when this run began. */
   readonly applied: readonly Lsn[]
   readonly place: Place
+  /** Rows of the table may come by other streams under the same primary key: what comes replaces what is there. */
+  readonly mayMeet: (table: MovedTable) => boolean
   /** Begins its own messages in the log; no other run uses it. */
   readonly markPrefix: string
   /** What a snapshot must have seen the end of: all that ran when this run began, or before. */
@@ -324,7 +326,8 @@ export class SourceMover {
 
   /** The row with what of its missing values the stream or the batches tell; for the rest, where it stood before. */
   #filled(table: MovedTable, put: Extract<RoutedChange, { kind: 'put' }>) {
-    const { key, oldKey, old, row, target, isNew } = put
+    const { key, oldKey, old, row, target } = put
+    const isNew = put.isNew && !this.#parts.mayMeet(table)
     if (!row.includes(unchanged)) return { key, values: row, origin: oldKey, isNew }
     const before = this.#pending(table, target, oldKey)
     const values = row.map((value, position) =>

@@ -63,10 +63,18 @@ const nameCharsMax = 63
 
 /** Slot and publication of a source: 63 characters of the alphabet of slots, told apart by the ids at their ends. */
 export function namesOf(job: ReshardJob, source: ShardId): SourceNames {
-  const plain = (text: string): string => text.toLowerCase().replaceAll(/[^a-z0-9_]/g, '_')
-  const id = plain(job.stored.record.id).slice(-20)
-  const position = String(job.detail.sources.indexOf(source))
-  const name = `fleetshard_${id}_${position}_${plain(source)}`.slice(0, nameCharsMax)
+  return named(source, `fleetshard_${plain(job.stored.record.id).slice(-20)}`, sourcesOf(job))
+}
+
+/** The same of a target, for the way back. */
+export function backNamesOf(job: ReshardJob, target: ShardId): SourceNames {
+  return named(target, `fleetshard_back_${plain(job.stored.record.id).slice(-20)}`, targetsOf(job))
+}
+
+const plain = (text: string): string => text.toLowerCase().replaceAll(/[^a-z0-9_]/g, '_')
+
+function named(shard: ShardId, prefix: string, shards: readonly ShardId[]): SourceNames {
+  const name = `${prefix}_${String(shards.indexOf(shard))}_${plain(shard)}`.slice(0, nameCharsMax)
   return { slot: name, publication: name }
 }
 

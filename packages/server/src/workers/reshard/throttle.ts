@@ -17,6 +17,8 @@ export interface ThrottleBounds {
   readonly walBytesLeftMin: number
   /** Below this the job is given up, and its slot dropped, before the server invalidates it or its disk is full. */
   readonly walBytesLeftFloor: number
+  /** What the slot of a way back may hold back on a target, before the way back is given up. */
+  readonly backWalBytesMax: number
 }
 
 /** In force where nothing else is said. */
@@ -26,6 +28,7 @@ export const throttleBoundsDefault: ThrottleBounds = {
   replicaLagBytesMax: 1_024 * mebibyte,
   walBytesLeftMin: 256 * mebibyte,
   walBytesLeftFloor: 64 * mebibyte,
+  backWalBytesMax: 4_096 * mebibyte,
 }
 
 /**
@@ -55,3 +58,12 @@ export function throttleReason(figures: SourceFigures, bounds: ThrottleBounds): 
 }
 
 const mebibytes = (bytes: number): string => `${String(Math.round(bytes / mebibyte))} MiB`
+
+/** Why a way back has to be given up for the sake of the shard that it comes from; null when it has not. */
+export function backRefusal(figures: SourceFigures, bounds: ThrottleBounds): string | null {
+  const { retainedWalBytes, walBytesLeft } = figures
+  if (retainedWalBytes > bounds.backWalBytesMax)
+    return `its slot holds back ${mebibytes(retainedWalBytes)} of log`
+  if (walBytesLeft === null || walBytesLeft >= bounds.walBytesLeftFloor) return null
+  return `it may keep only ${mebibytes(walBytesLeft)} more of log for replication slots`
+}

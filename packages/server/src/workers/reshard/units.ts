@@ -67,6 +67,20 @@ export class TableUnits {
   }
 }
 
+/** Tables of which everything that the stream tells is to be applied: nothing of it is in a copy. */
+export function streamedUnits(tables: readonly MovedTable[]): ReadonlyMap<string, TableUnits> {
+  return new Map(
+    tables.map((table) => {
+      const units = new TableUnits(table)
+      units.add({ number: 1, range: { after: null, upTo: null }, snapshot: seesNothing, rows: 0 })
+      return [table.name, units]
+    }),
+  )
+}
+
+/** Transaction ids below 3 are none of any row's. */
+const seesNothing = parseXidSnapshot('3:3:')
+
 /** Order of the first column of a primary key, as Postgres has it; of texts as Postgres prints them. */
 function isLess({ unitsBy }: MovedTable, a: string, b: string): boolean {
   // The text form of a uuid orders like its bytes.

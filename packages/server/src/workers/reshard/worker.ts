@@ -9,9 +9,17 @@ import {
   type WorkerParts,
 } from '../worker.ts'
 import { cleanUp, undo } from './clean-up.ts'
-import { cutOver, release } from './cutover.ts'
+import { cutOver, dropBackSlots, isCutover, release, undoAttempt } from './cutover.ts'
 import { failureOf, move, note, readReshardJob, type ReshardJob } from './job-store.ts'
-import { hasEnded, reshardMachine, type ReshardEvent, type ReshardState, type StateSpec } from './machine.ts'
+import {
+  backStates,
+  forwardStates,
+  hasEnded,
+  reshardMachine,
+  type ReshardEvent,
+  type ReshardState,
+  type StateSpec,
+} from './machine.ts'
 import { forgetUnits, openMovement, type Movement } from './movement.ts'
 import { StaleUnit } from './source-mover.ts'
 import { copyAll, makeSlots } from './copy.ts'
@@ -19,6 +27,7 @@ import { preflight } from './preflight.ts'
 import type { Checkpoint, ReshardStep } from './step.ts'
 import { throttleBoundsDefault, type ThrottleBounds } from './throttle.ts'
 import { verify } from './verify.ts'
+import { giveUp, makeBackSlots, openWayBack, removing, reversible, reversing } from './way-back.ts'
 
 const unitRowsMaxDefault = 500_000
 /** Behind by less than this, the targets follow closely enough for a cutover. */
@@ -45,13 +54,18 @@ const steps: Readonly<Record<ReshardState, Step>> = {
   catching_up: catchingUp,
   verifying,
   ready,
-  cutover,
+  cutover: release,
+  reversible,
+  reversing,
+  cutover_back: release,
+  removing,
   cleaning: cleanUp,
   paused,
   undoing: undo,
   completed: ended,
   failed: ended,
   cancelled: ended,
+  rolled_back: ended,
 }
 
 /** What the worker needs beside what all workers act with. */
@@ -72,6 +86,7 @@ export function createReshardWorker(own: ReshardWorkerParts): WorkerDefinition {
 async function runReshardJob(parts: WorkerParts, run: JobRun, own: ReshardWorkerParts): Promise<JobProgress> {
   const { engine, unitRowsMax = unitRowsMaxDefault, checkpoint = () => undefined } = own
   let movement: Movement | null = null
+  let isBack = false
   await using stack = new AsyncDisposableStack()
   const stopMovement = async (): Promise<void> => {
     await movement?.[Symbol.asyncDispose]()
@@ -90,7 +105,13 @@ async function runReshardJob(parts: WorkerParts, run: JobRun, own: ReshardWorker
       await checkpoint(`after ${name}`)
       return value
     },
-    movement: async (job) => (movement ??= await openMovement(step, job)),
+    movement: async (job) => {
+      if (movement !== null && isBack !== backStates.has(job.state)) await stopMovement()
+      if (movement !== null) return movement
+      isBack = backStates.has(job.state)
+      await undoAttempt(step, job)
+      return (movement = await (isBack ? openWayBack : openMovement)(step, job))
+    },
     fault: (): unknown => (movement?.signal.aborted === true ? movement.signal.reason : null),
     stopMovement,
   }
@@ -98,7 +119,7 @@ async function runReshardJob(parts: WorkerParts, run: JobRun, own: ReshardWorker
   if (hasEnded(job.state)) return { kind: 'ended' }
   job = await note(parts, run, job, { detail: { run: job.detail.run + 1 } })
   // What an earlier run left in the middle of a cutover is decided before anything moves again.
-  if (job.state === 'cutover') job = await release(step, job)
+  if (isCutover(job)) job = await release(step, job)
   while (!hasEnded(job.state)) {
     run.signal.throwIfAborted()
     const next = await onward(step, job)
@@ -113,7 +134,7 @@ async function onward(step: RunningStep, job: ReshardJob): Promise<ReshardJob | 
   const ordered = orderedEvent(job)
   if (ordered !== null) return move(step.parts, step.run, job, { event: ordered })
   try {
-    if (!moving.has(job.state)) await step.stopMovement()
+    if (!forwardStates.has(job.state) && !backStates.has(job.state)) await step.stopMovement()
     return await steps[job.state](step, job)
   } catch (error) {
     step.run.signal.throwIfAborted()
@@ -123,9 +144,6 @@ async function onward(step: RunningStep, job: ReshardJob): Promise<ReshardJob | 
     return await afterFault(step, job, toFleetError(cause))
   }
 }
-
-/** States in which rows are on their way. */
-const moving = new Set<ReshardState>(['copying', 'catching_up', 'verifying', 'ready', 'cutover'])
 
 /** Units copied anew in one job, before it is given up: see StaleUnit. */
 const recopiesMax = 100
@@ -138,7 +156,7 @@ async function copyAgain(
   await step.stopMovement()
   const current = await reread(step, job)
   const recopies = current.detail.recopies + 1
-  if (recopies > recopiesMax) {
+  if (recopies > recopiesMax || backStates.has(current.state)) {
     const { name } = stale.table
     return afterFault(
       step,
@@ -184,17 +202,29 @@ async function afterFault(
   job: ReshardJob,
   error: FleetError,
 ): Promise<ReshardJob | JobProgress> {
-  const { parts, run } = step
+  const { parts } = step
   const current = await reread(step, job)
   const isFinal = finalCodes.has(error.code) && !error.retryable
-  if (current.state === 'cutover') {
+  if (isCutover(current)) {
     parts.log.warn({ err: error }, 'cutover given up for now')
     const released = await release(step, current)
-    if (released.state !== 'catching_up' || !isFinal) return waiting(step, released, error)
-    return move(parts, run, released, { event: 'fail', detail: { failure: failureOf(error) } })
+    return isFinal && released.state !== current.state
+      ? given(step, released, error)
+      : waiting(step, released, error)
   }
+  return isFinal ? given(step, current, error) : waiting(step, current, error)
+}
+
+/** What cannot go on fails, or gives the way back up; past either it is tried again. */
+async function given(
+  step: RunningStep,
+  current: ReshardJob,
+  error: FleetError,
+): Promise<ReshardJob | JobProgress> {
+  const { parts, run } = step
+  if (backStates.has(current.state) && !isCutover(current)) return giveUp(step, current, error.message)
   const spec: StateSpec = reshardMachine[current.state]
-  if (isFinal && spec.next.fail !== undefined) {
+  if (spec.next.fail !== undefined) {
     parts.log.warn({ err: error }, 'reshard job fails')
     return move(parts, run, current, { event: 'fail', detail: { failure: failureOf(error) } })
   }
@@ -263,15 +293,12 @@ async function ready(step: RunningStep, job: ReshardJob): Promise<ReshardJob> {
       step.engine.calm(target, job.stored.record.id, movement.tables, movement.signal),
     )
   }
+  await makeBackSlots(step, job, movement)
   return cutOver(step, job, movement)
-}
-
-/** Reached only when a flip failed in a way that left the hold: it is decided, and tried again later. */
-function cutover(step: RunningStep, job: ReshardJob): Promise<ReshardJob> {
-  return release(step, job)
 }
 
 async function paused(step: RunningStep, job: ReshardJob): Promise<ReshardJob | JobProgress> {
   if (job.detail.order === 'run') return move(step.parts, step.run, job, { event: 'resume' })
+  await dropBackSlots(step, job)
   return { kind: 'waiting', reason: 'the job is paused' }
 }

@@ -27,6 +27,7 @@ import {
   type ReshardOrder,
 } from '../reshard/orders.ts'
 import { orderReshard, requireReshardJob } from '../reshard/control.ts'
+import type { ReshardJobDetail } from '../../../engine/mod.ts'
 import { reshardJobView } from '../views.ts'
 import { change, idParams, type Api } from './context.ts'
 
@@ -43,6 +44,13 @@ export const reshardRoutes = (api: Api): readonly Route[] => [
   order(api, 'pause', 'pause', 'Pause a job; its replication slots go on holding log on the sources'),
   order(api, 'resume', 'run', 'Let a paused job go on'),
   order(api, 'cancel', 'cancel', 'Cancel a job before its cutover; the targets are emptied'),
+  order(
+    api,
+    'reverse',
+    'reverse',
+    'Bring the rows back, with all that was written since, by another cutover',
+  ),
+  order(api, 'complete', 'complete', 'Give the way back up before its time; the rows stay where they are'),
 ]
 
 const answers = { 200: ReshardPlan, 202: ReshardJob }
@@ -144,7 +152,7 @@ function follow({ parts }: Api, id: JobId, stream: EventStream): () => void {
   return unsubscribe
 }
 
-const order = (api: Api, word: string, wanted: 'run' | 'pause' | 'cancel', summary: string): Route =>
+const order = (api: Api, word: string, wanted: ReshardJobDetail['order'], summary: string): Route =>
   route({
     method: 'POST',
     url: `${url}/jobs/:id/${word}`,

@@ -54,7 +54,18 @@ export interface ReshardOrder {
   readonly splitPoint: string | null
   /** Of a split: the source keeps the first part. */
   readonly keepSource: boolean
+  /** How long the rows can be brought back; 0: not at all. */
+  readonly reversibleSeconds: number
 }
+
+/** For which a way back lasts where nothing else is said. */
+const reversibleSecondsDefault = 900
+
+type WayBackAsked = Pick<MoveShard, 'reversible_seconds'>
+
+const reversibleOf = ({ reversible_seconds: seconds = reversibleSecondsDefault }: WayBackAsked) => ({
+  reversibleSeconds: seconds,
+})
 
 /** @throws FleetError `reshard_refused` for what is not supported, `invalid_request` */
 export function orderOfSplit(body: SplitShard): ReshardOrder {
@@ -64,27 +75,28 @@ export function orderOfSplit(body: SplitShard): ReshardOrder {
       hint: 'set keep_source to leave a part where it is; POST /api/v1/reshard/move brings a shard to other servers',
     })
   }
-  return { kind: 'split', sources: [body.source_shard_id], targets, splitPoint, keepSource }
+  const sources = [body.source_shard_id]
+  return { kind: 'split', sources, targets, splitPoint, keepSource, ...reversibleOf(body) }
 }
 
 /** The order of a merge. */
-export function orderOfMerge({ source_shard_ids: sources, target_shard: target }: MergeShards): ReshardOrder {
-  return { kind: 'merge', sources, targets: [target], ...whole }
+export function orderOfMerge(body: MergeShards): ReshardOrder {
+  const { source_shard_ids: sources, target_shard: target } = body
+  return { kind: 'merge', sources, targets: [target], ...whole, ...reversibleOf(body) }
 }
 
 /** The order of a move. */
-export function orderOfMove({ source_shard_id: source, target_shard: target }: MoveShard): ReshardOrder {
-  return { kind: 'move', sources: [source], targets: [target], ...whole }
+export function orderOfMove(body: MoveShard): ReshardOrder {
+  const { source_shard_id: source, target_shard: target } = body
+  return { kind: 'move', sources: [source], targets: [target], ...whole, ...reversibleOf(body) }
 }
 
 /** All ranges of the sources move. */
 const whole = { splitPoint: null, keepSource: false }
 
 /** The order of a rebalance: every shard that owns something may give. @throws FleetError `not_found`, `conflict` */
-export function orderOfRebalance(
-  { parts }: Pick<Work, 'parts'>,
-  { keyspace = 'default', target_shard: target }: RebalanceShards,
-): ReshardOrder {
+export function orderOfRebalance({ parts }: Pick<Work, 'parts'>, body: RebalanceShards): ReshardOrder {
+  const { keyspace = 'default', target_shard: target } = body
   const { shards } = parts.fleet.keyspace(parseKeyspaceName(keyspace))
   const sources = shards.filter(({ vnodes }) => vnodes !== '').map(({ id }) => id)
   if (sources.length === 0) {
@@ -97,7 +109,7 @@ export function orderOfRebalance(
       hint: 'split single shards with keep_source',
     })
   }
-  return { kind: 'rebalance', sources, targets: [target], ...whole }
+  return { kind: 'rebalance', sources, targets: [target], ...whole, ...reversibleOf(body) }
 }
 
 /** Everything about an order that can be told before anything is made. @throws FleetError */
@@ -206,6 +218,7 @@ export async function planOf(
     found.flat().reduce((total, table) => total + read(table), 0)
   const targets = order.targets.map((target, index) => receiver(target, `target-${String(index)}`))
   const { moves } = changeOf(snapshot, order, targets)
+  const irreversible = irreversibleBecause(order) ?? clashing(order, snapshot, found.flat())
   return {
     type: order.kind,
     source_shards: [...order.sources],
@@ -215,8 +228,40 @@ export async function planOf(
     tables: [...declared],
     rows: sum(({ rowsEstimate }) => Math.max(0, Math.round(rowsEstimate ?? 0))),
     bytes: sum(({ bytes }) => bytes),
+    reversible_seconds: irreversible === null ? order.reversibleSeconds : 0,
+    not_reversible_because: irreversible,
     held: `writes and strong reads of ${order.sources.join(', ')}, for some tens of milliseconds`,
   }
+}
+
+/** Why the rows of such an order could not be brought back, whatever the tables are. */
+function irreversibleBecause({ kind, keepSource }: ReshardOrder): string | null {
+  if (kind !== 'rebalance' && !keepSource) return null
+  return 'the sources keep a part of their ranges, whose rows the others could not come back among'
+}
+
+/** Rows of several targets come back by streams of their own: they must not clash. */
+function clashing(
+  { targets }: ReshardOrder,
+  snapshot: KeyspaceSnapshot,
+  found: readonly TableFacts[],
+): string | null {
+  if (targets.length < 2) return null
+  const clash = found.find(({ name, uniques }) => {
+    const key = snapshot.tables.find((table) => table.name === name)?.keyColumn ?? null
+    return key !== null && uniques.some(({ columns }) => !columns.includes(key))
+  })
+  if (clash === undefined) return null
+  return `a unique constraint of ${clash.name} does not have the shard key in it, so that rows of several targets may clash`
+}
+
+/** @throws FleetError `reshard_refused` */
+function requireReversible(order: ReshardOrder): void {
+  const reason = order.reversibleSeconds === 0 ? null : irreversibleBecause(order)
+  if (reason === null) return
+  throw new FleetError('reshard_refused', `the rows could not be brought back: ${reason}`, {
+    hint: 'go without a way back: reversible_seconds 0, --no-reverse on the command line',
+  })
 }
 
 /**
@@ -225,6 +270,7 @@ export async function planOf(
  */
 export async function submitReshard(work: Work, order: ReshardOrder): Promise<JobRecord> {
   const { keyspace } = checkOrder(work, order)
+  requireReversible(order)
   refuseDuringSchemaJob(work, keyspace.name)
   const made: ShardRecord[] = []
   try {
@@ -296,6 +342,7 @@ async function writeJob(
           targets,
           splitPoint: order.splitPoint,
           keepSource: order.keepSource,
+          reversibleMs: order.reversibleSeconds * 1_000,
         }),
         errorCode: null,
         errorMessage: null,

@@ -1,9 +1,9 @@
 // A connection kept ready for the moment of a cutover: connected, logged in and prepared before statements are held.
-import { FleetError, type Clock } from '@fleetshard/core'
+import { FleetError, parseLsn, type Clock, type Lsn } from '@fleetshard/core'
 import type { CutoverSession } from '../../reshard-engine.ts'
 import type { NodeTarget } from '../../shard-engine.ts'
 import { toNodeError } from '../errors.ts'
-import { openSession } from '../session.ts'
+import { openSession, type Session } from '../session.ts'
 import { changedTable } from './inspect-source.ts'
 import { fingerprintOf, installFence, liftFence, placeFence, raiseEpoch } from './source-fence.ts'
 import { restore } from './stripped.ts'
@@ -44,6 +44,13 @@ export async function openCutover(parts: {
     raiseEpoch: (state) => told(raiseEpoch(session, state)),
     liftFence: (fence) => told(liftFence(session, fence)),
     restoreKeys: (job, run) => told(restore(session, job, ['trigger', 'foreign key'], run)),
+    position: () => told(positionOf(session)),
     [Symbol.asyncDispose]: () => session[Symbol.asyncDispose](),
   }
+}
+
+/** Of what is inserted, not of what is written out: a commit that was answered lies below it in any case. */
+async function positionOf(session: Session): Promise<Lsn> {
+  const [row] = await session.query<{ at: string }>('select pg_current_wal_insert_lsn()::text as at')
+  return parseLsn(row?.at ?? '')
 }

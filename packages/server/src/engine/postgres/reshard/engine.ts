@@ -14,7 +14,7 @@ import { sourceFigures } from './source-figures.ts'
 import { dropFences, isVacuumed, raiseEpoch } from './source-fence.ts'
 import { PostgresSourceReader } from './source-reader.ts'
 import { removeRows } from './remove-rows.ts'
-import { calm, endRuns, forget, restore, strip, tellKeys, validateKeys } from './stripped.ts'
+import { allKinds, calm, endRuns, forget, restore, strip, tellKeys, validateKeys } from './stripped.ts'
 import { eachKey, sumRange, sumRows } from './sums.ts'
 import { PostgresTargetWriter } from './target-writer.ts'
 
@@ -66,6 +66,7 @@ export function createPostgresReshardEngine({ clock }: EngineParts): ReshardEngi
         signal,
         async (session) => {
           await validateKeys(session, tables)
+          await restore(session, job, allKinds)
           await forget(session, job)
         },
         longStepMsMax,
@@ -78,9 +79,10 @@ export function createPostgresReshardEngine({ clock }: EngineParts): ReshardEngi
       on(target, signal, (session) => dropFences(session, clock, fences)),
     leaveSource: (target, job, signal) =>
       on(target, signal, async (session) => {
-        await restore(session, job, ['autovacuum', 'identity'])
+        await restore(session, job, allKinds)
         await forget(session, job)
       }),
+    uncalm: (target, job, signal) => on(target, signal, (session) => restore(session, job, ['autovacuum'])),
     tellKeys: (target, job, signal) => on(target, signal, (session) => tellKeys(session, job)),
     raiseEpoch: (target, state, signal) => on(target, signal, (session) => raiseEpoch(session, state)),
     openCutover: (target, signal) => openCutover({ clock, target, signal }),
@@ -127,6 +129,6 @@ async function emptyTarget(session: Session, job: string, tables: readonly Moved
   if (tables.length > 0) {
     await session.query(`truncate ${tables.map(({ name }) => quoteTableName(name)).join(', ')}`)
   }
-  await restore(session, job, ['index', 'trigger', 'foreign key'])
+  await restore(session, job, allKinds)
   await forget(session, job)
 }

@@ -209,6 +209,8 @@ function movedShape(
     tellsKey:
       identities.get(facts.name)?.identity === 'f' ||
       (shardKey !== null && primaryKey.includes(at(shardKey.column))),
+    isUniqueByKey:
+      shardKey === null || facts.uniques.every(({ columns: keys }) => keys.includes(shardKey.column)),
     hasTriggers: facts.triggers.some(({ enabled }) => enabled),
     referencedBy: all
       .filter(({ foreignKeys }) => foreignKeys.some(({ references }) => references === facts.name))

@@ -14,6 +14,15 @@ interface Stripping {
   readonly restore: string
 }
 
+/** Whatever may have been taken off. */
+export const allKinds: readonly Stripping['kind'][] = [
+  'autovacuum',
+  'identity',
+  'index',
+  'trigger',
+  'foreign key',
+]
+
 const indexesSql = `
   select 'index' as kind,
          case when con.oid is null then format('drop index %I.%I', n.nspname, ic.relname)
