@@ -34,6 +34,10 @@ export const shardStateLockKey = '77323508470340'
 /** Router connections have an application_name that begins so; a fence ends them. */
 export const routerApplicationPrefix = 'fleetshard/router'
 
+/** False when what a server has told of its settings has another name in it: a fence would not end the connection. */
+export const isOfRouter = (told: ReadonlyMap<string, string>): boolean =>
+  told.get('application_name')?.startsWith(routerApplicationPrefix) ?? true
+
 /**
  * The check, statement by statement, to be sent without waiting for answers in between. It waits for a fence that is
  * under way, whatever lock_timeout the session has. The fourth result has the identity; it fails with 42P01 or 3F000

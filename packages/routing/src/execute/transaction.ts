@@ -1,5 +1,6 @@
 // A whole transaction on one borrowed session: begin, the statements, commit; rollback at the first error.
 import { FleetError } from '@fleetshard/core'
+import { isOfRouter } from '../shard-state.ts'
 import { Cancellation } from './cancellation.ts'
 import { cancelGraceMs } from './limits.ts'
 import { runAlone, settled, type StatementWork, type WorkEnd, type WorkParts } from './session-work.ts'
@@ -45,12 +46,18 @@ const textSettings = [
   ['standard_conforming_strings', 'on'],
 ] as const
 
-/** The error when a statement has changed how the next ones would be read: their keys could become others. */
+/**
+ * The error when a statement has changed how the next ones would be read: their keys could become others; or the name
+ * of its connection: a fence would not end it.
+ */
 export function changedSettings({ connection }: Session): FleetError | null {
-  const changed = textSettings.find(([name, value]) => (connection.parameters.get(name) ?? value) !== value)
+  const { parameters } = connection
+  const changed = isOfRouter(parameters)
+    ? textSettings.find(([name, value]) => (parameters.get(name) ?? value) !== value)?.[0]
+    : 'application_name'
   if (changed === undefined) return null
-  return new FleetError('statement_refused', `a statement of the transaction has changed ${changed[0]}`, {
-    hint: `leave ${changed[0]} as it is: the router relies on it`,
+  return new FleetError('statement_refused', `a statement of the transaction has changed ${changed}`, {
+    hint: `leave ${changed} as it is: the router relies on it`,
   })
 }
 

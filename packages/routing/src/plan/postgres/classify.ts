@@ -146,7 +146,7 @@ const refuseTemporary = (): Classification =>
 
 /** Not even for one transaction: the router reads keys and results by these, and checks its connections by the role. */
 const NEVER_SET =
-  /^(role|session_authorization|client_encoding|standard_conforming_strings|backslash_quote|bytea_output)$/i
+  /^(role|session_authorization|client_encoding|standard_conforming_strings|backslash_quote|bytea_output|application_name)$/i
 
 function classifySet(body: TreeObject): Classification {
   const refusal = { reason: 'SET would change a connection that others use', hint: settingHint }

@@ -97,7 +97,7 @@ describe('a transaction over several requests', () => {
   it('leaves nothing when it is rolled back, and no setting for who comes next', async () => {
     const id = await client.begun()
     await client.run(id, `insert into users (user_id) values ('gone')`)
-    await client.run(id, `set local application_name = 'mine'`)
+    await client.run(id, `set local work_mem = '8MB'`)
     await client.run(id, 'select leaves_state()')
     expect(await client.rollback(id)).toMatchObject({ status: 200 })
     expect(await rowsOf('gone')).toBe(0)
@@ -127,6 +127,8 @@ describe('a transaction over several requests', () => {
     ['selec 1', 'sql_syntax'],
     ['commit', 'statement_refused'],
     [`select set_config('client_encoding', 'LATIN1', true)`, 'statement_refused'],
+    [`set local application_name = 'hidden'`, 'statement_refused'],
+    [`select set_config('application_name', 'hidden', true)`, 'statement_refused'],
   ])('is rolled back at once when %s fails', async (text, code) => {
     const id = await client.begun()
     await client.run(id, `insert into users (user_id) values ('failed')`)

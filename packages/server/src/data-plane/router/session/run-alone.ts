@@ -395,7 +395,7 @@ function takeOver(
 
 /**
  * A function, DO or a procedure has changed how texts are read: the shard keys of the next statements would become
- * others. Its connection is not given to anybody any more.
+ * others; or the name of the connection, by which a fence ends it. The connection is not given to anybody any more.
  * @throws SessionLost
  */
 function refuseUnreadable(held: Held): void {

@@ -2,6 +2,7 @@
 // connection must have as the router has them.
 import { FleetError, type ShardMap } from '@fleetshard/core'
 import { noTarget, sessionTarget, type RouteTarget } from '@fleetshard/routing/plan'
+import { isOfRouter } from '@fleetshard/routing/shard-state'
 
 /** Consistency of reads that name none. */
 export type Consistency = 'strong' | 'eventual'
@@ -80,9 +81,14 @@ const textSettings = ['client_encoding', 'standard_conforming_strings'] as const
 
 /**
  * Looks at what a server has told of its settings: functions may change them past every SET.
- * @throws FleetError `statement_refused`, as `refuseSetting`
+ * @throws FleetError `statement_refused`, as `refuseSetting`, and for a connection that no fence would end any more
  */
 export function refuseSettings(told: ReadonlyMap<string, string>): void {
+  if (!isOfRouter(told)) {
+    throw new FleetError('statement_refused', 'a function cannot change application_name', {
+      hint: 'use SET application_name: by that of their connections routers are told apart from others',
+    })
+  }
   for (const name of textSettings) refuseSetting(name, told.get(name) ?? null)
 }
 

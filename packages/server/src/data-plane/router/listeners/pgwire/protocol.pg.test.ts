@@ -298,7 +298,9 @@ describe('the simple protocol', () => {
     ['set_config', `select set_config('client_encoding', 'LATIN1', false)`],
     ['DO', `do $$ begin perform set_config('client_encoding', 'LATIN1', false); end $$`],
     ['a function', `select set_config('standard_conforming_strings', 'off', false)`],
-  ])('ends a session in which %s has changed how texts are read', async (_name, text) => {
+    ['a function, hiding from fences,', `select set_config('application_name', 'hidden', false)`],
+    ['the same in a transaction', `begin; select set_config('application_name', 'hidden', true)`],
+  ])('ends a session in which %s has changed what the router relies on', async (_name, text) => {
     await using client = await RawClient.open(single.wirePort)
     client.send((out) => {
       writeQuery(out, text)
