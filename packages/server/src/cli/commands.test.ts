@@ -80,6 +80,7 @@ describe('who leads a shard', () => {
       primary: 'b',
       durability: 'protection',
       quorum: { members: ['a'], required: 1, changing: false, degraded_since: null },
+      limits: ['a dies with its machine'],
       failovers: [failover(change)],
     }),
   })
@@ -105,6 +106,7 @@ describe('who leads a shard', () => {
     const { code, out, err } = await call(['failover', 'explain', 's-1'], { answers: answersOf({}) })
     expect(code).toBe(0)
     expect(err).toContain('b leads in term 2; protection: commits wait for 1 of a')
+    expect(err).toContain('a dies with its machine')
     expect(out).toContain('fencing 12 ms')
   })
 })
