@@ -1,5 +1,4 @@
 // Progress of work with several steps: drawn by listr2 on a terminal, plain lines elsewhere. Standard error only.
-import { Listr, ListrLogger, ProcessOutput } from 'listr2'
 import type { Terminal } from './terminal.ts'
 
 /** One step of some work. */
@@ -21,6 +20,7 @@ export async function runSteps(terminal: Terminal, steps: readonly Step[]): Prom
 }
 
 async function drawSteps(stream: NodeJS.WriteStream, steps: readonly Step[]): Promise<void> {
+  const { Listr, ListrLogger, ProcessOutput } = await import('listr2') // servers never draw: it is memory to them
   const list = new Listr(
     steps.map(({ title, run }) => ({
       title,
