@@ -20,7 +20,6 @@ function hasRoomInMemory(): boolean {
   }
 }
 // The workers, and whatever they start, get it from the environment.
-// oxlint-disable-next-line node/no-process-env
 if (hasRoomInMemory()) process.env['TMPDIR'] ??= memory
 
 const exclude = ['**/node_modules/**', '**/.build/**']
