@@ -104,7 +104,6 @@ test('a split into embedded shards under writers loses, doubles and misplaces no
         { name: 'left', nodes: 'embedded' },
         { name: 'right', nodes: 'embedded' },
       ],
-      reversible_seconds: 0,
     })
     expect(status).toBe(202)
     expect(headers.get('location')).toBe(`/api/v1/reshard/jobs/${body.id}`)
@@ -128,15 +127,7 @@ test('a merge of two shards into a new one, by the command line', async () => {
   const sources = (await shards()).filter(({ name }) => name === 'left' || name === 'right')
   await underWriters('merge', async () => {
     const words = sources.flatMap(({ id }) => ['--from', id])
-    const { code, out, err } = await cluster.cli(
-      'reshard',
-      'merge',
-      ...words,
-      '--to',
-      'whole',
-      '--embedded',
-      '--no-reverse',
-    )
+    const { code, out, err } = await cluster.cli('reshard', 'merge', ...words, '--to', 'whole', '--embedded')
     expect({ code, err: code === 0 ? '' : err }).toEqual({ code: 0, err: '' })
     expect(out).toContain('completed')
   })
@@ -149,7 +140,7 @@ test(
   { timeout: twoJobsMsMax },
   async () => {
     const source = (await shards()).find(({ name }) => name === 'whole')
-    const words = ['reshard', 'move', source?.id ?? '', '--to', 'moved', '--embedded', '--no-reverse']
+    const words = ['reshard', 'move', source?.id ?? '', '--to', 'moved', '--embedded']
     const planned = await cluster.cli(...words, '--dry-run')
     expect(planned.out).toContain('would get 50')
     expect(planned.out).toMatch(/about \d+ rows and [1-9]\d* bytes, of public\.ledger/)
@@ -170,14 +161,7 @@ test(
           expect(second.body).toMatchObject({ code: 'conflict' })
           expect((await cluster.cli('reshard', 'cancel', id)).code).toBe(0)
           expect(await ended(id)).toMatchObject({ status: 'cancelled' })
-          const again = await cluster.cli(
-            'reshard',
-            'move',
-            source?.id ?? '',
-            '--to',
-            'moved',
-            '--no-reverse',
-          )
+          const again = await cluster.cli('reshard', 'move', source?.id ?? '', '--to', 'moved')
           expect({ code: again.code, err: again.code === 0 ? '' : again.err }).toEqual({ code: 0, err: '' })
         }
       }
@@ -190,7 +174,7 @@ test('a move is taken back under writers, with what was written since its cutove
   const source = (await shards()).find(({ name }) => name === 'moved')
   await underWriters('back', async () => {
     const words = ['reshard', 'move', source?.id ?? '', '--to', 'for-now', '--embedded', '-o', 'json']
-    const moved = await cluster.cli(...words)
+    const moved = await cluster.cli(...words, '--reversible-seconds', '600')
     expect({ code: moved.code, err: moved.code === 0 ? '' : moved.err }).toEqual({ code: 0, err: '' })
     const job = JSON.parse(moved.out) as ReshardJob
     expect(job).toMatchObject({ phase: 'reversible', not_reversible_because: null })
@@ -219,14 +203,13 @@ test(
         source_shard_id: source?.id,
         target_shards: [{ name: 'second', nodes: 'embedded' }],
         keep_source: true,
-        reversible_seconds: 0,
       })
       expect(status).toBe(202)
       expect(await ended(body.id)).toMatchObject({ status: 'completed', error_message: null })
     })
     expect((await shards()).find(({ id }) => id === source?.id)).toMatchObject({ status: 'active' })
     await underWriters('share', async () => {
-      const words = ['reshard', 'rebalance', '--to', 'third', '--embedded', '--no-reverse']
+      const words = ['reshard', 'rebalance', '--to', 'third', '--embedded']
       const { code, out, err } = await cluster.cli(...words)
       expect({ code, err: code === 0 ? '' : err }).toEqual({ code: 0, err: '' })
       expect(out).toContain('completed')
@@ -255,7 +238,12 @@ test('what cannot be moved is refused with the remedy, and nothing is made', asy
     { body: { source_shard_id: source?.id, target_shards: [target] }, code: 'invalid_request' },
     {
       // What keeps a part cannot be brought back: that is to be known before.
-      body: { source_shard_id: source?.id, target_shards: [target], keep_source: true },
+      body: {
+        source_shard_id: source?.id,
+        target_shards: [target],
+        keep_source: true,
+        reversible_seconds: 60,
+      },
       code: 'reshard_refused',
     },
     { body: { source_shard_id: source?.id, target_shards: [target, target] }, code: 'invalid_request' },

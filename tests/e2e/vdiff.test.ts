@@ -130,7 +130,6 @@ test('the targets of a finished move are compared with its source', async () => 
     '--to',
     'moved',
     '--embedded',
-    '--no-reverse',
     '-o',
     'json',
   )

@@ -34,7 +34,7 @@ const reversible_seconds = Type.Optional(
   Type.Integer({
     minimum: 0,
     maximum: 604_800,
-    description: 'for how long the rows can be brought back afterwards; 900 by default, 0: not at all',
+    description: 'for how long the rows can be brought back afterwards; 0, the default: not at all',
   }),
 )
 
@@ -97,9 +97,7 @@ export const ReshardPlan = closed({
     minimum: 0,
     description: 'for how long the rows could be brought back',
   }),
-  not_reversible_because: nullable(
-    Type.String({ description: 'why they could not; the job is begun with reversible_seconds 0 only' }),
-  ),
+  not_reversible_because: nullable(Type.String({ description: 'why they could not, whatever is asked for' })),
   held: Type.String({ description: 'what would wait at the cutover' }),
 })
 /** What a dry run tells. */

@@ -26,9 +26,8 @@ export const targetFlags: readonly FlagSpec[] = [
   { flags: '--vnodes <count>', doc: 'virtual nodes of each target; 256 if left out' },
   {
     flags: '--reversible-seconds <seconds>',
-    doc: 'for how long the rows can be brought back afterwards; 900 if left out',
+    doc: 'for how long the rows can be brought back afterwards; not at all if left out',
   },
-  { flags: '--no-reverse', doc: 'go without a way back: the job ends with its cutover' },
   { flags: '--detach', doc: 'do not wait for the end' },
   outputFlag,
   dryRunFlag,
@@ -57,9 +56,7 @@ export function targetsOf({ options, env }: CommandContext): readonly ReshardTar
 /** How long the rows are to be reversible, where a flag says it. @throws FleetError `invalid_usage` */
 export function reversibleOf({ options }: CommandContext): { readonly reversible_seconds?: number } {
   const seconds = options.int('reversibleSeconds', 1, 604_800)
-  if (!options.isNegated('reverse')) return seconds === undefined ? {} : { reversible_seconds: seconds }
-  if (seconds !== undefined) throw usage('--reversible-seconds does not go with --no-reverse')
-  return { reversible_seconds: 0 }
+  return seconds === undefined ? {} : { reversible_seconds: seconds }
 }
 
 /** The one target of a merge or move. @throws FleetError `invalid_usage` */
@@ -93,9 +90,9 @@ export function printReshardPlan(
 }
 
 function wayBackText({ reversible_seconds: seconds, not_reversible_because: reason }: ReshardPlan): string {
-  if (reason !== null) return `the rows could not be brought back (begin it with --no-reverse): ${reason}`
+  if (reason !== null) return `the rows could not be brought back: ${reason}`
   return seconds === 0
-    ? 'the rows could not be brought back, as asked for'
+    ? 'the rows could not be brought back: no --reversible-seconds'
     : `the rows could be brought back for ${String(seconds)} s after it`
 }
 

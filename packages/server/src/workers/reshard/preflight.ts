@@ -174,7 +174,7 @@ function backObstacles(
 
 const forTheWayBack = ({ message, remedy }: Obstacle): Obstacle => ({
   message: `the rows could not be brought back: ${message}`,
-  remedy: `${remedy}, or go without a way back (--no-reverse)`,
+  remedy: `${remedy}, or go without a way back (no --reversible-seconds)`,
 })
 
 /** What stands against taking a part of a source. */

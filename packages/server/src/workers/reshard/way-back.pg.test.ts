@@ -315,7 +315,7 @@ describe.each(testVersions)('a reversible job on $label', (version) => {
       await fleet.declare('public.t', byKey)
       const refused = await fleet.finish(await fleet.submit({ kind: 'split', reversibleMs: hourMs }))
       expect(refused).toMatchObject({ status: 'failed', errorCode: 'reshard_refused' })
-      expect(refused.errorMessage).toMatch(/unique constraint of public\.t .*--no-reverse/)
+      expect(refused.errorMessage).toMatch(/unique constraint of public\.t .*--reversible-seconds/)
       expect(await fleet.finish(await fleet.submit({ kind: 'split' }))).toMatchObject({ status: 'completed' })
     },
     testMsMax,

@@ -58,12 +58,9 @@ export interface ReshardOrder {
   readonly reversibleSeconds: number
 }
 
-/** For which a way back lasts where nothing else is said. */
-const reversibleSecondsDefault = 900
-
 type WayBackAsked = Pick<MoveShard, 'reversible_seconds'>
 
-const reversibleOf = ({ reversible_seconds: seconds = reversibleSecondsDefault }: WayBackAsked) => ({
+const reversibleOf = ({ reversible_seconds: seconds = 0 }: WayBackAsked) => ({
   reversibleSeconds: seconds,
 })
 
@@ -260,7 +257,7 @@ function requireReversible(order: ReshardOrder): void {
   const reason = order.reversibleSeconds === 0 ? null : irreversibleBecause(order)
   if (reason === null) return
   throw new FleetError('reshard_refused', `the rows could not be brought back: ${reason}`, {
-    hint: 'go without a way back: reversible_seconds 0, --no-reverse on the command line',
+    hint: 'leave reversible_seconds out; --reversible-seconds on the command line',
   })
 }
 
