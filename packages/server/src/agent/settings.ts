@@ -74,6 +74,9 @@ const fixedSettings: Readonly<Record<string, string | number>> = {
   wal_log_hints: 'on', // a former primary can be rewound
   max_wal_size: '256MB',
   min_wal_size: '32MB',
+  // A rewind reads the log from the last checkpoint that both servers have. A later checkpoint, and be it that of the
+  // recovery after a crash, removes that log where nothing keeps it; between two checkpoints lies up to max_wal_size.
+  wal_keep_size: '256MB',
   wal_init_zero: 'off',
   max_wal_senders: 20,
   max_replication_slots: 20,
