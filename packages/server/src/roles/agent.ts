@@ -11,13 +11,16 @@ import {
   serviceGroup,
   systemClock,
   type Config,
+  type Health,
   type Logger,
   type Service,
 } from '../runtime/mod.ts'
+import { observeAgent } from './agent-metrics.ts'
 import { createBootGuard } from './boot-guard.ts'
 import { openCatalog } from './catalog.ts'
 import { isolationWatch } from './isolation-watch.ts'
 import { isLoopback, refuseOpenBind } from './loopback.ts'
+import { metricsService, roleMetrics } from './process.ts'
 
 /** Pause between attempts to tell the catalog the agent's token. */
 const tokenRetryMs = 1_000
@@ -46,7 +49,11 @@ export async function runAgent(context: CommandContext): Promise<ExitCode> {
     log,
     isolationMs: config.get('agent.isolation-ms'),
   })
-  const group = serviceGroup('agent', [agent, http, isolation], {
+  const metrics = roleMetrics('agent', { version, withProcess: config.get('metrics.process') })
+  observeAgent(metrics, { agent, isRegistered: () => http.isRegistered() })
+  const health = (): Health => ({ ok: true, role: 'agent', registered: http.isRegistered() })
+  const served = metricsService({ config, metrics, log, health }, 'agent.metrics-port')
+  const group = serviceGroup('agent', [served, agent, http, isolation], {
     log,
     clock,
     drainMs: config.get('drain-ms'),

@@ -5,6 +5,7 @@ import {
   createLogger,
   createMetrics,
   createMetricsServer,
+  COMMON_METRICS,
   machineProbe,
   flagOf,
   giveBackStartupMemory,
@@ -14,6 +15,7 @@ import {
   type Environment,
   type Health,
   type Logger,
+  type MetricRole,
   type Metrics,
   type PortKey,
   type Service,
@@ -50,14 +52,14 @@ export type BuildRole = (parts: RoleParts) => Promise<Role>
 /** Runs one role as this process. @throws FleetError of whatever keeps it from starting or going on */
 export async function runRole(
   context: CommandContext,
-  name: string,
+  name: MetricRole,
   metricsKey: PortKey,
   build: BuildRole,
 ): Promise<ExitCode> {
   const { config, env, version, stop, forced } = context
   refuseOpenBind(config)
   const log = createLogger(config.get('log.level')).child({ role: name })
-  const metrics = createMetrics(config.get('metrics.process'))
+  const metrics = roleMetrics(name, { version, withProcess: config.get('metrics.process') })
   const role = await build({ config, env, clock: systemClock, log, metrics, version })
   const server = metricsService({ config, metrics, log, health: role.health }, metricsKey)
   const group = serviceGroup(name, [server, ...role.services], {
@@ -78,6 +80,16 @@ export async function runRole(
     await group[Symbol.asyncDispose]()
     await role.close()
   }
+}
+
+/** The metrics of a role, with what says what it is. */
+export function roleMetrics(
+  role: MetricRole,
+  { version, withProcess }: { readonly version: string; readonly withProcess: boolean },
+): Metrics {
+  const metrics = createMetrics(withProcess)
+  metrics.gauge(COMMON_METRICS.build_info).with(role, version).set(1)
+  return metrics
 }
 
 /** The metrics server of a role. */

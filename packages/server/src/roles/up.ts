@@ -85,6 +85,7 @@ async function stateOf(context: CommandContext, fleet: LocalFleet, dataDir: stri
       routerMetrics: urlOf(config, 'router.metrics-port'),
       managerMetrics: urlOf(config, 'manager.metrics-port'),
       workerMetrics: urlOf(config, 'worker.metrics-port'),
+      agentMetrics: urlOf(config, 'agent.metrics-port'),
     },
     catalog: {
       url: catalogUrlOf(local),

@@ -13,7 +13,7 @@ import {
 import { HttpListener } from './listeners/http/listener.ts'
 import type { EndpointLimits } from './listeners/http/endpoint.ts'
 import type { QueryLimits } from './listeners/http/query.ts'
-import { createRouterMetrics, observeWire, type RouterMetrics } from './metrics.ts'
+import { createRouterMetrics, type RouterMetrics } from './metrics.ts'
 import { isProtected, StatementCache } from '@fleetshard/routing/plan'
 import { StatementParser } from './parser/parser.ts'
 import { MapFile, type LoadedCopy } from './topology/map-file.ts'
@@ -58,6 +58,8 @@ export interface RouterDeps {
   readonly readSecret: (secretRef: string, signal: AbortSignal) => Promise<string>
   /** What new connections to shards check; `claimed` where it is left out. */
   readonly identityCheck?: IdentityCheck
+  /** True while a topology file is not what is served; never where it is left out. */
+  readonly isTopologyRefused?: () => boolean
   readonly options: RouterOptions
 }
 
@@ -123,6 +125,8 @@ export class Router implements Service {
       mapAgeMs: () => this.mapAgeMs(),
       statements,
       openTransactions: () => this.#listener.openTransactions,
+      wire: () => this.#wire,
+      isTopologyRefused: deps.isTopologyRefused ?? (() => false),
     })
     const executor = new Executor({
       clock,
@@ -152,7 +156,6 @@ export class Router implements Service {
       },
     })
     this.#wire = options.wire === null ? null : this.#makeWire(options.wire, statements)
-    if (this.#wire !== null) observeWire(deps.metrics, this.#wire)
   }
 
   #makeWire(options: WireOptions, statements: StatementCache): WirePort {
@@ -300,6 +303,9 @@ export class Router implements Service {
           log.info({ shard: id, epoch: epochMin }, 'a shard wants a newer map')
         },
         isProtected: () => isProtected(this.#maps.get(shard.keyspace)),
+        onWaited: (waitedMs) => {
+          this.#metrics.waited(shard, waitedMs)
+        },
         connectionsElsewhere: (node) => this.#connectionsElsewhere(node, login?.user ?? null),
       },
       shard,
@@ -328,6 +334,7 @@ export class Router implements Service {
       this.#shards.delete(key)
       if (login !== null) this.#logins -= 1
       this.#byRecord = new WeakMap()
+      this.#metrics.forget(access.record)
       void access.close(new FleetError('stale_map', `shard ${access.record.name} is not in the map any more`))
     }
   }

@@ -6,21 +6,23 @@ import { FleetError, type Clock } from '@fleetshard/core'
 import type { BootGuard } from '../../agent/mod.ts'
 import { localAgentId, openLocalCluster, type LocalCluster, type LocalServer } from '../../local/mod.ts'
 import {
-  createMetrics,
   serviceGroup,
   type Config,
   type Environment,
+  type Health,
   type Logger,
+  type MetricRole,
   type PortKey,
   type Service,
 } from '../../runtime/mod.ts'
 import { createBootGuard } from '../boot-guard.ts'
 import { isolationWatch } from '../isolation-watch.ts'
+import { observeAgent } from '../agent-metrics.ts'
 import { agentHttpService, type AgentHttpService } from '../agent.ts'
 import { openCatalog, type OpenCatalog } from '../catalog.ts'
 import { buildManager } from '../manager.ts'
 import { isLoopback } from '../loopback.ts'
-import { metricsService, type Role, type RoleParts } from '../process.ts'
+import { metricsService, roleMetrics, type Role, type RoleParts } from '../process.ts'
 import { buildRouter } from '../router.ts'
 import { buildWorker } from '../worker.ts'
 import { recordMovedNodes } from './moved-nodes.ts'
@@ -195,12 +197,15 @@ export class LocalFleet implements AsyncDisposable {
   }> {
     const { clock, log, version, dataDir } = this.#parts
     const { local, open } = this.servers
-    const partsOf = (role: string): RoleParts => ({
+    const partsOf = (role: MetricRole): RoleParts => ({
       ...this.#parts,
       config,
       log: log.child({ role }),
       // One role tells of the process; three would count the same memory thrice.
-      metrics: createMetrics(role === 'router' && config.get('metrics.process')),
+      metrics: roleMetrics(role, {
+        version,
+        withProcess: role === 'router' && config.get('metrics.process'),
+      }),
     })
     const [forRouter, forManager, forWorker] = [partsOf('router'), partsOf('manager'), partsOf('worker')]
     const http = agentHttpService({
@@ -212,6 +217,9 @@ export class LocalFleet implements AsyncDisposable {
       version,
       log: log.child({ role: 'agent' }),
     })
+    const forAgent = partsOf('agent')
+    observeAgent(forAgent.metrics, { agent: local.agent, isRegistered: () => http.isRegistered() })
+    const agentHealth = (): Health => ({ ok: true, role: 'agent', registered: http.isRegistered() })
     const managerRole = buildManager(forManager, open)
     const router = await buildRouter(forRouter, open, { mapFile: join(dataDir, mapFile), id: null })
     const worker = buildWorker(forWorker, open)
@@ -230,6 +238,7 @@ export class LocalFleet implements AsyncDisposable {
     return {
       http,
       services: [
+        metricsService({ ...forAgent, health: agentHealth }, 'agent.metrics-port'),
         http,
         isolation,
         ...served(forManager, managerRole, 'manager.metrics-port'),

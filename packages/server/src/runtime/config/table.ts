@@ -372,6 +372,13 @@ export const SETTINGS = {
   },
 
   // Agent
+  'agent.metrics-port': {
+    type: 'port',
+    default: 9093,
+    doc: 'Port of the Prometheus metrics of the agent.',
+    usedBy: ['up', 'agent'],
+    aliases: { agent: ['metrics-port'] },
+  },
   'agent.port': {
     type: 'port',
     default: 8082,
