@@ -57,9 +57,9 @@ describe('alert rules', () => {
   test('are all listed, and no runbook is without its alert', () => {
     const index = readFileSync(join(root, 'docs/runbooks/README.md'), 'utf8')
     const pages = readdirSync(join(root, 'docs/runbooks')).filter((name) => name !== 'README.md')
-    expect(alerts.map(([, , page]) => page?.replace('docs/runbooks/', '')).toSorted()).toEqual(
-      pages.toSorted(),
-    )
+    const named = alerts.map(([, , page = '']) => page.replace('docs/runbooks/', ''))
+    expect(new Set(named)).toEqual(new Set(pages))
+    expect(named).toHaveLength(pages.length)
     for (const page of pages) expect(index).toContain(`(${page})`)
   })
 

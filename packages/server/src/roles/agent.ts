@@ -6,7 +6,7 @@ import { openAgent, startAgentHttp, type Agent } from '../agent/mod.ts'
 import type { Catalog, Registration } from '../catalog/mod.ts'
 import { EXIT, type CommandContext, type ExitCode } from '../cli/mod.ts'
 import {
-  createLogger,
+  createLogging,
   dataDirOf,
   serviceGroup,
   systemClock,
@@ -29,7 +29,8 @@ const tokenRetryMs = 1_000
 export async function runAgent(context: CommandContext): Promise<ExitCode> {
   const { config, env, version, cwd, stop, forced } = context
   refuseOpenBind(config)
-  const log = createLogger(config.get('log.level')).child({ role: 'agent' })
+  const logging = createLogging(config.get('log.level'))
+  const log = logging.log.child({ role: 'agent' })
   const clock = systemClock
   await using open = openCatalog({ config, env, clock, log, role: 'agent' })
   const id = config.get('agent.id') ?? agentIdOf(hostname())
@@ -52,7 +53,7 @@ export async function runAgent(context: CommandContext): Promise<ExitCode> {
   const metrics = roleMetrics('agent', { version, withProcess: config.get('metrics.process') })
   observeAgent(metrics, { agent, isRegistered: () => http.isRegistered() })
   const health = (): Health => ({ ok: true, role: 'agent', registered: http.isRegistered() })
-  const served = metricsService({ config, metrics, log, health }, 'agent.metrics-port')
+  const served = metricsService({ config, metrics, log, logging, health }, 'agent.metrics-port')
   const group = serviceGroup('agent', [served, agent, http, isolation], {
     log,
     clock,

@@ -2,7 +2,7 @@
 // stops, and ends with an exit code.
 import { EXIT, type CommandContext, type ExitCode } from '../cli/mod.ts'
 import {
-  createLogger,
+  createLogging,
   createMetrics,
   createMetricsServer,
   COMMON_METRICS,
@@ -15,6 +15,7 @@ import {
   type Environment,
   type Health,
   type Logger,
+  type Logging,
   type MetricRole,
   type Metrics,
   type PortKey,
@@ -58,10 +59,11 @@ export async function runRole(
 ): Promise<ExitCode> {
   const { config, env, version, stop, forced } = context
   refuseOpenBind(config)
-  const log = createLogger(config.get('log.level')).child({ role: name })
+  const logging = createLogging(config.get('log.level'))
+  const log = logging.log.child({ role: name })
   const metrics = roleMetrics(name, { version, withProcess: config.get('metrics.process') })
   const role = await build({ config, env, clock: systemClock, log, metrics, version })
-  const server = metricsService({ config, metrics, log, health: role.health }, metricsKey)
+  const server = metricsService({ config, metrics, log, logging, health: role.health }, metricsKey)
   const group = serviceGroup(name, [server, ...role.services], {
     log,
     clock: systemClock,
@@ -98,15 +100,18 @@ export function metricsService(
     readonly config: Config
     readonly metrics: Metrics
     readonly log: Logger
+    readonly logging: Logging
     readonly health: () => Health
   },
   key: PortKey,
 ): Service {
-  const { config, metrics, log, health } = parts
+  const { config, metrics, log, logging, health } = parts
   return createMetricsServer({
     metrics,
     health,
     log,
+    logging,
+    clock: systemClock,
     host: config.get('bind-host'),
     port: config.get(key),
     flag: config.flagGiven(key) ?? flagOf(key),

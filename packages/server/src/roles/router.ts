@@ -243,6 +243,7 @@ function routerOptions(
     planCacheBytesMax,
     transactionsMax: config.get('router.transactions-max'),
     drainMs: config.get('drain-ms'),
+    slowStatementMs: config.get('log.slow-statement-ms'),
     execute: {
       connectionsPerNodeMax: config.get('router.connections-per-node'),
       lanesPerNodeMax: config.get('router.lanes-per-node'),

@@ -1,6 +1,7 @@
 // What every process needs: time, logs, configuration, metrics, lifecycle.
 export * from './clock.ts'
 export * from './log.ts'
+export * from './events.ts'
 export * from './lifecycle.ts'
 export * from './signals.ts'
 export * from './config/mod.ts'

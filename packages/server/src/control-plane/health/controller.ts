@@ -10,7 +10,7 @@ import {
 } from '@fleetshard/core'
 import { leadWhileElected, type CatalogState, type Stored } from '../../catalog/mod.ts'
 import type { Service } from '../../runtime/mod.ts'
-import { untilAborted } from '../../runtime/mod.ts'
+import { EVENTS, untilAborted } from '../../runtime/mod.ts'
 import {
   declareFailover,
   obstacleTo,
@@ -145,7 +145,7 @@ class Leader {
     const { parts, signal } = this.#leading
     const running = runFailover(this.#leading, id)
       .then((state) => {
-        parts.log.info({ job: id, state }, 'failover has ended')
+        parts.log.info({ event: EVENTS.failover_ended, job: id, state }, 'failover has ended')
         return this.#leading.figures.ended(parts, id)
       })
       .catch((error: unknown) => {
@@ -240,7 +240,8 @@ class Leader {
     const before = watch.verdict.kind
     watch.verdict = judge(watch.watched, probe, { nowMs, isSynchronous: isSynchronous(sets) })
     if (watch.verdict.kind !== before) {
-      parts.log.info({ shard: shard.id, before, ...watch.verdict }, 'a primary is seen differently')
+      const line = { event: EVENTS.primary_seen, shard: shard.id, before, ...watch.verdict }
+      parts.log.info(line, 'a primary is seen differently')
     }
     if (watch.verdict.kind === 'healthy') await this.#healthy({ shard, watch, probe, open })
     if (watch.verdict.kind === 'down') await this.#down({ shard, watch, probe, open })

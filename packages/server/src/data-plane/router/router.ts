@@ -1,6 +1,7 @@
 // The router: maps from the catalog, the way to each shard, the executor, and the HTTP listener in front.
 import { FleetError, type Clock, type NodeRecord, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import type { RouterPort } from '../../catalog/router-port.ts'
+import { traceIdOf } from '../../runtime/http/mod.ts'
 import type { Logger, Metrics, Service } from '../../runtime/mod.ts'
 import {
   DeadlineSweeper,
@@ -11,7 +12,7 @@ import {
   type ShardLogin,
 } from '@fleetshard/routing/execute'
 import { HttpListener } from './listeners/http/listener.ts'
-import type { EndpointLimits } from './listeners/http/endpoint.ts'
+import type { Answered, EndpointLimits } from './listeners/http/endpoint.ts'
 import type { QueryLimits } from './listeners/http/query.ts'
 import { createRouterMetrics, type RouterMetrics } from './metrics.ts'
 import { isProtected, StatementCache } from '@fleetshard/routing/plan'
@@ -20,6 +21,7 @@ import { MapFile, type LoadedCopy } from './topology/map-file.ts'
 import { Maps } from './topology/maps.ts'
 import { DirectSessions } from './topology/direct-sessions.ts'
 import { Passwords } from './topology/passwords.ts'
+import { SlowStatements } from './slow-statements.ts'
 import { WirePort, type WireOptions } from './wire.ts'
 
 /** Settings of one router. */
@@ -39,6 +41,8 @@ export interface RouterOptions {
   readonly transactionsMax: number
   /** How long what is in flight may take to end when the router stops. */
   readonly drainMs: number
+  /** Statements that take so long are logged; 0 for none. */
+  readonly slowStatementMs: number
   readonly execute: ExecuteLimits
   readonly query: QueryLimits
   readonly endpoint: EndpointLimits
@@ -83,6 +87,7 @@ export class Router implements Service {
   readonly #passwords: Passwords
   readonly #file: MapFile | null
   readonly #metrics: RouterMetrics
+  readonly #slow: SlowStatements
   readonly #maps: Maps
   readonly #direct: DirectSessions
   readonly #listener: HttpListener
@@ -128,6 +133,7 @@ export class Router implements Service {
       wire: () => this.#wire,
       isTopologyRefused: deps.isTopologyRefused ?? (() => false),
     })
+    this.#slow = new SlowStatements({ log, clock }, options.slowStatementMs)
     const executor = new Executor({
       clock,
       sweeper: this.#sweeper,
@@ -144,7 +150,7 @@ export class Router implements Service {
       port,
       mapAgeMs: () => this.mapAgeMs(),
       onAnswer: (answered) => {
-        this.#metrics.answered(answered)
+        this.#answered(answered)
       },
       query: {
         clock,
@@ -172,6 +178,7 @@ export class Router implements Service {
       accesses: () =>
         Array.from(this.#shards.values(), ({ access, login }) => ({ access, user: login?.user ?? null })),
       metrics: this.#metrics,
+      slow: this.#slow,
       version: this.#deps.options.version,
       options,
     })
@@ -237,6 +244,11 @@ export class Router implements Service {
       map: (keyspace) => this.#maps.get(keyspace),
       router: { host: options.host, port: options.port, version: options.version },
     })
+  }
+
+  #answered(answered: Answered): void {
+    this.#metrics.answered(answered)
+    if (answered.elapsedMs >= this.#slow.fromMs) noteSlow(this.#slow, answered)
   }
 
   /** Direct clients have connections and bounds of their own. */
@@ -347,6 +359,22 @@ export class Router implements Service {
       keyspaces: [...this.#maps.all()].map(({ snapshot }) => snapshot),
     }
   }
+}
+
+function noteSlow(slow: SlowStatements, { ran, elapsedMs, error, traceparent }: Answered): void {
+  const [first] = ran.statements
+  // A transaction that is begun or ended, and what was refused before it was read, has no statement.
+  if (first === undefined) return
+  slow.note({
+    via: 'http',
+    elapsedMs,
+    text: first.text,
+    statements: ran.statements.length,
+    shard: ran.shard,
+    rows: ran.rows,
+    sqlstate: error?.sqlstate ?? '',
+    traceId: traceIdOf(traceparent),
+  })
 }
 
 const keyOf = ({ keyspace, id }: Pick<ShardRecord, 'keyspace' | 'id'>, user: string | null): string =>

@@ -11,6 +11,7 @@ import {
   type Environment,
   type Health,
   type Logger,
+  type Logging,
   type MetricRole,
   type PortKey,
   type Service,
@@ -41,6 +42,7 @@ export interface LocalFleetParts {
   readonly dataDir: string
   readonly clock: Clock
   readonly log: Logger
+  readonly logging: Logging
   readonly version: string
   /** Aborts when the process is to stop. */
   readonly stop: AbortSignal
@@ -195,7 +197,7 @@ export class LocalFleet implements AsyncDisposable {
     services: readonly Service[]
     http: AgentHttpService
   }> {
-    const { clock, log, version, dataDir } = this.#parts
+    const { clock, log, logging, version, dataDir } = this.#parts
     const { local, open } = this.servers
     const partsOf = (role: MetricRole): RoleParts => ({
       ...this.#parts,
@@ -224,7 +226,7 @@ export class LocalFleet implements AsyncDisposable {
     const router = await buildRouter(forRouter, open, { mapFile: join(dataDir, mapFile), id: null })
     const worker = buildWorker(forWorker, open)
     const served = (parts: RoleParts, role: Role, key: PortKey): readonly Service[] => [
-      metricsService({ ...parts, health: role.health }, key),
+      metricsService({ ...parts, logging, health: role.health }, key),
       ...role.services,
     ]
     const isolation = isolationWatch({
@@ -238,7 +240,7 @@ export class LocalFleet implements AsyncDisposable {
     return {
       http,
       services: [
-        metricsService({ ...forAgent, health: agentHealth }, 'agent.metrics-port'),
+        metricsService({ ...forAgent, logging, health: agentHealth }, 'agent.metrics-port'),
         http,
         isolation,
         ...served(forManager, managerRole, 'manager.metrics-port'),

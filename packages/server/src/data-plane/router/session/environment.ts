@@ -3,6 +3,7 @@ import type { Clock, ShardMap, ShardRecord } from '@fleetshard/core'
 import type { DeadlineSweeper, HoldBuffer, ShardAccess, ShardLogin } from '@fleetshard/routing/execute'
 import type { StatementCache, StatementFacts } from '@fleetshard/routing/plan'
 import type { Logger } from '../../../runtime/mod.ts'
+import type { SlowStatements } from '../slow-statements.ts'
 import type { Greetings } from './greeting.ts'
 import type { StatementStats } from './statement-stats.ts'
 import type { WireStatements } from './wire-statements.ts'
@@ -25,6 +26,7 @@ export interface SessionEnvironment {
   /** The way to a shard as a role of its databases; null for that of the node records. */
   readonly access: (shard: ShardRecord, login: ShardLogin | null) => ShardAccess
   readonly metrics: SessionMetrics
+  readonly slow: SlowStatements
   readonly stats: StatementStats
   readonly greetings: Greetings
 }

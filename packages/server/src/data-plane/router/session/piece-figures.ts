@@ -1,7 +1,7 @@
-// What a session counts of the piece of work at hand: for the metrics, and for the statistics of statements.
+// What a session counts of the piece of work at hand: for the metrics, the log of slow statements, and the statistics.
 import { FleetError, type ShardId, type ShardMap, type ShardRecord } from '@fleetshard/core'
-import type { SessionEnvironment } from './environment.ts'
 import { isCrossShard } from '../shard-series.ts'
+import type { SessionEnvironment } from './environment.ts'
 import type { Ran } from './run-alone.ts'
 import type { Work } from './work.ts'
 
@@ -35,18 +35,36 @@ export class PieceFigures {
 
   /** It was answered. @param sqlstate empty for success */
   end(sqlstate: string, ran: Pick<Ran, 'rows' | 'shard'> | undefined): void {
-    const { clock, metrics, stats } = this.#environment
-    const { work } = this
+    const { clock, metrics, slow } = this.#environment
     const elapsedMs = clock.monotonic() - this.#begunMs
     metrics.wireAnswered(sqlstate === '' ? 'ok' : sqlstate, elapsedMs)
-    const rows = ran?.rows ?? 0
-    const shard = ran?.shard ?? this.#shard
-    if (shard !== null) {
-      metrics.shardAnswered(shard, elapsedMs, rows, sqlstate)
-      if (ran !== undefined && work !== null)
-        for (const { known } of work.executed) metrics.shardRan(shard, known.facts.kind, false)
+    const rows = ran === undefined ? 0 : ran.rows
+    if (ran !== undefined) this.#shard = ran.shard
+    const { work } = this
+    if (this.#shard !== null) {
+      metrics.shardAnswered(this.#shard, elapsedMs, rows, sqlstate)
+      if (ran !== undefined && work !== null) this.#countKinds(this.#shard, work)
     }
-    if (work === null || work.fingerprint === '') return
-    stats.record(work.fingerprint, { elapsedMs, rows, failed: sqlstate !== '', shard: shard?.id ?? null })
+    if (work === null) return
+    if (elapsedMs >= slow.fromMs) this.#noteSlow(work, elapsedMs, rows, sqlstate)
+    if (work.fingerprint !== '') this.#record(work.fingerprint, elapsedMs, rows, sqlstate)
+  }
+
+  #countKinds(shard: ShardRecord, { executed }: Work): void {
+    const { metrics } = this.#environment
+    for (const { known } of executed) metrics.shardRan(shard, known.facts.kind, false)
+  }
+
+  #noteSlow({ executed }: Work, elapsedMs: number, rows: number, sqlstate: string): void {
+    const [first] = executed
+    if (first === undefined) return
+    const { text } = first
+    const more = { shard: this.#shard, rows, sqlstate, traceId: null }
+    this.#environment.slow.note({ via: 'wire', elapsedMs, text, statements: executed.length, ...more })
+  }
+
+  #record(fingerprint: string, elapsedMs: number, rows: number, sqlstate: string): void {
+    const shard = this.#shard?.id ?? null
+    this.#environment.stats.record(fingerprint, { elapsedMs, rows, failed: sqlstate !== '', shard })
   }
 }

@@ -59,6 +59,8 @@ export interface Answered {
   readonly code: string
   readonly elapsedMs: number
   readonly ran: RunNote
+  /** The header, as it came. */
+  readonly traceparent: string | readonly string[] | undefined
   /** Why it failed; null for success. */
   readonly error: FleetError | null
 }
@@ -372,8 +374,9 @@ export class QueryEndpoint {
     response.once('close', stop)
   }
 
-  #observe({ route, receivedMs, ran }: Exchange, status: number, error: FleetError | null): void {
+  #observe({ request, route, receivedMs, ran }: Exchange, status: number, error: FleetError | null): void {
     const elapsedMs = this.#parts.query.clock.monotonic() - receivedMs
-    this.#parts.onAnswer({ route, status, code: error?.code ?? 'ok', elapsedMs, ran, error })
+    const { traceparent } = request.headers
+    this.#parts.onAnswer({ route, status, code: error?.code ?? 'ok', elapsedMs, ran, traceparent, error })
   }
 }
