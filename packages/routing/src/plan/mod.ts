@@ -23,6 +23,7 @@ export {
 } from './hint.ts'
 export { hintOf, lexQuery, type LexOptions } from './lexer/lex.ts'
 export type { LexedStatement, LiteralKind, Literals } from './lexer/lexed.ts'
+export { lookupTextOf, type ComparedKind, type LookupText } from './lookup-text.ts'
 export {
   isNamed,
   keyParametersOf,
