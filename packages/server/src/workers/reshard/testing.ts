@@ -75,15 +75,25 @@ export interface TestFleet extends AsyncDisposable {
   hash(key: string): Promise<string>
 }
 
-/** What workers act with, on that store. */
-export function workerParts(store: CatalogStore, password: string): WorkerParts {
+/** What workers act with, on that store. @param password of every server, or of the one that listens on a port */
+export function workerParts(
+  store: CatalogStore,
+  password: string | ((port: number) => string | null),
+): WorkerParts {
   return {
     log: silentLogger,
     clock: systemClock,
     catalog: createCatalog({ store, clock: systemClock, uuid: randomUUID }),
     engineOf: (name) => createEngine(name, { clock: systemClock }),
     targetOf: ({ host, port, database, user, tls }) =>
-      Promise.resolve({ host, port, database, user, tls, password }),
+      Promise.resolve({
+        host,
+        port,
+        database,
+        user,
+        tls,
+        password: typeof password === 'string' ? password : password(port),
+      }),
   }
 }
 
@@ -98,12 +108,16 @@ interface FleetOptions {
   readonly hash?: HashName
   readonly throttleBounds?: Partial<ThrottleBounds>
   readonly store?: CatalogStore
+  /** Shards that lie on other servers. */
+  readonly on?: Readonly<Record<string, TestServer>>
 }
 
 /** A keyspace whose shards are new databases of that server. */
 export async function makeFleet(server: TestServer, options: FleetOptions): Promise<TestFleet> {
   const store = options.store ?? createMemoryBackend({ clock: systemClock }).open()
-  const parts = workerParts(store, server.password)
+  const others = Object.values(options.on ?? {})
+  const passwordAt = (port: number): string => (others.find((one) => one.port === port) ?? server).password
+  const parts = workerParts(store, passwordAt)
   await parts.catalog.keyspaces.create({
     name: keyspace,
     engine: 'postgres',
@@ -117,7 +131,8 @@ export async function makeFleet(server: TestServer, options: FleetOptions): Prom
   const names = [...options.sources, ...options.targets]
   const targets = new Map<string, NodeTarget>()
   for (const [block, name] of names.entries()) {
-    const target = targetOf(server, await server.createDatabase())
+    const its = options.on?.[name] ?? server
+    const target = targetOf(its, await its.createDatabase())
     targets.set(name, target)
     await parts.engineOf('postgres').claim(target, {
       cluster,

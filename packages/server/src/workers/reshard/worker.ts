@@ -54,6 +54,7 @@ const steps: Readonly<Record<ReshardState, Step>> = {
   catching_up: catchingUp,
   verifying,
   ready,
+  // What an earlier run left in the middle of it is decided before anything moves again.
   cutover: release,
   reversible,
   reversing,
@@ -118,8 +119,6 @@ async function runReshardJob(parts: WorkerParts, run: JobRun, own: ReshardWorker
   let job = readReshardJob(run.job)
   if (hasEnded(job.state)) return { kind: 'ended' }
   job = await note(parts, run, job, { detail: { run: job.detail.run + 1 } })
-  // What an earlier run left in the middle of a cutover is decided before anything moves again.
-  if (isCutover(job)) job = await release(step, job)
   while (!hasEnded(job.state)) {
     run.signal.throwIfAborted()
     const next = await onward(step, job)
@@ -170,7 +169,7 @@ async function copyAgain(
       ),
     )
   }
-  if (current.state === 'cutover') return release(step, current)
+  if (current.state === 'cutover') return releaseOr(step, current)
   step.parts.log.info({ table: stale.table.name, unit: stale.number }, 'copying a unit anew')
   // First the state: no cutover may come of one in which the unit is missing. The change that cannot be applied without
   // it comes again, should the unit not be gone.
@@ -204,15 +203,28 @@ async function afterFault(
 ): Promise<ReshardJob | JobProgress> {
   const { parts } = step
   const current = await reread(step, job)
-  const isFinal = finalCodes.has(error.code) && !error.retryable
+  // A login or a database that is not there comes by itself only while passwords are being changed.
+  const isRefused = current.state === 'preflight' && error.code === 'node_check_failed'
+  const isFinal = (finalCodes.has(error.code) || isRefused) && !error.retryable
   if (isCutover(current)) {
     parts.log.warn({ err: error }, 'cutover given up for now')
-    const released = await release(step, current)
+    const released = await releaseOr(step, current)
+    if ('kind' in released) return released
     return isFinal && released.state !== current.state
       ? given(step, released, error)
       : waiting(step, released, error)
   }
   return isFinal ? given(step, current, error) : waiting(step, current, error)
+}
+
+/** The release waits, as any other step, where a server that it concerns is away; the hold may be off then or not. */
+async function releaseOr(step: RunningStep, job: ReshardJob): Promise<ReshardJob | JobProgress> {
+  try {
+    return await release(step, job)
+  } catch (error) {
+    step.run.signal.throwIfAborted()
+    return waiting(step, await reread(step, job), toFleetError(error))
+  }
 }
 
 /** What cannot go on fails, or gives the way back up; past either it is tried again. */
@@ -234,8 +246,11 @@ async function given(
 /** Lets the job go; it is taken up again after a while, with connections of its own. */
 async function waiting(step: RunningStep, job: ReshardJob, error: FleetError): Promise<JobProgress> {
   step.parts.log.warn({ err: error, state: job.state }, 'reshard job waits')
-  if (!hasEnded(job.state)) await note(step.parts, step.run, job, { detail: { waitsFor: error.message } })
-  return { kind: 'waiting', reason: error.message }
+  const spec: StateSpec = reshardMachine[job.state]
+  const remedy = error.hint ?? spec.wayOut
+  const waitsFor = remedy === null ? error.message : `${error.message}; ${remedy}`
+  if (!hasEnded(job.state)) await note(step.parts, step.run, job, { detail: { waitsFor } })
+  return { kind: 'waiting', reason: waitsFor }
 }
 
 async function reread(step: RunningStep, job: ReshardJob): Promise<ReshardJob> {
