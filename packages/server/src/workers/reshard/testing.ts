@@ -107,6 +107,7 @@ interface FleetOptions {
   readonly ddl: string
   readonly hash?: HashName
   readonly throttleBounds?: Partial<ThrottleBounds>
+  readonly meetMsMax?: number
   readonly store?: CatalogStore
   /** Shards that lie on other servers. */
   readonly on?: Readonly<Record<string, TestServer>>
@@ -278,9 +279,13 @@ class Fleet implements TestFleet {
   }
 
   runOnce(job: JobRecord, checkpoint?: Checkpoint, faulty: Partial<Catalog> = {}): Promise<JobProgress> {
-    const { throttleBounds = {} } = this.#options
+    const { throttleBounds = {}, meetMsMax = meetMsMaxOfTests } = this.#options
     const parts = { ...this.parts, catalog: { ...this.catalog, ...faulty } }
-    return runOnce(parts, job, { throttleBounds, ...(checkpoint === undefined ? {} : { checkpoint }) })
+    return runOnce(parts, job, {
+      throttleBounds,
+      meetMsMax,
+      ...(checkpoint === undefined ? {} : { checkpoint }),
+    })
   }
 
   async owner(key: string, type: KeyType = 'text'): Promise<string> {
@@ -314,6 +319,7 @@ class Fleet implements TestFleet {
 }
 
 const runsMax = 40
+const meetMsMaxOfTests = 20_000
 /** So that small tables have several units. */
 export const testUnitRowsMax = 700
 
@@ -369,7 +375,7 @@ function tableRecord(
 async function runOnce(
   parts: WorkerParts,
   job: JobRecord,
-  own: Pick<ReshardWorkerParts, 'checkpoint' | 'throttleBounds'>,
+  own: Pick<ReshardWorkerParts, 'checkpoint' | 'throttleBounds' | 'meetMsMax'>,
 ): Promise<JobProgress> {
   const worker = `worker-${randomUUID().slice(0, 8)}`
   await using lease = await holdLease(

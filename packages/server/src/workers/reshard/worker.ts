@@ -23,6 +23,7 @@ import {
 import { forgetUnits, openMovement, type Movement } from './movement.ts'
 import { StaleUnit } from './source-mover.ts'
 import { copyAll, makeSlots } from './copy.ts'
+import { toldAsClash } from './own-rows.ts'
 import { preflight } from './preflight.ts'
 import type { Checkpoint, ReshardStep } from './step.ts'
 import { throttleBoundsDefault, type ThrottleBounds } from './throttle.ts'
@@ -30,6 +31,8 @@ import { verify } from './verify.ts'
 import { giveUp, makeBackSlots, openWayBack, removing, reversible, reversing } from './way-back.ts'
 
 const unitRowsMaxDefault = 500_000
+/** A stream stands still for as long as a unit of its source is copied. */
+const meetMsMaxDefault = 60_000
 /** Behind by less than this, the targets follow closely enough for a cutover. */
 const closeMsMax = 200
 const closeRounds = 50
@@ -74,6 +77,8 @@ export interface ReshardWorkerParts {
   readonly engine: ReshardEngine
   /** Most rows of a unit; by default 500,000. */
   readonly unitRowsMax?: number
+  /** How long a row of one source waits for that of another to make room; by default a minute. */
+  readonly meetMsMax?: number
   readonly throttleBounds?: Partial<ThrottleBounds>
   /** For tests. */
   readonly checkpoint?: Checkpoint
@@ -85,7 +90,7 @@ export function createReshardWorker(own: ReshardWorkerParts): WorkerDefinition {
 }
 
 async function runReshardJob(parts: WorkerParts, run: JobRun, own: ReshardWorkerParts): Promise<JobProgress> {
-  const { engine, unitRowsMax = unitRowsMaxDefault, checkpoint = () => undefined } = own
+  const { engine, checkpoint = () => undefined } = own
   let movement: Movement | null = null
   let isBack = false
   await using stack = new AsyncDisposableStack()
@@ -98,7 +103,8 @@ async function runReshardJob(parts: WorkerParts, run: JobRun, own: ReshardWorker
     parts,
     run,
     engine,
-    unitRowsMax,
+    unitRowsMax: own.unitRowsMax ?? unitRowsMaxDefault,
+    meetMsMax: own.meetMsMax ?? meetMsMaxDefault,
     throttleBounds: { ...throttleBoundsDefault, ...own.throttleBounds },
     effect: async (name, work) => {
       await checkpoint(`before ${name}`)
@@ -138,7 +144,7 @@ async function onward(step: RunningStep, job: ReshardJob): Promise<ReshardJob | 
   } catch (error) {
     step.run.signal.throwIfAborted()
     // What ended the movement says more than what failed because of it.
-    const cause = step.fault() ?? error
+    const cause = toldAsClash(step.fault() ?? error, job.detail.sources.length)
     if (cause instanceof StaleUnit) return await copyAgain(step, job, cause)
     return await afterFault(step, job, toFleetError(cause))
   }
