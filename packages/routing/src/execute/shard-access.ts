@@ -65,6 +65,8 @@ export interface ShardAccessParts {
   readonly isProtected: () => boolean
   /** Connections to the node that pools of other users hold: they count as well. */
   readonly connectionsElsewhere: (node: NodeRecord) => number
+  /** Told how long statements have waited for a connection or a lane. */
+  readonly onWaited?: (waitedMs: number) => void
 }
 
 /** A role of the databases other than that of the node records. */
@@ -278,6 +280,7 @@ export class ShardAccess {
       sweeper,
       limits,
       patienceMs: () => this.#patienceWith(node),
+      onWaited: this.#parts.onWaited,
       name: `${node.id} (${node.host}:${String(node.port)})`,
       connectionsMax: () => {
         const own = Math.floor(limits.connectionsPerNodeMax / Math.max(1, routersAlive()))

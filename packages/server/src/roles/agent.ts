@@ -6,18 +6,21 @@ import { openAgent, startAgentHttp, type Agent } from '../agent/mod.ts'
 import type { Catalog, Registration } from '../catalog/mod.ts'
 import { EXIT, type CommandContext, type ExitCode } from '../cli/mod.ts'
 import {
-  createLogger,
+  createLogging,
   dataDirOf,
   serviceGroup,
   systemClock,
   type Config,
+  type Health,
   type Logger,
   type Service,
 } from '../runtime/mod.ts'
+import { observeAgent } from './agent-metrics.ts'
 import { createBootGuard } from './boot-guard.ts'
 import { openCatalog } from './catalog.ts'
 import { isolationWatch } from './isolation-watch.ts'
 import { isLoopback, refuseOpenBind } from './loopback.ts'
+import { metricsService, roleMetrics } from './process.ts'
 
 /** Pause between attempts to tell the catalog the agent's token. */
 const tokenRetryMs = 1_000
@@ -26,7 +29,8 @@ const tokenRetryMs = 1_000
 export async function runAgent(context: CommandContext): Promise<ExitCode> {
   const { config, env, version, cwd, stop, forced } = context
   refuseOpenBind(config)
-  const log = createLogger(config.get('log.level')).child({ role: 'agent' })
+  const logging = createLogging(config.get('log.level'))
+  const log = logging.log.child({ role: 'agent' })
   const clock = systemClock
   await using open = openCatalog({ config, env, clock, log, role: 'agent' })
   const id = config.get('agent.id') ?? agentIdOf(hostname())
@@ -46,7 +50,11 @@ export async function runAgent(context: CommandContext): Promise<ExitCode> {
     log,
     isolationMs: config.get('agent.isolation-ms'),
   })
-  const group = serviceGroup('agent', [agent, http, isolation], {
+  const metrics = roleMetrics('agent', { version, withProcess: config.get('metrics.process') })
+  observeAgent(metrics, { agent, isRegistered: () => http.isRegistered() })
+  const health = (): Health => ({ ok: true, role: 'agent', registered: http.isRegistered() })
+  const served = metricsService({ config, metrics, log, logging, health }, 'agent.metrics-port')
+  const group = serviceGroup('agent', [served, agent, http, isolation], {
     log,
     clock,
     drainMs: config.get('drain-ms'),

@@ -67,6 +67,7 @@ function healthServices(
   const view = viewOf(catalog, clock, own)
   const health = createHealthController({
     log: own,
+    metrics,
     clock,
     catalog,
     view,
@@ -83,9 +84,5 @@ function healthServices(
       leaseTtlMs: config.get('catalog.lease-ttl-ms'),
     },
   })
-  metrics.observedGauge(
-    { name: 'health_shards', help: 'Shards by what is seen of their primary', labels: ['state'] },
-    () => Object.entries(health.counts()).map(([state, value]) => ({ labels: [state], value })),
-  )
   return [view, health]
 }

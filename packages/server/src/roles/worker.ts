@@ -43,11 +43,9 @@ export function buildWorker({ config, clock, log, metrics }: RoleParts, open: Op
     engineOf: (name) => createEngine(name, { clock }),
     targetOf: (node, signal) => targetOf(secrets, node, signal),
     definitions: workersOf(clock),
+    metrics,
     options: { jobsMax: config.get('worker.jobs-max'), leaseTtlMs: config.get('catalog.lease-ttl-ms') },
   })
-  metrics.observedGauge({ name: 'worker_jobs_running', help: 'Jobs that this worker carries on now' }, () => [
-    { labels: [], value: runner.running.length },
-  ])
   return {
     services: [view, runner],
     address: () => worker,

@@ -1,10 +1,12 @@
 // What every process needs: time, logs, configuration, metrics, lifecycle.
 export * from './clock.ts'
 export * from './log.ts'
+export * from './events.ts'
 export * from './lifecycle.ts'
 export * from './signals.ts'
 export * from './config/mod.ts'
 export * from './metrics.ts'
+export * from './metric-table/mod.ts'
 export * from './metrics-server.ts'
 export * from './ports.ts'
 export * from './port-holder.ts'

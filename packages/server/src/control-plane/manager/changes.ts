@@ -2,7 +2,7 @@
 // who, what, before, after and outcome for the log and the audit.
 import { FleetError, toFleetError, type Clock } from '@fleetshard/core'
 import type { Leadership, StoreCondition } from '../../catalog/mod.ts'
-import type { Logger } from '../../runtime/mod.ts'
+import { EVENTS, type Logger } from '../../runtime/mod.ts'
 import type { Call } from '../../runtime/http/mod.ts'
 import type { Leader } from './leader.ts'
 import type { ManagerMetrics } from './metrics.ts'
@@ -71,7 +71,7 @@ export function createChanges(parts: ChangesParts): Changes {
   let isDraining = false
 
   async function record(entry: ChangeEntry, elapsedMs: number): Promise<void> {
-    log.info({ ...entry, elapsed_ms: Math.round(elapsedMs) }, 'change')
+    log.info({ event: EVENTS.change, ...entry, elapsed_ms: Math.round(elapsedMs) }, 'change')
     parts.metrics.changed({ what: entry.what, outcome: entry.outcome, elapsedMs })
     await parts.audit?.(entry)
   }

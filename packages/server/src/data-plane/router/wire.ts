@@ -23,6 +23,7 @@ import { trustEverybody, usersOfFile, type WireUsers } from './listeners/pgwire/
 import type { SessionEnvironment, SessionMetrics } from './session/environment.ts'
 import { Greetings, settingsOfStartup } from './session/greeting.ts'
 import { WireSession } from './session/session.ts'
+import type { SlowStatements } from './slow-statements.ts'
 import { StatementStats } from './session/statement-stats.ts'
 import { WireStatements } from './session/wire-statements.ts'
 
@@ -55,6 +56,7 @@ export interface WireParts {
   /** The ways to all shards, as any role. */
   readonly accesses: () => Iterable<{ readonly access: ShardAccess; readonly user: string | null }>
   readonly metrics: SessionMetrics
+  readonly slow: SlowStatements
   readonly version: string
   readonly options: WireOptions
 }
@@ -74,7 +76,7 @@ export class WirePort implements AsyncDisposable {
   /** @throws FleetError `invalid_config` for a certificate or a file of users that cannot be used */
   constructor(parts: WireParts) {
     this.#parts = parts
-    const { log, clock, sweeper, statements, map, newerMap, access, metrics, options } = parts
+    const { log, clock, sweeper, statements, map, newerMap, access, metrics, slow, options } = parts
     this.#environment = {
       log,
       clock,
@@ -85,6 +87,7 @@ export class WirePort implements AsyncDisposable {
       holds: new HoldBuffer({ clock, newerMap }),
       access,
       metrics,
+      slow,
       wireStatements: new WireStatements(),
       stats: new StatementStats(),
       greetings: new Greetings(clock),

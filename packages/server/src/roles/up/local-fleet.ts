@@ -6,21 +6,24 @@ import { FleetError, type Clock } from '@fleetshard/core'
 import type { BootGuard } from '../../agent/mod.ts'
 import { localAgentId, openLocalCluster, type LocalCluster, type LocalServer } from '../../local/mod.ts'
 import {
-  createMetrics,
   serviceGroup,
   type Config,
   type Environment,
+  type Health,
   type Logger,
+  type Logging,
+  type MetricRole,
   type PortKey,
   type Service,
 } from '../../runtime/mod.ts'
 import { createBootGuard } from '../boot-guard.ts'
 import { isolationWatch } from '../isolation-watch.ts'
+import { observeAgent } from '../agent-metrics.ts'
 import { agentHttpService, type AgentHttpService } from '../agent.ts'
 import { openCatalog, type OpenCatalog } from '../catalog.ts'
 import { buildManager } from '../manager.ts'
 import { isLoopback } from '../loopback.ts'
-import { metricsService, type Role, type RoleParts } from '../process.ts'
+import { metricsService, roleMetrics, type Role, type RoleParts } from '../process.ts'
 import { buildRouter } from '../router.ts'
 import { buildWorker } from '../worker.ts'
 import { recordMovedNodes } from './moved-nodes.ts'
@@ -39,6 +42,7 @@ export interface LocalFleetParts {
   readonly dataDir: string
   readonly clock: Clock
   readonly log: Logger
+  readonly logging: Logging
   readonly version: string
   /** Aborts when the process is to stop. */
   readonly stop: AbortSignal
@@ -193,14 +197,17 @@ export class LocalFleet implements AsyncDisposable {
     services: readonly Service[]
     http: AgentHttpService
   }> {
-    const { clock, log, version, dataDir } = this.#parts
+    const { clock, log, logging, version, dataDir } = this.#parts
     const { local, open } = this.servers
-    const partsOf = (role: string): RoleParts => ({
+    const partsOf = (role: MetricRole): RoleParts => ({
       ...this.#parts,
       config,
       log: log.child({ role }),
       // One role tells of the process; three would count the same memory thrice.
-      metrics: createMetrics(role === 'router' && config.get('metrics.process')),
+      metrics: roleMetrics(role, {
+        version,
+        withProcess: role === 'router' && config.get('metrics.process'),
+      }),
     })
     const [forRouter, forManager, forWorker] = [partsOf('router'), partsOf('manager'), partsOf('worker')]
     const http = agentHttpService({
@@ -212,11 +219,14 @@ export class LocalFleet implements AsyncDisposable {
       version,
       log: log.child({ role: 'agent' }),
     })
+    const forAgent = partsOf('agent')
+    observeAgent(forAgent.metrics, { agent: local.agent, isRegistered: () => http.isRegistered() })
+    const agentHealth = (): Health => ({ ok: true, role: 'agent', registered: http.isRegistered() })
     const managerRole = buildManager(forManager, open)
     const router = await buildRouter(forRouter, open, { mapFile: join(dataDir, mapFile), id: null })
     const worker = buildWorker(forWorker, open)
     const served = (parts: RoleParts, role: Role, key: PortKey): readonly Service[] => [
-      metricsService({ ...parts, health: role.health }, key),
+      metricsService({ ...parts, logging, health: role.health }, key),
       ...role.services,
     ]
     const isolation = isolationWatch({
@@ -230,6 +240,7 @@ export class LocalFleet implements AsyncDisposable {
     return {
       http,
       services: [
+        metricsService({ ...forAgent, logging, health: agentHealth }, 'agent.metrics-port'),
         http,
         isolation,
         ...served(forManager, managerRole, 'manager.metrics-port'),

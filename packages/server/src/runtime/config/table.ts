@@ -31,6 +31,14 @@ export const SETTINGS = {
     doc: 'Least severe log lines that are written.',
     usedBy: roles,
   },
+  'log.slow-statement-ms': {
+    type: 'duration',
+    default: 5 * second,
+    min: 0,
+    max: 60 * minute,
+    doc: 'Statements that take so long or longer are logged by a router, without their values; 0: none.',
+    usedBy: ['up', 'router'],
+  },
   'bind-host': {
     type: 'string',
     default: '127.0.0.1',
@@ -372,6 +380,13 @@ export const SETTINGS = {
   },
 
   // Agent
+  'agent.metrics-port': {
+    type: 'port',
+    default: 9093,
+    doc: 'Port of the Prometheus metrics of the agent.',
+    usedBy: ['up', 'agent'],
+    aliases: { agent: ['metrics-port'] },
+  },
   'agent.port': {
     type: 'port',
     default: 8082,

@@ -12,6 +12,7 @@ import {
 } from '@fleetshard/core'
 import type { PlanRouting, StoredKeyspace } from '../../catalog/mod.ts'
 import type { CutoverSession } from '../../engine/mod.ts'
+import { EVENTS } from '../../runtime/mod.ts'
 import { CutoverTimes } from './cutover-times.ts'
 import { moved, readReshardJob, type ReshardJob } from './job-store.ts'
 import type { Movement } from './movement.ts'
@@ -156,6 +157,17 @@ async function flip(
         { base: stored, expectedEpoch: epoch, conditions: [run.claim.condition], signal: run.signal },
       ),
     ),
+  )
+  const { givers, takers } = turnOf(job)
+  parts.log.info(
+    {
+      event: EVENTS.shard_moved,
+      sources: givers,
+      targets: takers,
+      epoch: epochMin,
+      hold_ms: rounded(times.elapsedMs()),
+    },
+    'keys have other shards',
   )
   return reread(step, job)
 }

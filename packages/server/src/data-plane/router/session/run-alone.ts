@@ -25,7 +25,7 @@ export interface Ran {
   /** SQLSTATE of the error that the client has been told; empty for none. */
   readonly sqlstate: string
   readonly rows: number
-  readonly shard: string | null
+  readonly shard: ShardRecord | null
 }
 
 /** Who is told how it went: one of both, once. */
@@ -166,10 +166,17 @@ function connect(state: SessionState, trial: Attempt): Sending | Promise<Sending
       isRepeatable: work.executed.every(({ known }, index) => mayMoveOn(known, traits[index])),
       onReplica: readsReplica(state, map, traits),
     })
-    return held instanceof Promise ? held.then(connected) : connected(held)
+    return held instanceof Promise ? held.then(connected, about(shard)) : connected(held)
   }
   return schema instanceof Promise ? schema.then(go) : go(schema)
 }
+
+/** The error of a wait for a connection says which shard it is about. */
+const about =
+  ({ id }: ShardRecord) =>
+  (error: unknown): never => {
+    throw error instanceof FleetError ? error.withFacts({ shard_id: id }) : error
+  }
 
 /** True for what may be done again on another shard. */
 const mayMoveOn = ({ facts }: KnownStatement, trait: Traits | undefined): boolean =>
@@ -314,7 +321,7 @@ function learn(
     held.access.schemaChanged()
     state.environment.wireStatements.generation += 1
   }
-  return { sqlstate: answer.sqlstate, rows: answer.rows, shard: held.shard.id }
+  return { sqlstate: answer.sqlstate, rows: answer.rows, shard: held.shard }
 }
 
 /**

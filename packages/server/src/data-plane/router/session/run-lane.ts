@@ -21,7 +21,12 @@ import type { Prepared, Work } from './work.ts'
 
 /** How a read in a lane ended; `alone` when it is to be run on a connection of its own. */
 export type LaneEnd =
-  | { readonly kind: 'answered'; readonly sqlstate: string; readonly rows: number; readonly shard: string }
+  | {
+      readonly kind: 'answered'
+      readonly sqlstate: string
+      readonly rows: number
+      readonly shard: ShardRecord
+    }
   | { readonly kind: 'alone'; readonly why: 'lane' | 'lost' | null }
   | { readonly kind: 'canceled' }
   /** No lane came free, or its connection was lost when part of the answer was on its way. */
@@ -43,8 +48,8 @@ const laneStates = new Set(['25006', '55P03', '57014'])
 export function beginInLane(state: SessionState, work: Work, over: (end: LaneEnd) => void): LaneRead | null {
   const found = findLane(state, work)
   if (found === null) return null
-  const { node, map } = found
-  const read = new Read({ state, work, node, map, over })
+  const { node } = found
+  const read = new Read({ ...found, state, work, over })
   const lane =
     state.settings.key === ''
       ? node.pool.laneFor(read, state.cancellation)
@@ -54,7 +59,10 @@ export function beginInLane(state: SessionState, work: Work, over: (end: LaneEnd
 }
 
 /** What is refused, or not yet known, is seen to where it is run alone. */
-function findLane(state: SessionState, work: Work): { node: NodeAccess; map: ShardMap } | null {
+function findLane(
+  state: SessionState,
+  work: Work,
+): { node: NodeAccess; shard: ShardRecord; map: ShardMap } | null {
   const [use] = work.uses
   if (!work.isPlain || use === undefined || !suitsLane(use.known.cost)) return null
   if (state.transaction !== null || state.held !== null || !state.settings.mayShareLane) return null
@@ -68,7 +76,7 @@ function findLane(state: SessionState, work: Work): { node: NodeAccess; map: Sha
     if (schema === null || !traitsOf(use.known, schema).shares) return null
     check(placed, map, schema, session)
     const node = nodeFor(consistencyOf(state.variables, map), shard, access)
-    return node === null ? null : { node, map }
+    return node === null ? null : { node, shard, map }
   } catch (error) {
     if (error instanceof FleetError) return null
     throw error
@@ -85,6 +93,7 @@ interface ReadParts {
   readonly state: SessionState
   readonly work: Work
   readonly node: NodeAccess
+  readonly shard: ShardRecord
   readonly map: ShardMap
   readonly over: (end: LaneEnd) => void
 }
@@ -189,7 +198,7 @@ class Read implements AnswerHost, LaneRead, LaneSharer, Taker {
   }
 
   ended(answer: Answer, end: AnswerEnd): void {
-    const { node, work } = this.#parts
+    const { node, shard, work } = this.#parts
     const lane = this.#lane as Session
     lane.sharers.delete(this)
     const { headTookMs: serverMs, receivedMs } = lane.connection
@@ -211,7 +220,7 @@ class Read implements AnswerHost, LaneRead, LaneSharer, Taker {
     }
     const [use] = work.uses
     if (sqlstate === '' && use !== undefined) learnCost(use.known.cost, { bytes: answer.rowBytes, serverMs })
-    this.#finish({ kind: 'answered', sqlstate, rows: answer.rows, shard: node.node.id })
+    this.#finish({ kind: 'answered', sqlstate, rows: answer.rows, shard })
   }
 
   /** What may be answered otherwise on a connection of its own. */

@@ -17,6 +17,7 @@ import {
   type QueryAnswer,
   type QueryCall,
   type QueryParts,
+  type RunNote,
 } from './query.ts'
 import { linesType } from './stream-rows.ts'
 import { answerBegin, answerCommit, answerHeldExecute, answerRollback } from './transactions.ts'
@@ -57,6 +58,11 @@ export interface Answered {
   readonly status: number
   readonly code: string
   readonly elapsedMs: number
+  readonly ran: RunNote
+  /** The header, as it came. */
+  readonly traceparent: string | readonly string[] | undefined
+  /** Why it failed; null for success. */
+  readonly error: FleetError | null
 }
 
 /** What the endpoint stands on. */
@@ -73,6 +79,7 @@ interface Exchange {
   readonly route: StatementRoute
   readonly receivedMs: number
   readonly cancellation: Cancellation
+  readonly ran: RunNote
 }
 
 /** The ends of a transaction say all by their paths. */
@@ -142,7 +149,8 @@ export class QueryEndpoint {
   ): Promise<void> {
     const cancellation = new Cancellation()
     const receivedMs = this.#parts.query.clock.monotonic()
-    const exchange: Exchange = { request, response, route, receivedMs, cancellation }
+    const ran: RunNote = { map: null, shard: null, rows: 0, statements: [], isPart: false }
+    const exchange: Exchange = { request, response, route, receivedMs, cancellation, ran }
     this.#open.add(exchange)
     response.on('close', () => {
       if (!response.writableFinished) {
@@ -161,6 +169,7 @@ export class QueryEndpoint {
         session: sessionOf(request),
         receivedMs,
         transactionId,
+        ran,
       }
       if (route === '/v1/execute' && wantsLines(request)) await this.#stream(exchange, body, call)
       else this.#succeed(exchange, await ANSWERERS[route](this.#parts.query, body, call))
@@ -278,24 +287,24 @@ export class QueryEndpoint {
     if (this.#draining) response.setHeader('connection', 'close')
     sendAnswer(response, answer)
     this.#watchReader(response)
-    this.#observe(exchange, answer.status, 'ok')
+    this.#observe(exchange, answer.status, null)
   }
 
   async #stream(exchange: Exchange, body: unknown, call: QueryCall): Promise<void> {
     const { response } = exchange
-    let code = 'ok'
+    let failure: FleetError | null = null
     await streamExecute(this.#parts.query, body, {
       call,
       response,
       onWaiting: () => this.#watchStream(response),
       onLateError: (thrown) => {
         const error = toFleetError(thrown)
-        code = error.code
+        failure = error
         return this.#problemOf(exchange, error)
       },
     })
     this.#watchReader(response)
-    this.#observe(exchange, 200, code)
+    this.#observe(exchange, 200, failure)
   }
 
   /** A client that takes nothing of a stream for so long is dropped. @returns it has caught up */
@@ -318,7 +327,7 @@ export class QueryEndpoint {
     const error = toFleetError(thrown)
     const { response } = exchange
     const problem = this.#problemOf(exchange, error)
-    this.#observe(exchange, error.status, error.code)
+    this.#observe(exchange, error.status, error)
     if (response.destroyed || response.headersSent) return
     const body = JSON.stringify(problem)
     response.writeHead(error.status, {
@@ -365,7 +374,9 @@ export class QueryEndpoint {
     response.once('close', stop)
   }
 
-  #observe({ route, receivedMs }: Exchange, status: number, code: string): void {
-    this.#parts.onAnswer({ route, status, code, elapsedMs: this.#parts.query.clock.monotonic() - receivedMs })
+  #observe({ request, route, receivedMs, ran }: Exchange, status: number, error: FleetError | null): void {
+    const elapsedMs = this.#parts.query.clock.monotonic() - receivedMs
+    const { traceparent } = request.headers
+    this.#parts.onAnswer({ route, status, code: error?.code ?? 'ok', elapsedMs, ran, traceparent, error })
   }
 }

@@ -14,6 +14,7 @@ import {
   type SessionToken,
   type ShardId,
   type ShardMap,
+  type ShardRecord,
 } from '@fleetshard/core'
 import {
   compileParser,
@@ -60,6 +61,17 @@ export interface QueryLimits {
   readonly statementBytesMax: number
 }
 
+/** What a request has run, written down as it becomes known, for metrics. */
+export interface RunNote {
+  map: ShardMap | null
+  /** Null as long as no shard has answered. */
+  shard: ShardRecord | null
+  rows: number
+  statements: readonly KnownStatement[]
+  /** The part of a statement over all shards that one of them runs. */
+  isPart: boolean
+}
+
 /** One request under way. */
 export interface QueryCall {
   readonly cancellation: Cancellation
@@ -73,6 +85,7 @@ export interface QueryCall {
   readonly idempotencyKey: string | null
   /** The open transaction that the path names; null for none. */
   readonly transactionId: string | null
+  readonly ran: RunNote
 }
 
 /** An answer ready to be sent: JSON in parts that belong together. */
@@ -156,13 +169,17 @@ async function execute(
   const keyspace = parseKeyspaceName(options.keyspace ?? defaultKeyspace)
   const map = parts.map(keyspace)
   const known = await knownOf(parts, request.query, call.cancellation)
-  return parts.executor.execute({
+  const { ran } = call
+  ran.map = map
+  ran.statements = [known]
+  ran.isPart = isPart(options)
+  const answer = await parts.executor.execute({
     known,
     params: request.params ?? [],
     consumer: rows,
     shardKey: request.shard_key,
     shardId: shardIdOf(options),
-    allShards: isPart(options),
+    allShards: ran.isPart,
     consistency: consistencyOf(request, map),
     token: tokenOf(options, call),
     maxStalenessMs: options.max_staleness_ms ?? null,
@@ -171,6 +188,9 @@ async function execute(
     map: () => parts.map(keyspace),
     cancellation: call.cancellation,
   })
+  ran.shard = answer.shard
+  ran.rows = answer.rowCount
+  return answer
 }
 
 /** The answer to one statement. */
@@ -208,6 +228,8 @@ export async function answerTransaction(
       const known = await knownOf(parts, query, call.cancellation)
       statements.push({ known, params: params ?? [], consumer: new JsonRows(format, shared) })
     }
+    call.ran.map = parts.map(keyspace)
+    call.ran.statements = statements.map(({ known }) => known)
     const answer = await parts.executor.transaction({
       statements,
       shardKey: request.shard_key,
@@ -218,6 +240,8 @@ export async function answerTransaction(
       map: () => parts.map(keyspace),
       cancellation: call.cancellation,
     })
+    call.ran.shard = answer.shard
+    call.ran.rows = answer.rowCounts.reduce((sum, count) => sum + count, 0)
     const results = statements.flatMap(({ consumer }, index) => [
       Buffer.from(`${index === 0 ? '' : ','}{"rows":[`),
       consumer.buffer.take(),

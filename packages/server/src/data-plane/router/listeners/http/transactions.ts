@@ -68,14 +68,21 @@ export async function answerHeldExecute(
   const stop = watchDeadline(parts, options, call)
   try {
     const rows = new JsonRows(formatOf(options, parts.limits))
+    call.ran.map = transaction.map()
     const answer = await transaction.held.execute({
-      known: () => knownOf(parts, request.query, call.cancellation),
+      known: async () => {
+        const known = await knownOf(parts, request.query, call.cancellation)
+        call.ran.statements = [known]
+        return known
+      },
       readOnly: options.read_only ?? false,
       params: request.params ?? [],
       consumer: rows,
       map: transaction.map,
       cancellation: call.cancellation,
     })
+    call.ran.shard = answer.shard
+    call.ran.rows = answer.rowCount
     return executeAnswer(parts, { rows, answer, call })
   } catch (error) {
     throw orNotFound(error)
