@@ -134,6 +134,7 @@ async function flip(
   const { parts, run } = step
   const deadline = AbortSignal.any([movement.signal, timeout(step, holdMsMax)])
   const { epoch } = stored.snapshot
+  const epochMin = parseEpoch(epoch + 1)
   const { mark } = turnOf(readyJob)
   const [job] = await Promise.all([
     reread(step, readyJob),
@@ -142,7 +143,7 @@ async function flip(
   const caughtUp = ends(job, movement, deadline)
   await step.effect(`fence${mark}`, () => times.of('fence', () => placeAll(job, { movement, ready })))
   const positions = await step.effect(`prepare flip${mark}`, () =>
-    prepareFlip(job, { movement, ready, times, caughtUp, epochMin: parseEpoch(epoch + 1) }),
+    prepareFlip(job, { movement, ready, times, caughtUp, epochMin }),
   )
   deadline.throwIfAborted()
   await times.of('flip', () =>
