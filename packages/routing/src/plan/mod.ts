@@ -24,6 +24,7 @@ export {
 export { hintOf, lexQuery, type LexOptions } from './lexer/lex.ts'
 export { redactStatement } from './lexer/redact.ts'
 export type { LexedStatement, LiteralKind, Literals } from './lexer/lexed.ts'
+export { lookupTextOf, type ComparedKind, type LookupText } from './lookup-text.ts'
 export {
   isNamed,
   keyParametersOf,

@@ -17,7 +17,7 @@ import { check, place, traitsOf } from './plan-use.ts'
 import type { SessionState } from './session-state.ts'
 import { consistencyOf, targetOfSession, type Consistency } from './variables.ts'
 import type { WireStatement } from './wire-statements.ts'
-import type { Work } from './work.ts'
+import type { Prepared, Work } from './work.ts'
 
 /** How a read in a lane ended; `alone` when it is to be run on a connection of its own. */
 export type LaneEnd =
@@ -107,6 +107,8 @@ class Read implements AnswerHost, LaneRead, LaneSharer, Taker {
   readonly #parsed: WireStatement[] = []
   /** Null as long as there is none with room. */
   #lane: Session | null = null
+  /** What was sent in place of the client's Query. */
+  #prepared: Prepared | null = null
   #isOver = false
   /** The lane is this read's alone, since its client is slow. */
   #isDetached = false
@@ -121,7 +123,11 @@ class Read implements AnswerHost, LaneRead, LaneSharer, Taker {
   submit(lane: Session): boolean {
     const { work, node, state, map } = this.#parts
     if (lane.epochMin > map.epoch) return false
-    const group = work.group(lane.statements, this.#parsed)
+    const { group, prepared } = work.groupInLane?.(lane.statements, state.environment.wireStatements) ?? {
+      group: work.group(lane.statements, this.#parsed),
+      prepared: null,
+    }
+    this.#prepared = prepared
     try {
       lane.connection.submitWith((out) => {
         this.#answer.expect(group.encode(out), group.clientNameOf)
@@ -202,9 +208,9 @@ class Read implements AnswerHost, LaneRead, LaneSharer, Taker {
     this.#whenGone?.()
     if (this.#isOver) return
     const { sqlstate } = answer
-    if (sqlstate !== '') for (const { wire } of work.uses) if (wire !== null) lane.statements.forget(wire)
-    const isMisplaced = end.kind === 'lost' || answer.isStale || laneStates.has(sqlstate)
-    if (isMisplaced && answer.takeBack()) {
+    if (sqlstate !== '') this.#forget(lane)
+    this.#prepared?.ended(sqlstate)
+    if (this.#isMisplaced(answer, end) && answer.takeBack()) {
       this.#finish({ kind: 'alone', why: end.kind === 'lost' ? 'lost' : 'lane' })
       return
     }
@@ -215,6 +221,19 @@ class Read implements AnswerHost, LaneRead, LaneSharer, Taker {
     const [use] = work.uses
     if (sqlstate === '' && use !== undefined) learnCost(use.known.cost, { bytes: answer.rowBytes, serverMs })
     this.#finish({ kind: 'answered', sqlstate, rows: answer.rows, shard })
+  }
+
+  /** What may be answered otherwise on a connection of its own. */
+  #isMisplaced({ isStale, sqlstate }: Answer, { kind }: AnswerEnd): boolean {
+    return (
+      kind === 'lost' || isStale || laneStates.has(sqlstate) || (this.#prepared !== null && sqlstate !== '')
+    )
+  }
+
+  /** It is not sure that the lane knows what the failed group had it parse. */
+  #forget(lane: Session): void {
+    for (const { wire } of this.#parts.work.uses) if (wire !== null) lane.statements.forget(wire)
+    if (this.#prepared !== null) lane.statements.forget(this.#prepared.statement)
   }
 
   #finish(end: LaneEnd): void {
