@@ -21,7 +21,7 @@ export function runManager(context: CommandContext): Promise<ExitCode> {
 
 /** The manager as a role; the catalog stays the caller's. */
 export function buildManager(parts: RoleParts, open: OpenCatalog): Role {
-  const { config, clock, log, metrics, version } = parts
+  const { config, clock, log, metrics, tracing, version } = parts
   const { catalog, secrets } = open
   const id = `${hostname().slice(0, 40)}-${randomBytes(4).toString('hex')}`
   let url = ''
@@ -31,6 +31,7 @@ export function buildManager(parts: RoleParts, open: OpenCatalog): Role {
     catalog,
     secrets,
     metrics,
+    tracing,
     engine: (name) => createEngine(name, { clock }),
     agent: (record, token) => createAgentClient({ url: record.url, token }),
     options: {
@@ -59,7 +60,7 @@ export function buildManager(parts: RoleParts, open: OpenCatalog): Role {
 
 /** What watches the shards, with the live copy of the catalog that it goes by. */
 function healthServices(
-  { config, clock, log, metrics }: RoleParts,
+  { config, clock, log, metrics, tracing }: RoleParts,
   { catalog, secrets }: OpenCatalog,
   id: string,
 ): readonly Service[] {
@@ -68,6 +69,7 @@ function healthServices(
   const health = createHealthController({
     log: own,
     metrics,
+    tracing,
     clock,
     catalog,
     view,

@@ -20,9 +20,11 @@ import {
   type Metrics,
   type PortKey,
   type Service,
+  type Tracing,
 } from '../runtime/mod.ts'
 import type { Clock } from '@fleetshard/core'
 import { refuseOpenBind } from './loopback.ts'
+import { openTracing } from './tracing.ts'
 
 /** What a role is built from. */
 export interface RoleParts {
@@ -31,6 +33,8 @@ export interface RoleParts {
   readonly clock: Clock
   readonly log: Logger
   readonly metrics: Metrics
+  /** Null where there are no traces. */
+  readonly tracing: Tracing | null
   /** Of FleetShard. */
   readonly version: string
 }
@@ -62,7 +66,8 @@ export async function runRole(
   const logging = createLogging(config.get('log.level'))
   const log = logging.log.child({ role: name })
   const metrics = roleMetrics(name, { version, withProcess: config.get('metrics.process') })
-  const role = await build({ config, env, clock: systemClock, log, metrics, version })
+  const tracing = await openTracing(config, { role: name, version })
+  const role = await build({ config, env, clock: systemClock, log, metrics, tracing, version })
   const server = metricsService({ config, metrics, log, logging, health: role.health }, metricsKey)
   const group = serviceGroup(name, [server, ...role.services], {
     log,
@@ -81,6 +86,7 @@ export async function runRole(
   } finally {
     await group[Symbol.asyncDispose]()
     await role.close()
+    await tracing?.shutdown()
   }
 }
 

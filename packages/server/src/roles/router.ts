@@ -142,9 +142,9 @@ function routerRole(
   own: Pick<RouterDeps, 'port' | 'copy' | 'options' | 'readSecret' | 'identityCheck' | 'isTopologyRefused'>,
   facts: HealthFacts,
 ): Role {
-  const { config, log, clock, metrics } = parts
+  const { config, log, clock, metrics, tracing } = parts
   const { port, copy, options } = own
-  const router = new Router({ log, clock, metrics, ...own })
+  const router = new Router({ log, clock, metrics, tracing, ...own })
   const knowsMap = (signal: AbortSignal): Promise<unknown> =>
     copy === null || copy.keyspaces.length === 0 ? port.view.loaded(signal) : Promise.resolve()
   return {

@@ -1,6 +1,7 @@
 // Structured logs: JSON lines by pino on standard error, so that standard output stays free for data. The level can be
 // changed while the process runs, for all loggers that were made of the first.
 import { destination, pino, type Logger as PinoLogger } from 'pino'
+import { loggedError } from './redact.ts'
 
 /** First argument of whatever logs. Lowercase messages, constant keys, never a secret. */
 export type Logger = PinoLogger
@@ -41,6 +42,7 @@ export function createLogging(level: LogLevel, target: number | string = 2): Log
     {
       level,
       redact,
+      serializers: { err: (error: unknown) => loggedError(error) },
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },

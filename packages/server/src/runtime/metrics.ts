@@ -1,7 +1,14 @@
 // Metrics in Prometheus' form. A process makes one `Metrics`, hands it to its parts, and serves it with
 // metrics-server.ts. Series are bound once and then cost a few nanoseconds: `family.with('a').inc()` at start-up,
 // `series.inc()` on the hot path.
-import { Registry, type Metric } from 'prom-client'
+import { FleetError } from '@fleetshard/core'
+import {
+  metricsContentType,
+  metricsText,
+  type ExportedMetric,
+  type LabelObject,
+  type Sample,
+} from './metrics-text.ts'
 import { registerProcessMetrics } from './process-metrics.ts'
 
 /** Most series of one family; what comes later is counted together under the label value `other`. */
@@ -83,10 +90,15 @@ export interface Metrics {
 
 /** @param withProcess true to have those of the process too (memory, CPU, event loop) */
 export function createMetrics(withProcess: boolean): Metrics {
-  const registry = new Registry()
-  // The registry asks a metric for no more than Exported has; its type wants the whole class of prom-client.
-  const register = (metric: Exported): void => {
-    registry.registerMetric(metric as unknown as Metric)
+  const registered = new Map<string, ExportedMetric>()
+  const register = (
+    type: Kind,
+    { name, help }: FamilySpec<readonly string[]>,
+    read: ExportedMetric['read'],
+  ): void => {
+    const full = prefixed(name)
+    if (registered.has(full)) throw new FleetError('internal', `the metric ${full} is registered twice`)
+    registered.set(full, { type, name: full, help, read })
   }
   const add = <L extends readonly string[], S>(
     type: Kind,
@@ -94,7 +106,7 @@ export function createMetrics(withProcess: boolean): Metrics {
     make: Maker<S>,
   ): Family<L, S> => {
     const store = new SeriesStore(spec, make)
-    register(new Exported(type, spec, () => store.values()))
+    register(type, spec, () => store.values())
     return store
   }
   const observe = <L extends readonly string[]>(
@@ -102,7 +114,7 @@ export function createMetrics(withProcess: boolean): Metrics {
     spec: FamilySpec<L>,
     read: MetricReader<L>,
   ): void => {
-    register(new Exported(type, spec, () => samplesOf(spec.labels ?? [], read())))
+    register(type, spec, () => samplesOf(spec.labels ?? [], read()))
   }
   const metrics: Metrics = {
     counter: (spec) => add('counter', spec, makeCounter),
@@ -114,8 +126,8 @@ export function createMetrics(withProcess: boolean): Metrics {
       observe('counter', spec, read)
     },
     histogram: (spec) => add('histogram', spec, makeHistogram(spec.buckets ?? LATENCY_BUCKETS_S)),
-    text: () => registry.metrics(),
-    contentType: registry.contentType,
+    text: async () => metricsText(registered.values()),
+    contentType: metricsContentType,
   }
   if (withProcess) registerProcessMetrics(metrics)
   return metrics
@@ -133,14 +145,6 @@ function samplesOf<L extends readonly string[]>(
   return samples
 }
 
-type LabelObject = Readonly<Record<string, string | number>>
-
-interface Sample {
-  readonly metricName?: string
-  readonly labels: LabelObject
-  readonly value: number
-}
-
 /** A series and how it is written out. */
 interface Bound<Series> {
   readonly series: Series
@@ -154,32 +158,6 @@ function prefixed(name: string): string {
 
 function labelled(names: readonly string[], values: readonly string[]): LabelObject {
   return Object.fromEntries(names.map((name, index) => [name, values[index] ?? '']))
-}
-
-/** The part of prom-client's metric that its registry asks for. */
-class Exported {
-  readonly name: string
-  readonly help: string
-  readonly type: Kind
-  readonly aggregator = 'sum'
-  readonly collect = undefined
-  readonly #read: () => readonly Sample[]
-
-  constructor(
-    type: Kind,
-    spec: Pick<FamilySpec<readonly string[]>, 'name' | 'help'>,
-    read: () => readonly Sample[],
-  ) {
-    this.type = type
-    this.name = prefixed(spec.name)
-    this.help = spec.help
-    this.#read = read
-  }
-
-  get(): Promise<unknown> {
-    const { name, help, type, aggregator } = this
-    return Promise.resolve({ name, help, type, aggregator, values: this.#read() })
-  }
 }
 
 class SeriesStore<Labels extends readonly string[], Series> implements Family<Labels, Series> {

@@ -9,6 +9,10 @@ import {
   type HistogramSeries,
   type Metrics,
   type Service,
+  type Tracing,
+  type TraceSpan,
+  codeOf,
+  SPAN_ATTRIBUTES,
 } from '../runtime/mod.ts'
 import type { JobProgress, WorkerDefinition, WorkerParts } from './worker.ts'
 
@@ -40,6 +44,8 @@ export interface RunnerParts extends WorkerParts {
   readonly view: CatalogView
   readonly definitions: readonly WorkerDefinition[]
   readonly metrics: Metrics
+  /** Null, or left out, where there are no traces. */
+  readonly tracing?: Tracing | null
   readonly options?: Partial<RunnerOptions>
 }
 
@@ -202,11 +208,27 @@ export class WorkerRunner implements Service {
     const job = await catalog.jobs.get(id, signal)
     if (job === null || !isOpen(job.record)) return { kind: 'ended' }
     const log = this.#parts.log.child({ job: id, type: definition.name })
-    // Awaited here: the claim is disposed of when the block is left, not when the promise settles.
-    return await definition.run(
-      { ...this.#parts, log },
-      { job, claim, signal: AbortSignal.any([signal, claim.lost]) },
-    )
+    const span = this.#span(job.record)
+    try {
+      // Awaited here: the claim is disposed of when the block is left, not when the promise settles.
+      return await definition.run(
+        { ...this.#parts, log, span },
+        { job, claim, signal: AbortSignal.any([signal, claim.lost]) },
+      )
+    } catch (error) {
+      span?.fail(codeOf(error))
+      throw error
+    } finally {
+      span?.end()
+    }
+  }
+
+  /** Of a turn; part of the trace of the request that asked for the job. */
+  #span({ id, type, keyspace, trace }: JobRecord): TraceSpan | null {
+    const { tracing = null, worker } = this.#parts
+    const { job, jobType, keyspace: ofKeyspace } = SPAN_ATTRIBUTES
+    const attributes = { [job]: id, [jobType]: type, [ofKeyspace]: keyspace, 'fleetshard.worker': worker }
+    return tracing?.begin(`job ${type}`, { parent: trace ?? null, attributes }) ?? null
   }
 
   #letGo(id: JobId): void {

@@ -7,6 +7,7 @@ import { readFailoverJob, type FailoverJob } from './job.ts'
 import type { HealthParts, Leading } from './parts.ts'
 import { within } from './parts.ts'
 import type { ProbeResult, ShardProbe } from './probes.ts'
+import { traceFailover } from './trace.ts'
 import type { Verdict } from './verdict.ts'
 
 /** How often connections and sizes of a server are read. */
@@ -88,13 +89,15 @@ export class HealthMetrics {
 
   /** A job has ended. */
   async ended(
-    parts: Pick<HealthParts, 'catalog' | 'log'>,
+    parts: Pick<HealthParts, 'catalog' | 'clock' | 'log' | 'tracing'>,
     id: FailoverJob['stored']['record']['id'],
   ): Promise<void> {
     try {
       const stored = await parts.catalog.jobs.get(id)
       if (stored === null) return
-      const { detail, state } = readFailoverJob(stored)
+      const job = readFailoverJob(stored)
+      const { detail, state } = job
+      traceFailover(parts, job)
       this.#failovers.with(detail.kind, state).inc()
       const ms = untilMapped(detail.steps)
       if (ms !== null) this.#failoverSeconds.with(detail.kind).observe(ms / 1000)

@@ -10,7 +10,7 @@ import {
 import type { AgentClient } from '../../agent-api/mod.ts'
 import type { Catalog, CatalogView, Leadership } from '../../catalog/mod.ts'
 import type { EngineName, HealthEngine, NodeTarget } from '../../engine/mod.ts'
-import type { Logger, Metrics } from '../../runtime/mod.ts'
+import type { Logger, Metrics, Tracing } from '../../runtime/mod.ts'
 import type { HealthMetrics } from './metrics.ts'
 import type { NodeProbers } from './probers.ts'
 
@@ -33,6 +33,8 @@ export interface HealthOptions {
 export interface HealthParts {
   readonly log: Logger
   readonly metrics: Metrics
+  /** Null, or left out, where there are no traces. */
+  readonly tracing?: Tracing | null
   readonly clock: Clock
   readonly catalog: Catalog
   /** A live copy of the catalog, run by somebody else. */

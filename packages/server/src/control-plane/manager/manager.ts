@@ -195,6 +195,7 @@ async function createServer(deps: ManagerDeps, api: Api, metrics: ManagerMetrics
   }
   return createApp({
     log,
+    tracing: deps.tracing ?? null,
     version: options.version,
     title: 'FleetShard manager',
     description: 'Control plane of FleetShard: keyspaces, shards, tables, nodes, jobs, topology.',

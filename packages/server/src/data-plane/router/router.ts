@@ -2,7 +2,7 @@
 import { FleetError, type Clock, type NodeRecord, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import type { RouterPort } from '../../catalog/router-port.ts'
 import { traceIdOf } from '../../runtime/http/mod.ts'
-import type { Logger, Metrics, Service } from '../../runtime/mod.ts'
+import type { Logger, Metrics, Service, Tracing } from '../../runtime/mod.ts'
 import {
   DeadlineSweeper,
   Executor,
@@ -56,6 +56,8 @@ export interface RouterDeps {
   readonly clock: Clock
   readonly port: RouterPort
   readonly metrics: Metrics
+  /** Null, or left out, where there are no traces. */
+  readonly tracing?: Tracing | null
   /** The copy of an earlier run (`loadMapCopy`), whose keyspaces were given to the port as its seed. */
   readonly copy: LoadedCopy | null
   /** What a secretRef other than `catalog:` stands for. */
@@ -142,8 +144,15 @@ export class Router implements Service {
       metrics: this.#metrics,
     })
     this.#direct = this.#directSessions()
-    this.#listener = new HttpListener({
+    this.#listener = this.#makeListener(executor, statements)
+    this.#wire = options.wire === null ? null : this.#makeWire(options.wire, statements)
+  }
+
+  #makeListener(executor: Executor, statements: StatementCache): HttpListener {
+    const { log, clock, port, options, tracing = null } = this.#deps
+    return new HttpListener({
       log,
+      tracing,
       options,
       maps: this.#maps,
       direct: this.#direct,
@@ -161,7 +170,6 @@ export class Router implements Service {
         limits: options.query,
       },
     })
-    this.#wire = options.wire === null ? null : this.#makeWire(options.wire, statements)
   }
 
   #makeWire(options: WireOptions, statements: StatementCache): WirePort {
@@ -179,6 +187,7 @@ export class Router implements Service {
         Array.from(this.#shards.values(), ({ access, login }) => ({ access, user: login?.user ?? null })),
       metrics: this.#metrics,
       slow: this.#slow,
+      tracing: this.#deps.tracing ?? null,
       version: this.#deps.options.version,
       options,
     })
@@ -374,7 +383,7 @@ function noteSlow(slow: SlowStatements, { ran, elapsedMs, error, traceparent }: 
     shard: ran.shard,
     rows: ran.rows,
     sqlstate: error?.sqlstate ?? '',
-    traceId: traceIdOf(traceparent),
+    traceId: ran.span?.traceId ?? traceIdOf(traceparent),
   })
 }
 

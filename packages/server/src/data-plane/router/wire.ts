@@ -8,7 +8,7 @@ import {
   type ShardLogin,
 } from '@fleetshard/routing/execute'
 import { refuseUnprotectedSetting, type StatementCache } from '@fleetshard/routing/plan'
-import type { Logger } from '../../runtime/mod.ts'
+import type { Logger, Tracing } from '../../runtime/mod.ts'
 import { AdminSession, adminDatabase } from './admin/admin-session.ts'
 import type { AdminView } from './admin/tables.ts'
 import {
@@ -57,6 +57,7 @@ export interface WireParts {
   readonly accesses: () => Iterable<{ readonly access: ShardAccess; readonly user: string | null }>
   readonly metrics: SessionMetrics
   readonly slow: SlowStatements
+  readonly tracing: Tracing | null
   readonly version: string
   readonly options: WireOptions
 }
@@ -76,7 +77,7 @@ export class WirePort implements AsyncDisposable {
   /** @throws FleetError `invalid_config` for a certificate or a file of users that cannot be used */
   constructor(parts: WireParts) {
     this.#parts = parts
-    const { log, clock, sweeper, statements, map, newerMap, access, metrics, slow, options } = parts
+    const { log, clock, sweeper, statements, map, newerMap, access, metrics, slow, tracing, options } = parts
     this.#environment = {
       log,
       clock,
@@ -88,6 +89,7 @@ export class WirePort implements AsyncDisposable {
       access,
       metrics,
       slow,
+      tracing,
       wireStatements: new WireStatements(),
       stats: new StatementStats(),
       greetings: new Greetings(clock),

@@ -15,6 +15,7 @@ import {
   type MetricRole,
   type PortKey,
   type Service,
+  type Tracing,
 } from '../../runtime/mod.ts'
 import { createBootGuard } from '../boot-guard.ts'
 import { isolationWatch } from '../isolation-watch.ts'
@@ -25,6 +26,7 @@ import { buildManager } from '../manager.ts'
 import { isLoopback } from '../loopback.ts'
 import { metricsService, roleMetrics, type Role, type RoleParts } from '../process.ts'
 import { buildRouter } from '../router.ts'
+import { openTracing } from '../tracing.ts'
 import { buildWorker } from '../worker.ts'
 import { recordMovedNodes } from './moved-nodes.ts'
 import { choosePortsOfUp, urlOf } from './ports.ts'
@@ -77,6 +79,7 @@ export class LocalFleet implements AsyncDisposable {
   #running: Running | null = null
   #services: Services | null = null
   #wasFilled = false
+  readonly #traces: Tracing[] = []
   /** For the end that nobody outside asked for: a start that failed half-way. */
   readonly #halt = new AbortController()
   readonly #stop: AbortSignal
@@ -184,6 +187,7 @@ export class LocalFleet implements AsyncDisposable {
     await this.#running?.group[Symbol.asyncDispose]()
     await this.#open?.[Symbol.asyncDispose]()
     await this.#servers?.local.stop()
+    await Promise.all(this.#traces.map((tracing) => tracing.shutdown()))
   }
 
   /** Settings that are for a new cluster, given to an old one. */
@@ -193,23 +197,31 @@ export class LocalFleet implements AsyncDisposable {
     return [`${given.join(' and ')} concern new clusters; fleetshard shard create adds to this one`]
   }
 
+  async #openTracing(config: Config, role: MetricRole): Promise<Tracing | null> {
+    const tracing = await openTracing(config, { role, version: this.#parts.version })
+    if (tracing !== null) this.#traces.push(tracing)
+    return tracing
+  }
+
   async #assemble(config: Config): Promise<{
     services: readonly Service[]
     http: AgentHttpService
   }> {
     const { clock, log, logging, version, dataDir } = this.#parts
     const { local, open } = this.servers
-    const partsOf = (role: MetricRole): RoleParts => ({
+    const partsOf = async (role: MetricRole): Promise<RoleParts> => ({
       ...this.#parts,
       config,
       log: log.child({ role }),
+      tracing: await this.#openTracing(config, role),
       // One role tells of the process; three would count the same memory thrice.
       metrics: roleMetrics(role, {
         version,
         withProcess: role === 'router' && config.get('metrics.process'),
       }),
     })
-    const [forRouter, forManager, forWorker] = [partsOf('router'), partsOf('manager'), partsOf('worker')]
+    const [forRouter, forManager] = [await partsOf('router'), await partsOf('manager')]
+    const [forWorker, forAgent] = [await partsOf('worker'), await partsOf('agent')]
     const http = agentHttpService({
       agent: local.agent,
       id: localAgentId,
@@ -218,8 +230,8 @@ export class LocalFleet implements AsyncDisposable {
       clock,
       version,
       log: log.child({ role: 'agent' }),
+      tracing: forAgent.tracing,
     })
-    const forAgent = partsOf('agent')
     observeAgent(forAgent.metrics, { agent: local.agent, isRegistered: () => http.isRegistered() })
     const agentHealth = (): Health => ({ ok: true, role: 'agent', registered: http.isRegistered() })
     const managerRole = buildManager(forManager, open)

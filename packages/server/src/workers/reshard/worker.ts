@@ -8,6 +8,7 @@ import {
   type WorkerDefinition,
   type WorkerParts,
 } from '../worker.ts'
+import { inSpan } from '../../runtime/mod.ts'
 import { cleanUp, undo } from './clean-up.ts'
 import { cutOver, dropBackSlots, isCutover, release, undoAttempt } from './cutover.ts'
 import { failureOf, move, note, readReshardJob, type ReshardJob } from './job-store.ts'
@@ -108,7 +109,7 @@ async function runReshardJob(parts: WorkerParts, run: JobRun, own: ReshardWorker
     throttleBounds: { ...throttleBoundsDefault, ...own.throttleBounds },
     effect: async (name, work) => {
       await checkpoint(`before ${name}`)
-      const value = await work()
+      const value = await inSpan(parts.span ?? null, name, work)
       await checkpoint(`after ${name}`)
       return value
     },

@@ -2,7 +2,7 @@
 import type { Clock, ShardMap, ShardRecord } from '@fleetshard/core'
 import type { DeadlineSweeper, HoldBuffer, ShardAccess, ShardLogin } from '@fleetshard/routing/execute'
 import type { StatementCache, StatementFacts } from '@fleetshard/routing/plan'
-import type { Logger } from '../../../runtime/mod.ts'
+import type { Logger, Tracing } from '../../../runtime/mod.ts'
 import type { SlowStatements } from '../slow-statements.ts'
 import type { Greetings } from './greeting.ts'
 import type { StatementStats } from './statement-stats.ts'
@@ -27,6 +27,8 @@ export interface SessionEnvironment {
   readonly access: (shard: ShardRecord, login: ShardLogin | null) => ShardAccess
   readonly metrics: SessionMetrics
   readonly slow: SlowStatements
+  /** Null where there are no traces. */
+  readonly tracing: Tracing | null
   readonly stats: StatementStats
   readonly greetings: Greetings
 }

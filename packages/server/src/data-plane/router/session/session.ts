@@ -322,7 +322,7 @@ export class WireSession implements WireClientSession {
   }
 
   #run(work: Work, end: PieceEnd, items: readonly GroupItem[]): void {
-    this.#figures.work = work
+    this.#figures.planned(work)
     if (end === 'sync') {
       this.#read = beginInLane(this.state, work, (laneEnd) => {
         this.#laneOver(laneEnd, work, items)

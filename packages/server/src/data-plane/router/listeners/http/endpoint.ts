@@ -3,7 +3,7 @@
 import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { FleetError, outcomeOf, toFleetError, toProblem, type Problem } from '@fleetshard/core'
-import type { Logger } from '../../../../runtime/mod.ts'
+import type { Logger, TraceSpan, Tracing } from '../../../../runtime/mod.ts'
 import { traceIdOf } from '../../../../runtime/http/mod.ts'
 import { Cancellation } from '@fleetshard/routing/execute'
 import {
@@ -68,6 +68,8 @@ export interface Answered {
 /** What the endpoint stands on. */
 export interface EndpointParts {
   readonly log: Logger
+  /** Null where there are no traces. */
+  readonly tracing: Tracing | null
   readonly query: QueryParts
   readonly limits: EndpointLimits
   readonly onAnswer: (answered: Answered) => void
@@ -114,6 +116,25 @@ function targetOf(url: string): Target | null {
   return { route, transactionId }
 }
 
+function beginSpan(
+  tracing: Tracing | null,
+  { headers }: IncomingMessage,
+  route: StatementRoute,
+  startMs: number,
+): TraceSpan | null {
+  if (tracing === null) return null
+  const { traceparent } = headers
+  const parent = typeof traceparent === 'string' ? traceparent : null
+  const attributes = { 'http.request.method': 'POST', 'http.route': route }
+  return tracing.begin(`POST ${route}`, { kind: 'server', parent, startMs, attributes })
+}
+
+function endSpan(span: TraceSpan, status: number, error: FleetError | null): void {
+  span.set({ 'http.response.status_code': status })
+  if (error !== null) span.fail(error.code)
+  span.end()
+}
+
 /** Serves statements and transactions. */
 export class QueryEndpoint {
   readonly #parts: EndpointParts
@@ -149,7 +170,8 @@ export class QueryEndpoint {
   ): Promise<void> {
     const cancellation = new Cancellation()
     const receivedMs = this.#parts.query.clock.monotonic()
-    const ran: RunNote = { map: null, shard: null, rows: 0, statements: [], isPart: false }
+    const span = beginSpan(this.#parts.tracing, request, route, receivedMs)
+    const ran: RunNote = { map: null, shard: null, rows: 0, statements: [], isPart: false, span }
     const exchange: Exchange = { request, response, route, receivedMs, cancellation, ran }
     this.#open.add(exchange)
     response.on('close', () => {
@@ -342,8 +364,8 @@ export class QueryEndpoint {
   }
 
   /** The body of an error; what is our own fault is logged. */
-  #problemOf({ request }: Exchange, error: FleetError): Problem {
-    const traceId = traceIdOf(request.headers['traceparent'])
+  #problemOf({ request, ran }: Exchange, error: FleetError): Problem {
+    const traceId = ran.span?.traceId ?? traceIdOf(request.headers['traceparent'])
     if (error.code === 'internal') {
       this.#parts.log.error({ err: error.cause ?? error, trace_id: traceId }, 'a request failed')
     }
@@ -376,6 +398,7 @@ export class QueryEndpoint {
 
   #observe({ request, route, receivedMs, ran }: Exchange, status: number, error: FleetError | null): void {
     const elapsedMs = this.#parts.query.clock.monotonic() - receivedMs
+    if (ran.span !== null) endSpan(ran.span, status, error)
     const { traceparent } = request.headers
     this.#parts.onAnswer({ route, status, code: error?.code ?? 'ok', elapsedMs, ran, traceparent, error })
   }

@@ -29,8 +29,15 @@ import type {
   Idempotency,
   RowsConsumer,
   StatementAnswer,
+  TransactionAnswer,
 } from '@fleetshard/routing/execute'
-import { checkStatementText, type KnownStatement, type StatementCache } from '@fleetshard/routing/plan'
+import {
+  checkStatementText,
+  redactStatement,
+  type KnownStatement,
+  type StatementCache,
+} from '@fleetshard/routing/plan'
+import { codeOf, inSpan, SPAN_ATTRIBUTES, type TraceSpan } from '../../../../runtime/mod.ts'
 import { JsonRows, type RowsFormat } from './json-rows.ts'
 import type { OpenTransactions } from './open-transactions.ts'
 import { StreamRows, type StreamParts } from './stream-rows.ts'
@@ -70,6 +77,8 @@ export interface RunNote {
   statements: readonly KnownStatement[]
   /** The part of a statement over all shards that one of them runs. */
   isPart: boolean
+  /** Of the request; null where there are no traces. */
+  readonly span: TraceSpan | null
 }
 
 /** One request under way. */
@@ -168,12 +177,14 @@ async function execute(
   const options = request.options ?? {}
   const keyspace = parseKeyspaceName(options.keyspace ?? defaultKeyspace)
   const map = parts.map(keyspace)
-  const known = await knownOf(parts, request.query, call.cancellation)
   const { ran } = call
+  const plan = (): KnownStatement | Promise<KnownStatement> =>
+    knownOf(parts, request.query, call.cancellation)
+  const known = ran.span === null ? await plan() : await inSpan(ran.span, 'plan', async () => plan())
   ran.map = map
   ran.statements = [known]
   ran.isPart = isPart(options)
-  const answer = await parts.executor.execute({
+  const asked = {
     known,
     params: request.params ?? [],
     consumer: rows,
@@ -187,10 +198,34 @@ async function execute(
     idempotency: idempotencyOf(parts, options, call),
     map: () => parts.map(keyspace),
     cancellation: call.cancellation,
-  })
+  }
+  const run = (): Promise<StatementAnswer> => parts.executor.execute(asked)
+  const answer = ran.span === null ? await run() : await onShard(ran.span, keyspace, known.text, run)
   ran.shard = answer.shard
   ran.rows = answer.rowCount
   return answer
+}
+
+/** Runs on a shard what is a span of its own: waits and retries are inside. */
+export async function onShard<T extends Pick<StatementAnswer, 'shard' | 'node'>>(
+  parent: TraceSpan,
+  keyspace: string,
+  text: string,
+  run: () => Promise<T>,
+): Promise<T> {
+  const { system, keyspace: ofKeyspace, statement, shard, node } = SPAN_ATTRIBUTES
+  const attributes = { [system]: 'postgresql', [ofKeyspace]: keyspace, [statement]: redactStatement(text) }
+  const span = parent.child('shard', { kind: 'client', attributes })
+  try {
+    const answer = await run()
+    span.set({ [shard]: answer.shard.id, [node]: answer.node })
+    return answer
+  } catch (error) {
+    span.fail(codeOf(error))
+    throw error
+  } finally {
+    span.end()
+  }
 }
 
 /** The answer to one statement. */
@@ -230,7 +265,7 @@ export async function answerTransaction(
     }
     call.ran.map = parts.map(keyspace)
     call.ran.statements = statements.map(({ known }) => known)
-    const answer = await parts.executor.transaction({
+    const asked = {
       statements,
       shardKey: request.shard_key,
       shardId: shardIdOf(options),
@@ -239,7 +274,10 @@ export async function answerTransaction(
       idempotency: idempotencyOf(parts, options, call),
       map: () => parts.map(keyspace),
       cancellation: call.cancellation,
-    })
+    } as const
+    const run = (): Promise<TransactionAnswer> => parts.executor.transaction(asked)
+    const { span } = call.ran
+    const answer = span === null ? await run() : await onShard(span, keyspace, 'transaction', run)
     call.ran.shard = answer.shard
     call.ran.rows = answer.rowCounts.reduce((sum, count) => sum + count, 0)
     const results = statements.flatMap(({ consumer }, index) => [
