@@ -320,6 +320,7 @@ export class Router implements Service {
           if (login === null && secretRef !== null) this.#passwords.refused(secretRef)
         },
         epochOf: ({ keyspace }) => this.#maps.get(keyspace).epoch,
+        mapAgeMs: () => this.mapAgeMs(),
         onStale: ({ id }, epochMin) => {
           log.info({ shard: id, epoch: epochMin }, 'a shard wants a newer map')
         },

@@ -9,7 +9,7 @@ import { isRepeatable } from './effects.ts'
 import { SessionLost } from './errors.ts'
 import { check, place, traitsOf, type Placed, type Traits } from './plan-use.ts'
 import type { Answered, GroupRunner, Held } from './server-side.ts'
-import { transactionAborted, type SessionState } from './session-state.ts'
+import { rolledBack, transactionAborted, type SessionState } from './session-state.ts'
 import { OpenTransaction } from './transaction-state.ts'
 import { consistencyOf, refuseSettings, targetOfSession } from './variables.ts'
 import type { WireStatement } from './wire-statements.ts'
@@ -363,8 +363,10 @@ function afterLoss(
   }
   const wasBound = state.isBound
   state.lose(error)
+  // COMMIT ends a transaction, whatever comes of it.
+  if (commits) state.transaction = null
   if (wasBound) throw new SessionLost(error.message)
-  if (isSafe) throw error
+  if (isSafe) throw transaction === null ? error : rolledBack(error)
   throw new FleetError(
     'outcome_unknown',
     `the connection was lost before the statement was acknowledged: ${error.message}`,
