@@ -4,6 +4,7 @@ import { copyCases } from './copy.ts'
 import { errorCases } from './errors.ts'
 import { extendedCases } from './extended.ts'
 import { formatCases } from './formats.ts'
+import { groupCases } from './groups.ts'
 import { sessionCases } from './session.ts'
 import { simpleCases } from './simple.ts'
 import { transactionCases } from './transactions.ts'
@@ -12,6 +13,7 @@ import { transactionCases } from './transactions.ts'
 export const wireCases: Readonly<Record<string, readonly WireCase[]>> = {
   simple: simpleCases,
   extended: extendedCases,
+  groups: groupCases,
   errors: errorCases,
   transactions: transactionCases,
   session: sessionCases,

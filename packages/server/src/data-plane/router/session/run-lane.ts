@@ -11,6 +11,7 @@ import {
   type ShardAccess,
   type Taker,
 } from '@fleetshard/routing/execute'
+import { writeSync } from '@fleetshard/routing/pgwire'
 import { Answer, type AnswerEnd, type AnswerHost } from './answer.ts'
 import { shardFor } from './connect.ts'
 import { check, place, traitsOf } from './plan-use.ts'
@@ -21,7 +22,13 @@ import type { Work } from './work.ts'
 
 /** How a read in a lane ended; `alone` when it is to be run on a connection of its own. */
 export type LaneEnd =
-  | { readonly kind: 'answered'; readonly sqlstate: string; readonly rows: number; readonly shard: string }
+  | {
+      readonly kind: 'answered'
+      readonly sqlstate: string
+      readonly rows: number
+      readonly shard: string
+      readonly answered: number
+    }
   | { readonly kind: 'alone'; readonly why: 'lane' | 'lost' | null }
   | { readonly kind: 'canceled' }
   /** No lane came free, or its connection was lost when part of the answer was on its way. */
@@ -115,7 +122,7 @@ class Read implements AnswerHost, LaneRead, LaneSharer, Taker {
     const group = work.group(lane.statements, this.#parsed)
     try {
       lane.connection.submitWith((out) => {
-        this.#answer.expect(group.encode(out), group.clientNameOf)
+        this.#answer.expect(group.encode(out, writeSync), group.clientNameOf)
       }, this.#answer)
     } catch {
       return false
@@ -205,7 +212,8 @@ class Read implements AnswerHost, LaneRead, LaneSharer, Taker {
     }
     const [use] = work.uses
     if (sqlstate === '' && use !== undefined) learnCost(use.known.cost, { bytes: answer.rowBytes, serverMs })
-    this.#finish({ kind: 'answered', sqlstate, rows: answer.rows, shard: node.node.id })
+    const { rows, answered } = answer
+    this.#finish({ kind: 'answered', sqlstate, rows, shard: node.node.id, answered })
   }
 
   #finish(end: LaneEnd): void {
