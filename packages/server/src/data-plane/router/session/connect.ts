@@ -1,6 +1,7 @@
 // A connection for what a session is about to do: the one it holds, or one of the shard that the statement belongs to,
 // with the transaction begun on it.
 import { FleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
+import type { ReadTerms } from '@fleetshard/routing/execute'
 import { exec } from '@fleetshard/routing/wire'
 import { borrow, type Held } from './server-side.ts'
 import type { SessionState } from './session-state.ts'
@@ -12,7 +13,8 @@ export interface Purpose {
   readonly map: ShardMap
   /** What is done may be done again on another shard, as long as the transaction is bound to none. */
   readonly isRepeatable: boolean
-  readonly onReplica: boolean
+  /** What is asked of a replica; null for the primary. */
+  readonly reads: ReadTerms | null
 }
 
 /**

@@ -19,7 +19,7 @@ import { ownCommandOf } from './effects.ts'
 import type { SessionState } from './session-state.ts'
 import { keepsPrepared, preparedStatement } from './sql-prepare.ts'
 import { OpenTransaction } from './transaction-state.ts'
-import { setVariable, showVariable, targetOfSession } from './variables.ts'
+import { resetVariable, setVariable, showVariable, targetOfSession } from './variables.ts'
 
 /** The answer to one command. */
 export interface OwnResult {
@@ -119,8 +119,11 @@ function settingResult(state: SessionState, statement: OwnStatement): OwnResult 
   if (state.status === 'E') return null
   switch (own.kind) {
     case 'set-own': {
-      const fallback = own.name === 'application_name' ? state.start.variables.applicationName : ''
-      const changed = setVariable(state.variables, own.name, own.value ?? fallback)
+      const { value, name } = own
+      const fallback = name === 'application_name' ? state.start.variables.applicationName : null
+      const given = value ?? fallback
+      const changed =
+        given === null ? resetVariable(state.variables, name) : setVariable(state.variables, name, given)
       // Later statements of the same group are placed by it already.
       if (!own.local) state.variables = changed
       return tagOnly(known.facts.command.kind === 'reset' ? 'RESET' : 'SET', nothing)

@@ -147,7 +147,7 @@ export async function unseenStatement(state: SessionState, text: string): Promis
  */
 export async function askToParse(state: SessionState, runner: GroupRunner, text: string): Promise<void> {
   const { map } = state
-  const held = await connectFor(state, { shard: null, map, isRepeatable: true, onReplica: false })
+  const held = await connectFor(state, { shard: null, map, isRepeatable: true, reads: null })
   const { answer } = await runner.run(held, {
     wantsTags: false,
     isHidden: true,
@@ -169,7 +169,7 @@ export async function learn(state: SessionState, runner: GroupRunner, use: Clien
   const { map, settings } = state
   const { statement } = use
   const { generation } = state.environment.wireStatements
-  const held = await connectFor(state, { shard: null, map, isRepeatable: true, onReplica: false })
+  const held = await connectFor(state, { shard: null, map, isRepeatable: true, reads: null })
   const { answer, end } = await runner.run(held, {
     wantsTags: false,
     isHidden: true,

@@ -5,6 +5,7 @@ import { step } from './answer.ts'
 import type { GroupRunner } from './group-runner.ts'
 import type { Group } from './server-side.ts'
 import type { SessionState } from './session-state.ts'
+import { isUntold, tellWritten } from './session-token.ts'
 
 /** Begins a transaction that what the group has done so far belongs to; the Sync behind it ends the group. */
 const begin: Group = {
@@ -50,4 +51,5 @@ export async function endBehindQuery(state: SessionState, runner: GroupRunner): 
   if (answer.error !== null) state.output.copy(answer.error, 0, answer.error.length)
   if (isFailed || answer.error !== null) state.settings = transaction?.settingsBefore ?? state.settings
   held.session.settings = state.settings
+  if (isUntold(state, held)) await tellWritten(state, held)
 }

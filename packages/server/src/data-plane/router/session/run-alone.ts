@@ -1,7 +1,7 @@
 // Work on a connection of its own: placed, sent, and its effects on the session taken over. Sent again only where
 // nothing of it can have happened, or it only reads.
 import { FleetError, isFleetError, toFleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
-import { learnCost, type SchemaFacts } from '@fleetshard/routing/execute'
+import { learnCost, type ReadTerms, type SchemaFacts } from '@fleetshard/routing/execute'
 import type { KnownStatement } from '@fleetshard/routing/plan'
 import { exec } from '@fleetshard/routing/wire'
 import { connectFor, leaveShard, mayMove, shardFor } from './connect.ts'
@@ -11,8 +11,9 @@ import { check, place, traitsOf, type Placed, type Traits } from './plan-use.ts'
 import type { GroupRunner } from './group-runner.ts'
 import type { Answered, Held } from './server-side.ts'
 import { transactionAborted, type SessionState } from './session-state.ts'
+import { isUntold, tellWritten } from './session-token.ts'
 import { OpenTransaction } from './transaction-state.ts'
-import { consistencyOf, refuseSettings, targetOfSession } from './variables.ts'
+import { readTermsOf, refuseSettings, targetOfSession } from './variables.ts'
 import type { WireStatement } from './wire-statements.ts'
 import type { Work } from './work.ts'
 
@@ -146,9 +147,9 @@ const placeAll = (state: SessionState, work: Work, map: ShardMap): readonly Plac
 }
 
 const readsOlder = (state: SessionState, map: ShardMap, work: Work): boolean =>
-  consistencyOf(state.variables, map) === 'eventual' &&
   state.transaction === null &&
-  work.executed.every(({ known }) => known.facts.kind === 'read')
+  work.executed.every(({ known }) => known.facts.kind === 'read') &&
+  readTermsOf(state.variables, map) !== null
 
 interface Attempt extends Piece {
   readonly map: ShardMap
@@ -176,7 +177,7 @@ function connect(state: SessionState, trial: Attempt): Sending | Promise<Sending
       shard: placed.some((one) => one.shard !== null) ? shard : null,
       map,
       isRepeatable: work.executed.every(({ known }, index) => mayMoveOn(known, traits[index])),
-      onReplica: readsReplica(state, map, traits),
+      reads: readTerms(state, map, traits),
     })
     return held instanceof Promise ? held.then(connected) : connected(held)
   }
@@ -220,13 +221,9 @@ async function refuseSuperseded(state: SessionState, held: Held): Promise<never>
   throw new FleetError('stale_map', 'the shard map changed while the statement waited')
 }
 
-function readsReplica(state: SessionState, map: ShardMap, traits: readonly Traits[]): boolean {
-  return (
-    consistencyOf(state.variables, map) === 'eventual' &&
-    state.transaction === null &&
-    traits.length > 0 &&
-    traits.every(({ shares }) => shares)
-  )
+function readTerms(state: SessionState, map: ShardMap, traits: readonly Traits[]): ReadTerms | null {
+  const isRead = state.transaction === null && traits.length > 0 && traits.every(({ shares }) => shares)
+  return isRead ? readTermsOf(state.variables, map) : null
 }
 
 /** The one shard of all. @throws FleetError `cross_shard` */
@@ -246,7 +243,8 @@ function oneOf(placed: readonly Placed[]): Placed['shard'] {
   return shard
 }
 
-function note(state: SessionState, held: Held, { left, binds }: Traits): void {
+function note(state: SessionState, held: Held, { left, binds, writes }: Traits): void {
+  if (writes) held.hasWritten = true
   if (left === 'more' || (left === 'state' && held.left === 'nothing')) held.left = left
   if (binds) state.bind()
 }
@@ -453,6 +451,8 @@ function settle(state: SessionState, held: Held): Promise<void> | null {
     state.clearPortals()
     state.release()
   }
+  if (status === 'idle' && isUntold(state, held))
+    return tellWritten(state, held).then(() => settle(state, held) ?? undefined)
   const isDifferent = session.settings.key !== state.settings.key
   if (status === 'failed' || !isDifferent || state.held === null) {
     leave()

@@ -3,10 +3,12 @@
 import { FleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import {
   abandonInLane,
+  freshnessOf,
   suitsLane,
   learnCost,
   type LaneSharer,
   type NodeAccess,
+  type ReadTerms,
   type Session,
   type ShardAccess,
   type Taker,
@@ -16,7 +18,7 @@ import { Answer, type AnswerEnd, type AnswerHost } from './answer.ts'
 import { shardFor } from './connect.ts'
 import { check, place, traitsOf } from './plan-use.ts'
 import type { SessionState } from './session-state.ts'
-import { consistencyOf, targetOfSession, type Consistency } from './variables.ts'
+import { readTermsOf, targetOfSession } from './variables.ts'
 import type { WireStatement } from './wire-statements.ts'
 import type { Work } from './work.ts'
 
@@ -74,7 +76,7 @@ function findLane(state: SessionState, work: Work): { node: NodeAccess; map: Sha
     const schema = access.knownFacts
     if (schema === null || !traitsOf(use.known, schema).shares) return null
     check(placed, map, schema, session)
-    const node = nodeFor(consistencyOf(state.variables, map), shard, access)
+    const node = nodeFor(readTermsOf(state.variables, map), shard, access)
     return node === null ? null : { node, map }
   } catch (error) {
     if (error instanceof FleetError) return null
@@ -82,10 +84,15 @@ function findLane(state: SessionState, work: Work): { node: NodeAccess; map: Sha
   }
 }
 
-/** Null while the shard is held for a cutover: but for reads that may be older, statements wait. */
-function nodeFor(consistency: Consistency, { hold }: ShardRecord, access: ShardAccess): NodeAccess | null {
-  if (consistency === 'eventual') return access.replica(new Set()) ?? access.primary()
-  return hold === undefined ? access.primary() : null
+/**
+ * Null while the shard is held for a cutover: but for reads that may be older, statements wait; and where it is not
+ * known at once which replica is fresh enough.
+ */
+function nodeFor(reads: ReadTerms | null, shard: ShardRecord, access: ShardAccess): NodeAccess | null {
+  const freshness = reads === null ? 'none' : freshnessOf(reads, shard)
+  if (freshness === 'any') return access.replica(new Set()) ?? access.primary()
+  if (freshness !== 'none') return access.progress.known(access, freshness)
+  return shard.hold === undefined ? access.primary() : null
 }
 
 interface ReadParts {

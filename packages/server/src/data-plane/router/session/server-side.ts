@@ -3,10 +3,12 @@
 import { FleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import {
   cleanSession,
+  freshnessOf,
   refuseOldMap,
   settled,
   type Cancellation,
   type NodeAccess,
+  type ReadTerms,
   type Session,
   type SessionSettings,
   type ShardAccess,
@@ -26,6 +28,8 @@ export interface Held {
   readonly node: NodeAccess
   readonly shard: ShardRecord
   left: Leftover
+  /** Something on it may have written since the session's token was told last. */
+  hasWritten: boolean
 }
 
 /** Where and how a connection is wanted. */
@@ -35,7 +39,7 @@ export interface Wanted {
   readonly settings: SessionSettings
   readonly login: ShardLogin | null
   readonly cancellation: Cancellation
-  readonly onReplica: boolean
+  readonly reads: ReadTerms | null
 }
 
 /** One group to be sent. */
@@ -62,9 +66,31 @@ const rollbackMs = 5_000
 
 /** At once where a connection is free. @throws FleetError of the queue, of the server, `stale_map` */
 export function borrow(environment: SessionEnvironment, wanted: Wanted): Held | Promise<Held> {
-  const { shard, settings, login, cancellation, onReplica } = wanted
-  const access = environment.access(shard, login)
-  const node = (onReplica ? access.replica(new Set()) : null) ?? access.primary()
+  const access = environment.access(wanted.shard, wanted.login)
+  const node = nodeFor(access, wanted)
+  return node instanceof Promise
+    ? node.then((found) => borrowFrom(environment, wanted, { access, node: found }))
+    : borrowFrom(environment, wanted, { access, node })
+}
+
+/** A replica that is fresh enough, else the primary. */
+function nodeFor(
+  access: ShardAccess,
+  { reads, shard, cancellation }: Wanted,
+): NodeAccess | Promise<NodeAccess> {
+  const freshness = reads === null ? 'none' : freshnessOf(reads, shard)
+  if (freshness === 'none') return access.primary()
+  if (freshness === 'any') return access.replica(new Set()) ?? access.primary()
+  const choosing = access.progress.choose(access, freshness, { without: new Set(), cancellation })
+  return choosing.then((replica) => replica ?? access.primary())
+}
+
+function borrowFrom(
+  environment: SessionEnvironment,
+  wanted: Wanted,
+  { access, node }: Pick<Held, 'access' | 'node'>,
+): Held | Promise<Held> {
+  const { settings, cancellation } = wanted
   const session = node.pool.borrow(cancellation, settings)
   if (!(session instanceof Promise)) return take(environment, wanted, { access, node, session })
   return session.then((given) => take(environment, wanted, { access, node, session: given }))
@@ -82,7 +108,7 @@ function take(
     throw error
   }
   environment.metrics.routed(node.node.role === 'primary' ? 'primary' : 'replica', 'alone')
-  return { session, access, node, shard, left: 'nothing' }
+  return { session, access, node, shard, left: 'nothing', hasWritten: false }
 }
 
 /** Gives a connection back; what was left in it is removed first, in the background. */

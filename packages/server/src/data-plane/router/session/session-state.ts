@@ -1,6 +1,6 @@
 // What a session of the wire protocol is at a moment: its settings, its transaction, the connection it holds. Changed
 // by what its commands have done.
-import { FleetError, type ShardMap } from '@fleetshard/core'
+import { FleetError, formatSessionToken, type SessionToken, type ShardMap } from '@fleetshard/core'
 import { Cancellation, noSettings, type SessionSettings, type ShardLogin } from '@fleetshard/routing/execute'
 import type { Command } from '@fleetshard/routing/plan'
 import { writeNotification, writeParameterStatus } from '@fleetshard/routing/pgwire'
@@ -55,6 +55,7 @@ export class SessionState {
   readonly ownPortals = new Map<string, { isRun: boolean }>()
   /** The application_name that the client was told last. */
   #reportedName: string
+  #reportedToken: SessionToken | null = null
 
   constructor(environment: SessionEnvironment, output: ClientOutput, start: SessionStart) {
     this.environment = environment
@@ -80,12 +81,18 @@ export class SessionState {
     return held?.session.connection.transactionStatus === 'failed' ? 'E' : 'T'
   }
 
-  /** Servers tell of what has changed in front of ReadyForQuery; this setting none of them has. */
-  reportName(): void {
-    const { applicationName } = this.variables
-    if (applicationName === this.#reportedName) return
-    this.#reportedName = applicationName
-    writeParameterStatus(this.output.writer, 'application_name', applicationName)
+  /** Servers tell of what has changed in front of ReadyForQuery; these settings none of them has. */
+  report(): void {
+    const { applicationName, sessionToken } = this.variables
+    const { writer } = this.output
+    if (applicationName !== this.#reportedName) {
+      this.#reportedName = applicationName
+      writeParameterStatus(writer, 'application_name', applicationName)
+    }
+    if (sessionToken === this.#reportedToken) return
+    this.#reportedToken = sessionToken
+    if (sessionToken === null) return
+    writeParameterStatus(writer, 'fleetshard.session_token', formatSessionToken(sessionToken))
   }
 
   /** Up to the Sync it is one implicit transaction, though parts of it are answered before. */

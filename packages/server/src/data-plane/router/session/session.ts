@@ -471,7 +471,7 @@ export class WireSession implements WireClientSession {
       return
     }
     if (!this.#isQuery) this.#isSkipping = false
-    state.reportName()
+    state.report()
     writeReadyForQuery(state.output.writer, status)
     if (this.#shutDown !== null && state.transaction === null) this.#die(this.#shutDown)
     else this.#idle()

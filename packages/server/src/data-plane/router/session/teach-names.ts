@@ -61,7 +61,7 @@ export async function teachNames(
 ): Promise<void> {
   for (const use of untaught(state, known, isAlone)) {
     const { map } = state
-    const held = await connectFor(state, { shard: null, map, isRepeatable: false, onReplica: false })
+    const held = await connectFor(state, { shard: null, map, isRepeatable: false, reads: null })
     state.bind()
     const { statement, name } = use
     const { answer, end } = await runner.run(held, {
