@@ -108,6 +108,18 @@ export function observeWire(metrics: Metrics, port: WirePort): void {
     { name: 'wire_sessions', help: 'Sessions on the Postgres port by what they do', labels: ['state'] },
     () => Array.from(port.activities(), ([state, value]) => ({ labels: [state], value })),
   )
+  metrics.observedGauge(
+    {
+      name: 'wire_wrong_attempts',
+      help: 'Logins with a wrong password and cancel requests with a wrong key since the start; ignored: after too many',
+      labels: ['kind', 'result'],
+    },
+    () =>
+      Object.entries(port.attempts).flatMap(([kind, { wrong, ignored }]) => [
+        { labels: [kind, 'wrong'], value: wrong },
+        { labels: [kind, 'ignored'], value: ignored },
+      ]),
+  )
 }
 
 function registerGauges(metrics: Metrics, gauges: RouterGauges): void {
