@@ -24,3 +24,5 @@ export { abandonInLane, cleanSession, requestCancel, settled } from './session-w
 export { refuseHidden, refuseOldMap, refuseState } from './checks.ts'
 export { checkKeyTypes } from './parameters.ts'
 export { learnCost, suitsLane } from './cost.ts'
+export { askPrimary } from './positions.ts'
+export { freshnessOf, tokenAfter, type ReadTerms } from './session-reads.ts'

@@ -107,6 +107,14 @@ export const ROUTER_METRICS = named({
     roles,
   },
 
+  wire_wrong_attempts_total: {
+    type: 'counter',
+    unit: 'count',
+    help: 'Logins with a wrong password and cancel requests with a wrong key; those that came after too many were ignored',
+    labels: ['kind', 'result'],
+    roles,
+  },
+
   // Connections to the servers
   node_connections: {
     type: 'gauge',

@@ -45,12 +45,18 @@ export interface Work {
   readonly fingerprint: string
 }
 
+/** What the client is doing, for SHOW CLIENTS. */
+export type Activity = 'greeting' | 'idle' | 'idle in transaction' | 'active' | 'over'
+
 /** Where the end of a piece leads. */
 export type PieceEnd = 'sync' | 'flush'
 
-/** The rest of a piece: the client is told why once what is in front is answered. */
+/** The rest of a piece, to be seen to once what is in front is answered. */
 export interface Behind {
+  /** Why it fails; null where that is to be found out. */
   readonly error: unknown
   readonly end: PieceEnd
   readonly items: readonly GroupItem[]
+  /** What is wrong with the one behind them all. */
+  readonly broken: unknown
 }

@@ -10,6 +10,7 @@ import {
   requestCode,
   writeNegotiateVersion,
 } from '@fleetshard/routing/pgwire'
+import type { AttemptLimit } from './attempt-limit.ts'
 import type { CancelKeys } from './cancel-keys.ts'
 import type { ClientConnection, ClientReceiver } from './client-connection.ts'
 import { writeThrown } from './errors.ts'
@@ -21,6 +22,9 @@ export interface EntranceParts {
   readonly clock: Clock
   readonly login: LoginParts
   readonly cancelKeys: CancelKeys
+  /** Of the client's address. */
+  readonly cancels: AttemptLimit
+  readonly host: string
   /** Encrypts a server's end of a socket; null where there is no certificate. */
   readonly encrypt: ((socket: Socket, options: { readonly direct: boolean }) => Socket) | null
   readonly loginTimeoutMs: number
@@ -96,13 +100,21 @@ export class Entrance implements ClientReceiver {
         this.#answer('N')
         return
       case 'cancel':
-        this.#parts.cancelKeys.cancel(request.processId, request.secretKey)
+        this.#cancel(request)
         this.#leave()
         this.#connection.end()
         return
       case 'startup':
         this.#startUp(readStartup(request))
     }
+  }
+
+  /** Nobody is told what came of it. */
+  #cancel({ processId, secretKey }: { readonly processId: number; readonly secretKey: Uint8Array }): void {
+    const { cancelKeys, cancels, host } = this.#parts
+    if (!cancels.take(host)) return
+    if (cancelKeys.cancel(processId, secretKey)) cancels.giveBack(host)
+    else cancels.wrong += 1
   }
 
   #count(): void {
@@ -161,7 +173,12 @@ export class Entrance implements ClientReceiver {
     }
     const { user, database: keyspace } = claim
     const { output } = this.#connection
-    return logIn(this.#parts.login, { user, keyspace, signal: stage.abort.signal }, { output, messages })
+    const { host } = this.#parts
+    return logIn(
+      this.#parts.login,
+      { user, host, keyspace, signal: stage.abort.signal },
+      { output, messages },
+    )
   }
 
   #loginMessage(stage: Extract<Stage, { kind: 'login' }>, type: number, message: Buffer): void {

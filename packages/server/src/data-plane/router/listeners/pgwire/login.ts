@@ -9,6 +9,7 @@ import {
   writeAuthenticationSaslText,
   type ScramKeys,
 } from '@fleetshard/routing/pgwire'
+import type { AttemptLimit } from './attempt-limit.ts'
 import type { ClientOutput } from './output.ts'
 import type { WireUsers } from './users.ts'
 
@@ -24,6 +25,8 @@ export interface LoginParts {
   /** Of this process: users who do not exist are asked as all others are. */
   readonly unknownSeed: Buffer
   readonly random: (bytes: number) => Buffer
+  /** Of a user from an address. */
+  readonly failures: AttemptLimit
 }
 
 /** The messages of a client while it logs in. */
@@ -40,23 +43,49 @@ const nonceBytes = 24
  */
 export async function logIn(
   parts: LoginParts,
-  claim: { readonly user: string; readonly keyspace: string; readonly signal: AbortSignal },
+  claim: {
+    readonly user: string
+    readonly host: string
+    readonly keyspace: string
+    readonly signal: AbortSignal
+  },
   client: { readonly output: ClientOutput; readonly messages: LoginMessages },
 ): Promise<LoggedIn> {
-  const { user, keyspace, signal } = claim
+  const { user, host, keyspace, signal } = claim
   const demand = await parts.users.demand(user, keyspace, signal)
   if (demand.kind === 'trust') {
     writeAuthenticationOk(client.output.writer)
     return { user, keys: null }
   }
   const verifier = demand.kind === 'scram' ? demand.verifier : unknownUserVerifier(parts.unknownSeed, user)
-  const keys = await proveByScram(
-    new ScramServer(verifier, parts.random(nonceBytes).toString('base64')),
-    client,
+  const keys = await proveOnce(parts, `${host} ${user}`, () =>
+    proveByScram(new ScramServer(verifier, parts.random(nonceBytes).toString('base64')), client),
   )
   if (keys === null) throw refused(user)
   writeAuthenticationOk(client.output.writer)
   return { user, keys }
+}
+
+/** An attempt is taken before it is known to be wrong, so that many at a time are no way around. */
+async function proveOnce(
+  { failures }: LoginParts,
+  who: string,
+  prove: () => Promise<ScramKeys | null>,
+): Promise<ScramKeys | null> {
+  if (!failures.take(who)) {
+    throw new FleetError('overloaded', 'too many failed logins as this user from this address', {
+      hint: 'wait some seconds, then use the right password',
+    })
+  }
+  let isWrong = false
+  try {
+    const keys = await prove()
+    isWrong = keys === null
+    return keys
+  } finally {
+    if (isWrong) failures.wrong += 1
+    else failures.giveBack(who)
+  }
 }
 
 async function proveByScram(
