@@ -144,11 +144,20 @@ export class SessionState {
   }
 
   #hasState = false
+  #watched: Held | null = null
+  /** Told when the connection that the session is bound to is gone, whatever runs on it or not. */
+  onBoundLost: (reason: string) => void = () => undefined
 
   /** The connection stays with the session until DISCARD ALL or its end. */
   bind(): void {
     this.isBound = true
     this.#hasState = true
+    const { held } = this
+    if (held === null || held === this.#watched) return
+    this.#watched = held
+    void held.session.connection.closed.then((reason) => {
+      if (this.held === held && this.isBound) this.onBoundLost(reason?.message ?? 'the server has closed it')
+    })
   }
 
   /** The connection is gone, and with it the transaction and whatever else was in it. */

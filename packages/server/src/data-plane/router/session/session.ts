@@ -13,8 +13,7 @@ import { lexQuery } from '@fleetshard/routing/plan'
 import type { EnteredClient, WireClientSession } from '../listeners/pgwire/listener.ts'
 import { writeThrown } from '../listeners/pgwire/errors.ts'
 import { CopyIn } from './copy-in.ts'
-import type { SessionEnvironment } from './environment.ts'
-import { fatalOf, refusalOf } from './errors.ts'
+import { fatalOf, refusalOf, SessionLost } from './errors.ts'
 import { extendedWork, syncOf, type ExtendedWork } from './extended-work.ts'
 import { GroupCollector, noFunctionCalls, queryText, refuseText } from './group-collector.ts'
 import type { GroupItem } from './group-items.ts'
@@ -28,18 +27,10 @@ import { isPlain, queryWork, type QueryStatement } from './query-work.ts'
 import { runAlone, type Piece, type Ran } from './run-alone.ts'
 import { beginInLane, type LaneEnd, type LaneRead } from './run-lane.ts'
 import { poison, type Held } from './server-side.ts'
-import { hasImplicitLeft, mustFail, SessionState, waitsForSync, type SessionStart } from './session-state.ts'
+import { hasImplicitLeft, mustFail, SessionState, waitsForSync } from './session-state.ts'
 import { checkPrepare, executeWork } from './sql-prepared.ts'
 import { teachNames } from './teach-names.ts'
-import type { Activity, Behind, PieceEnd, Work } from './work.ts'
-
-/** What a session is made of; `onEnd` is called at its end. */
-export interface WireSessionParts {
-  readonly environment: SessionEnvironment
-  readonly client: EnteredClient
-  readonly start: SessionStart
-  readonly onEnd: () => void
-}
+import type { Activity, Behind, PieceEnd, WireSessionParts, Work } from './work.ts'
 
 /** One client's session. */
 export class WireSession implements WireClientSession {
@@ -73,6 +64,7 @@ export class WireSession implements WireClientSession {
       hasSynced: (failed) => this.#copy.hasSynced(failed),
     })
     this.#copy = new CopyIn(connection, this.#runner)
+    this.state.onBoundLost = (reason) => this.#boundLost(reason)
   }
 
   get client(): EnteredClient {
@@ -123,6 +115,11 @@ export class WireSession implements WireClientSession {
 
   broken(error: FleetError): void {
     this.#die(error)
+  }
+
+  /** Whoever only listens would never hear of it; what runs ends with it anyway. */
+  #boundLost(reason: string): void {
+    if (this.#activity.startsWith('idle')) this.#die(new SessionLost(reason).error)
   }
 
   acceptsPieces(type: number): boolean {
@@ -459,8 +456,8 @@ export class WireSession implements WireClientSession {
     const { clock, metrics, stats } = this.#parts.environment
     const elapsedMs = clock.monotonic() - this.#begunMs
     metrics.wireAnswered(sqlstate === '' ? 'ok' : sqlstate, elapsedMs)
-    if (this.#fingerprint === '') return
-    stats.record(this.#fingerprint, { elapsedMs, rows, failed: sqlstate !== '', shard })
+    if (this.#fingerprint !== '')
+      stats.record(this.#fingerprint, { elapsedMs, rows, failed: sqlstate !== '', shard })
   }
 
   #ready(): void {
