@@ -7,12 +7,16 @@ import { cliPage } from './docs/cli.ts'
 import { clientPage } from './docs/client.ts'
 import { configurationPage } from './docs/configuration.ts'
 import { errorsPage } from './docs/errors.ts'
+import { eventsPage } from './docs/events.ts'
 import { failoverPage } from './docs/failover.ts'
+import { metricsPage } from './docs/metrics.ts'
 
 const pages: Readonly<Record<string, () => string>> = {
   'configuration.md': configurationPage,
   'errors.md': errorsPage,
+  'events.md': eventsPage,
   'failover-states.md': failoverPage,
+  'metrics.md': metricsPage,
   'cli.md': cliPage,
   'client.md': () => clientPage(root),
 }

@@ -1,9 +1,9 @@
 // The one place that every change passes: only while this manager leads, within its bounds, and with one line of
 // who, what, before, after and outcome for the log and the audit.
-import { FleetError, toFleetError, type Clock } from '@fleetshard/core'
+import { FleetError, toFleetError, type Clock, type JobRecord } from '@fleetshard/core'
 import type { Leadership, StoreCondition } from '../../catalog/mod.ts'
-import type { Logger } from '../../runtime/mod.ts'
-import type { Call } from '../../runtime/http/mod.ts'
+import { EVENTS, type Logger } from '../../runtime/mod.ts'
+import { traceparentOf, type Call } from '../../runtime/http/mod.ts'
 import type { Leader } from './leader.ts'
 import type { ManagerMetrics } from './metrics.ts'
 
@@ -36,6 +36,8 @@ export interface Change {
   readonly condition: StoreCondition
   /** Aborts when leadership is lost, the manager stops, or the change takes too long. */
   readonly signal: AbortSignal
+  /** For the record of a job: the trace that it belongs to, where there is one. */
+  readonly traced: Pick<JobRecord, 'trace'>
   /** Notes the record as it was, for the audit. */
   before(record: unknown): void
   /** Notes the record as it is now, for the audit. */
@@ -71,7 +73,7 @@ export function createChanges(parts: ChangesParts): Changes {
   let isDraining = false
 
   async function record(entry: ChangeEntry, elapsedMs: number): Promise<void> {
-    log.info({ ...entry, elapsed_ms: Math.round(elapsedMs) }, 'change')
+    log.info({ event: EVENTS.change, ...entry, elapsed_ms: Math.round(elapsedMs) }, 'change')
     parts.metrics.changed({ what: entry.what, outcome: entry.outcome, elapsedMs })
     await parts.audit?.(entry)
   }
@@ -91,6 +93,7 @@ export function createChanges(parts: ChangesParts): Changes {
       return await work({
         condition: leadership.condition,
         signal,
+        traced: traceOf(call),
         before: (state) => (before = state),
         after: (state) => (after = state),
       })
@@ -132,6 +135,11 @@ export function createChanges(parts: ChangesParts): Changes {
       await Promise.allSettled(underWay)
     },
   }
+}
+
+function traceOf({ request }: Call): Pick<JobRecord, 'trace'> {
+  const trace = traceparentOf(request.raw)
+  return trace === null ? {} : { trace }
 }
 
 function leadershipOf(leadership: Leadership | null): Leadership {

@@ -3,7 +3,7 @@ import type { AgentRecord, Clock } from '@fleetshard/core'
 import type { AgentClient } from '../../agent-api/mod.ts'
 import type { Catalog } from '../../catalog/mod.ts'
 import type { EngineName, ShardEngine } from '../../engine/mod.ts'
-import type { Logger, Metrics } from '../../runtime/mod.ts'
+import type { Logger, Metrics, Tracing } from '../../runtime/mod.ts'
 import type { SecretResolver } from '../../security/mod.ts'
 import type { ChangeEntry } from './changes.ts'
 
@@ -36,6 +36,8 @@ export interface ManagerDeps {
   readonly agent: (record: AgentRecord, token: string) => AgentClient
   readonly secrets: SecretResolver
   readonly metrics: Metrics
+  /** Null, or left out, where there are no traces. */
+  readonly tracing?: Tracing | null
   /** Told of every change that was tried, after its outcome is known; the log has it in any case. */
   readonly audit?: (entry: ChangeEntry) => Promise<void>
   readonly options: ManagerOptions

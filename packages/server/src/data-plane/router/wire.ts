@@ -8,7 +8,7 @@ import {
   type ShardLogin,
 } from '@fleetshard/routing/execute'
 import { refuseUnprotectedSetting, type StatementCache } from '@fleetshard/routing/plan'
-import type { Logger } from '../../runtime/mod.ts'
+import type { Logger, Tracing } from '../../runtime/mod.ts'
 import { AdminSession, adminDatabase } from './admin/admin-session.ts'
 import type { AdminView } from './admin/tables.ts'
 import {
@@ -23,6 +23,7 @@ import { trustEverybody, usersOfFile, type WireUsers } from './listeners/pgwire/
 import type { SessionEnvironment, SessionMetrics } from './session/environment.ts'
 import { Greetings, settingsOfStartup } from './session/greeting.ts'
 import { WireSession } from './session/session.ts'
+import type { SlowStatements } from './slow-statements.ts'
 import { StatementStats } from './session/statement-stats.ts'
 import { WireStatements } from './session/wire-statements.ts'
 
@@ -55,6 +56,8 @@ export interface WireParts {
   /** The ways to all shards, as any role. */
   readonly accesses: () => Iterable<{ readonly access: ShardAccess; readonly user: string | null }>
   readonly metrics: SessionMetrics
+  readonly slow: SlowStatements
+  readonly tracing: Tracing | null
   readonly version: string
   readonly options: WireOptions
 }
@@ -74,7 +77,7 @@ export class WirePort implements AsyncDisposable {
   /** @throws FleetError `invalid_config` for a certificate or a file of users that cannot be used */
   constructor(parts: WireParts) {
     this.#parts = parts
-    const { log, clock, sweeper, statements, map, newerMap, access, metrics, options } = parts
+    const { log, clock, sweeper, statements, map, newerMap, access, metrics, slow, tracing, options } = parts
     this.#environment = {
       log,
       clock,
@@ -85,6 +88,8 @@ export class WirePort implements AsyncDisposable {
       holds: new HoldBuffer({ clock, newerMap }),
       access,
       metrics,
+      slow,
+      tracing,
       wireStatements: new WireStatements(),
       stats: new StatementStats(),
       greetings: new Greetings(clock),

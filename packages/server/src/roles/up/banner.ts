@@ -37,7 +37,12 @@ export function processLines({ urls, ports }: ClusterState): readonly string[] {
       ? []
       : [`  ${'postgres'.padEnd(10)} psql -h ${host} -p ${String(wirePort)} default`]),
     line('manager', urls.manager, metrics(urls.managerMetrics)),
-    line('agent', urls.agent ?? '', `worker ${metrics(urls.workerMetrics)}`),
+    // One line for both, of 100 columns: the quickstart's screen has none to spare.
+    line(
+      'agent',
+      urls.agent ?? '',
+      `metrics ${urls.agentMetrics ?? ''} · worker ${urls.workerMetrics ?? ''}`,
+    ),
   ]
 }
 

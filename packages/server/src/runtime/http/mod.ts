@@ -2,6 +2,7 @@
 export * from './app.ts'
 export * from './errors.ts'
 export * from './route.ts'
+export { traceparentOf } from './spans.ts'
 export * from './sse.ts'
 export * from './streams.ts'
 export * from './trace.ts'

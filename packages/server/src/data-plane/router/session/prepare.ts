@@ -11,7 +11,7 @@ import { built, type ClientStatement, type GroupItem } from './group-items.ts'
 import { wantsTypes } from './plan-use.ts'
 import type { GroupRunner } from './group-runner.ts'
 import { teachNames, untaught } from './teach-names.ts'
-import type { SessionState } from './session-state.ts'
+import { rolledBack, type SessionState } from './session-state.ts'
 import type { WireStatement } from './wire-statements.ts'
 
 /** A group of which only the first items can be run. */
@@ -205,9 +205,15 @@ function changedShape(): SaidByServer {
   return new SaidByServer(bytes, code)
 }
 
-/** A connection that was only asked goes back, unless a transaction holds it. */
+/**
+ * A connection that was only asked goes back, unless a transaction holds it.
+ * @throws FleetError when a transaction has gone with it, which its client has to be told
+ */
 function endAside(state: SessionState): void {
   if (state.held?.session.connection.state !== 'open') {
-    state.lose(new FleetError('shard_unavailable', 'the connection to the shard was lost'))
+    const lost = new FleetError('shard_unavailable', 'the connection to the shard was lost')
+    const hadBegun = state.transaction !== null
+    state.lose(lost)
+    if (hadBegun) throw rolledBack(lost)
   } else if (state.transaction === null) state.release()
 }

@@ -10,7 +10,7 @@ import { SessionLost } from './errors.ts'
 import { check, place, traitsOf, type Placed, type Traits } from './plan-use.ts'
 import type { GroupRunner } from './group-runner.ts'
 import type { Answered, Held } from './server-side.ts'
-import { transactionAborted, type SessionState } from './session-state.ts'
+import { rolledBack, transactionAborted, type SessionState } from './session-state.ts'
 import { isUntold, tellWritten } from './session-token.ts'
 import { OpenTransaction } from './transaction-state.ts'
 import { readTermsOf, refuseSettings, targetOfSession } from './variables.ts'
@@ -27,7 +27,7 @@ export interface Ran {
   /** SQLSTATE of the error that the client has been told; empty for none. */
   readonly sqlstate: string
   readonly rows: number
-  readonly shard: string | null
+  readonly shard: ShardRecord | null
   /** Messages of the client that were answered without an error. */
   readonly answered: number
 }
@@ -179,10 +179,17 @@ function connect(state: SessionState, trial: Attempt): Sending | Promise<Sending
       isRepeatable: work.executed.every(({ known }, index) => mayMoveOn(known, traits[index])),
       reads: readTerms(state, map, traits),
     })
-    return held instanceof Promise ? held.then(connected) : connected(held)
+    return held instanceof Promise ? held.then(connected, about(shard)) : connected(held)
   }
   return schema instanceof Promise ? schema.then(go) : go(schema)
 }
+
+/** The error of a wait for a connection says which shard it is about. */
+const about =
+  ({ id }: ShardRecord) =>
+  (error: unknown): never => {
+    throw error instanceof FleetError ? error.withFacts({ shard_id: id }) : error
+  }
 
 /** True for what may be done again on another shard. */
 const mayMoveOn = ({ facts }: KnownStatement, trait: Traits | undefined): boolean =>
@@ -331,7 +338,7 @@ function learn(
     state.environment.wireStatements.generation += 1
   }
   const { sqlstate, rows, answered } = answer
-  return { sqlstate, rows, shard: held.shard.id, answered }
+  return { sqlstate, rows, shard: held.shard, answered }
 }
 
 /**
@@ -376,8 +383,10 @@ function afterLoss(
   }
   const wasBound = state.isBound
   state.lose(error)
+  // COMMIT ends a transaction, whatever comes of it.
+  if (commits) state.transaction = null
   if (wasBound) throw new SessionLost(error.message)
-  if (isSafe) throw error
+  if (isSafe) throw transaction === null ? error : rolledBack(error)
   throw new FleetError(
     'outcome_unknown',
     `the connection was lost before the statement was acknowledged: ${error.message}`,

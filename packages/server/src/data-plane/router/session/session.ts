@@ -28,6 +28,7 @@ import { runAlone, type Piece, type Ran } from './run-alone.ts'
 import { beginInLane, type LaneEnd, type LaneRead } from './run-lane.ts'
 import { poison, type Held } from './server-side.ts'
 import { hasImplicitLeft, mustFail, SessionState, waitsForSync } from './session-state.ts'
+import { PieceFigures } from './piece-figures.ts'
 import { checkPrepare, executeWork } from './sql-prepared.ts'
 import { teachNames } from './teach-names.ts'
 import type { Activity, Behind, PieceEnd, WireSessionParts, Work } from './work.ts'
@@ -48,13 +49,13 @@ export class WireSession implements WireClientSession {
   #behind: Behind | null = null
   readonly #copy: CopyIn
   #isQuery = false
-  #begunMs = 0
   #shutDown: FleetError | null = null
-  #fingerprint = ''
+  readonly #figures: PieceFigures
 
   constructor(parts: WireSessionParts) {
     this.#parts = parts
     this.state = new SessionState(parts.environment, parts.client.connection.output, parts.start)
+    this.#figures = new PieceFigures(parts.environment)
     this.#collector = new GroupCollector(this.state, parts.environment.wireStatements)
     const { connection } = parts.client
     this.#runner = new GroupRunner(connection.output, {
@@ -188,8 +189,7 @@ export class WireSession implements WireClientSession {
     this.#parts.client.connection.hold()
     this.#activity = 'active'
     this.#isQuery = isQuery
-    this.#fingerprint = ''
-    this.#begunMs = this.#parts.environment.clock.monotonic()
+    this.#figures.begin()
     if (this.state.cancellation.reason !== null) this.state.cancellation = new Cancellation()
   }
 
@@ -326,7 +326,7 @@ export class WireSession implements WireClientSession {
 
   #run(piece: Piece, end: PieceEnd, items: readonly GroupItem[]): void {
     const { work } = piece
-    this.#fingerprint = work.fingerprint
+    this.#figures.planned(work)
     if (end === 'sync') {
       this.#read = beginInLane(this.state, work, (laneEnd) => {
         this.#laneOver(laneEnd, work, items)
@@ -385,6 +385,7 @@ export class WireSession implements WireClientSession {
       this.#parts.environment.log.error({ err: thrown.cause ?? thrown }, 'a session had a defect')
     }
     const { bytes, sqlstate } = refusalOf(thrown)
+    this.#figures.failed(thrown, this.state.map)
     const { state } = this
     const { held, transaction } = state
     state.failImplicit()
@@ -417,7 +418,7 @@ export class WireSession implements WireClientSession {
   }
 
   #finish(asked: PieceEnd, sqlstate: string, ran?: Pick<Ran, 'rows' | 'shard'>): void {
-    this.#count(sqlstate, ran)
+    this.#figures.end(sqlstate, ran)
     const behind = this.#behind
     this.#behind = null
     const end = this.#copy.end() ? 'sync' : (behind?.end ?? asked)
@@ -450,14 +451,6 @@ export class WireSession implements WireClientSession {
   #over(): void {
     this.state.endImplicit()
     this.#ready()
-  }
-
-  #count(sqlstate: string, { rows = 0, shard = null }: Partial<Pick<Ran, 'rows' | 'shard'>> = {}): void {
-    const { clock, metrics, stats } = this.#parts.environment
-    const elapsedMs = clock.monotonic() - this.#begunMs
-    metrics.wireAnswered(sqlstate === '' ? 'ok' : sqlstate, elapsedMs)
-    if (this.#fingerprint !== '')
-      stats.record(this.#fingerprint, { elapsedMs, rows, failed: sqlstate !== '', shard })
   }
 
   #ready(): void {

@@ -14,6 +14,7 @@ import {
   type SessionToken,
   type ShardId,
   type ShardMap,
+  type ShardRecord,
 } from '@fleetshard/core'
 import {
   compileParser,
@@ -29,7 +30,13 @@ import type {
   RowsConsumer,
   StatementAnswer,
 } from '@fleetshard/routing/execute'
-import { checkStatementText, type KnownStatement, type StatementCache } from '@fleetshard/routing/plan'
+import {
+  checkStatementText,
+  redactStatement,
+  type KnownStatement,
+  type StatementCache,
+} from '@fleetshard/routing/plan'
+import { codeOf, inSpan, SPAN_ATTRIBUTES, type TraceSpan } from '../../../../runtime/mod.ts'
 import { JsonRows, type RowsFormat } from './json-rows.ts'
 import type { OpenTransactions } from './open-transactions.ts'
 import { StreamRows, type StreamParts } from './stream-rows.ts'
@@ -60,6 +67,19 @@ export interface QueryLimits {
   readonly statementBytesMax: number
 }
 
+/** What a request has run, written down as it becomes known, for metrics. */
+export interface RunNote {
+  map: ShardMap | null
+  /** Null as long as no shard has answered. */
+  shard: ShardRecord | null
+  rows: number
+  statements: readonly KnownStatement[]
+  /** The part of a statement over all shards that one of them runs. */
+  isPart: boolean
+  /** Of the request; null where there are no traces. */
+  readonly span: TraceSpan | null
+}
+
 /** One request under way. */
 export interface QueryCall {
   readonly cancellation: Cancellation
@@ -73,6 +93,7 @@ export interface QueryCall {
   readonly idempotencyKey: string | null
   /** The open transaction that the path names; null for none. */
   readonly transactionId: string | null
+  readonly ran: RunNote
 }
 
 /** An answer ready to be sent: JSON in parts that belong together. */
@@ -155,14 +176,22 @@ async function execute(
   const options = request.options ?? {}
   const keyspace = parseKeyspaceName(options.keyspace ?? defaultKeyspace)
   const map = parts.map(keyspace)
-  const known = await knownOf(parts, request.query, call.cancellation)
-  return parts.executor.execute({
+  const { ran } = call
+  const { query } = request
+  const known =
+    ran.span === null
+      ? await knownOf(parts, query, call.cancellation)
+      : await inSpan(ran.span, 'plan', async () => knownOf(parts, query, call.cancellation))
+  ran.map = map
+  ran.statements = [known]
+  ran.isPart = isPart(options)
+  const asked = {
     known,
     params: request.params ?? [],
     consumer: rows,
     shardKey: request.shard_key,
     shardId: shardIdOf(options),
-    allShards: isPart(options),
+    allShards: ran.isPart,
     consistency: consistencyOf(request, map),
     token: tokenOf(options, call),
     maxStalenessMs: options.max_staleness_ms ?? null,
@@ -170,7 +199,36 @@ async function execute(
     idempotency: idempotencyOf(parts, options, call),
     map: () => parts.map(keyspace),
     cancellation: call.cancellation,
-  })
+  }
+  const answer =
+    ran.span === null
+      ? await parts.executor.execute(asked)
+      : await onShard(ran.span, keyspace, known.text, () => parts.executor.execute(asked))
+  ran.shard = answer.shard
+  ran.rows = answer.rowCount
+  return answer
+}
+
+/** Runs on a shard what is a span of its own: waits and retries are inside. */
+export async function onShard<T extends Pick<StatementAnswer, 'shard' | 'node'>>(
+  parent: TraceSpan,
+  keyspace: string,
+  text: string,
+  run: () => Promise<T>,
+): Promise<T> {
+  const { system, keyspace: ofKeyspace, statement, shard, node } = SPAN_ATTRIBUTES
+  const attributes = { [system]: 'postgresql', [ofKeyspace]: keyspace, [statement]: redactStatement(text) }
+  const span = parent.child('shard', { kind: 'client', attributes })
+  try {
+    const answer = await run()
+    span.set({ [shard]: answer.shard.id, [node]: answer.node })
+    return answer
+  } catch (error) {
+    span.fail(codeOf(error))
+    throw error
+  } finally {
+    span.end()
+  }
 }
 
 /** The answer to one statement. */
@@ -208,7 +266,9 @@ export async function answerTransaction(
       const known = await knownOf(parts, query, call.cancellation)
       statements.push({ known, params: params ?? [], consumer: new JsonRows(format, shared) })
     }
-    const answer = await parts.executor.transaction({
+    call.ran.map = parts.map(keyspace)
+    call.ran.statements = statements.map(({ known }) => known)
+    const asked = {
       statements,
       shardKey: request.shard_key,
       shardId: shardIdOf(options),
@@ -217,7 +277,14 @@ export async function answerTransaction(
       idempotency: idempotencyOf(parts, options, call),
       map: () => parts.map(keyspace),
       cancellation: call.cancellation,
-    })
+    } as const
+    const { span } = call.ran
+    const answer =
+      span === null
+        ? await parts.executor.transaction(asked)
+        : await onShard(span, keyspace, 'transaction', () => parts.executor.transaction(asked))
+    call.ran.shard = answer.shard
+    call.ran.rows = answer.rowCounts.reduce((sum, count) => sum + count, 0)
     const results = statements.flatMap(({ consumer }, index) => [
       Buffer.from(`${index === 0 ? '' : ','}{"rows":[`),
       consumer.buffer.take(),
