@@ -47,6 +47,13 @@ export const ROUTER_METRICS = named({
     labels: ['state'],
     roles,
   },
+  wire_wrong_attempts_total: {
+    type: 'counter',
+    unit: 'count',
+    help: 'Wrong passwords (kind login) and wrong keys of cancel requests (kind cancel); result ignored: passed over after too many',
+    labels: ['kind', 'result'],
+    roles,
+  },
   transactions_open: {
     type: 'gauge',
     unit: 'count',
@@ -104,14 +111,6 @@ export const ROUTER_METRICS = named({
     unit: 'count',
     help: 'Statements sent again, by reason: stale_map, lost, lane',
     labels: ['reason'],
-    roles,
-  },
-
-  wire_wrong_attempts_total: {
-    type: 'counter',
-    unit: 'count',
-    help: 'Logins with a wrong password and cancel requests with a wrong key; those that came after too many were ignored',
-    labels: ['kind', 'result'],
     roles,
   },
 

@@ -236,8 +236,9 @@ export class Answer implements GroupSink {
     this.error = error
     this.#isErrorHeld = true
     this.#at = this.#steps.length
-    // What is said of a group that stays open cannot be taken back.
-    if (this.#parts.stays === true) this.#tellError()
+    if (this.#parts.stays !== true) return
+    // Nothing follows it.
+    this.#tellError()
     this.#allAnswered()
   }
 

@@ -360,6 +360,11 @@ function mayReparse(
   return mayHelp && isUntouched && !isLast && answer.takeBack()
 }
 
+/** True when a transaction may have been committed by it: by COMMIT, or by the Sync of a group answered in parts. */
+const mayCommit = ({ transaction }: SessionState, { work, stays }: Piece): boolean =>
+  (transaction?.isClients === false && !stays) ||
+  work.executed.some(({ known }) => known.facts.command.kind === 'commit')
+
 /** The connection is gone in the middle of the work; null when it is worth another attempt. */
 function afterLoss(
   state: SessionState,
@@ -368,9 +373,7 @@ function afterLoss(
 ): null {
   const { transaction } = state
   state.isGroupOpen = false
-  const commits =
-    (transaction?.isClients === false && !stays) ||
-    work.executed.some(({ known }) => known.facts.command.kind === 'commit')
+  const commits = mayCommit(state, { work, stays })
   const writes = transaction === null ? traits.some((trait) => trait.writes) : false
   const isSafe = !sent || !(writes || commits)
   if (isSafe && !isLast && state.cancellation.reason === null && answer.takeBack()) {

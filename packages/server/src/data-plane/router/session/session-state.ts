@@ -144,11 +144,20 @@ export class SessionState {
   }
 
   #hasState = false
+  #watched: Held | null = null
+  /** Told when the connection that the session is bound to is gone, whatever runs on it or not. */
+  onBoundLost: (reason: string) => void = () => undefined
 
   /** The connection stays with the session until DISCARD ALL or its end. */
   bind(): void {
     this.isBound = true
     this.#hasState = true
+    const { held } = this
+    if (held === null || held === this.#watched) return
+    this.#watched = held
+    void held.session.connection.closed.then((reason) => {
+      if (this.held === held && this.isBound) this.onBoundLost(reason?.message ?? 'the server has closed it')
+    })
   }
 
   /** The connection is gone, and with it the transaction and whatever else was in it. */
@@ -294,6 +303,10 @@ export const inFailedTransaction = (hint = ''): FleetError =>
     { sqlstate: '25P02', ...(hint === '' ? {} : { hint }) },
   )
 
+/** The same where only the router knows why. */
+export const transactionAborted = (failure: FleetError): FleetError =>
+  inFailedTransaction(`it failed because of: ${failure.message}`)
+
 /**
  * What is said of a transaction whose server has gone before it was committed, as in a cutover. Nothing of it has
  * happened: by this SQLSTATE drivers and frameworks know that they may begin it again.
@@ -304,7 +317,3 @@ export const rolledBack = (lost: FleetError): FleetError =>
     hint: 'begin it again and send all its statements',
     cause: lost,
   })
-
-/** The same where only the router knows why. */
-export const transactionAborted = (failure: FleetError): FleetError =>
-  inFailedTransaction(`it failed because of: ${failure.message}`)

@@ -13,8 +13,7 @@ import { lexQuery } from '@fleetshard/routing/plan'
 import type { EnteredClient, WireClientSession } from '../listeners/pgwire/listener.ts'
 import { writeThrown } from '../listeners/pgwire/errors.ts'
 import { CopyIn } from './copy-in.ts'
-import type { SessionEnvironment } from './environment.ts'
-import { fatalOf, refusalOf } from './errors.ts'
+import { fatalOf, refusalOf, SessionLost } from './errors.ts'
 import { extendedWork, syncOf, type ExtendedWork } from './extended-work.ts'
 import { GroupCollector, noFunctionCalls, queryText, refuseText } from './group-collector.ts'
 import type { GroupItem } from './group-items.ts'
@@ -28,19 +27,11 @@ import { isPlain, queryWork, type QueryStatement } from './query-work.ts'
 import { runAlone, type Piece, type Ran } from './run-alone.ts'
 import { beginInLane, type LaneEnd, type LaneRead } from './run-lane.ts'
 import { poison, type Held } from './server-side.ts'
-import { hasImplicitLeft, mustFail, SessionState, waitsForSync, type SessionStart } from './session-state.ts'
+import { hasImplicitLeft, mustFail, SessionState, waitsForSync } from './session-state.ts'
 import { PieceFigures } from './piece-figures.ts'
 import { checkPrepare, executeWork } from './sql-prepared.ts'
 import { teachNames } from './teach-names.ts'
-import type { Activity, Behind, PieceEnd, Work } from './work.ts'
-
-/** What a session is made of; `onEnd` is called at its end. */
-export interface WireSessionParts {
-  readonly environment: SessionEnvironment
-  readonly client: EnteredClient
-  readonly start: SessionStart
-  readonly onEnd: () => void
-}
+import type { Activity, Behind, PieceEnd, WireSessionParts, Work } from './work.ts'
 
 /** One client's session. */
 export class WireSession implements WireClientSession {
@@ -74,6 +65,7 @@ export class WireSession implements WireClientSession {
       hasSynced: (failed) => this.#copy.hasSynced(failed),
     })
     this.#copy = new CopyIn(connection, this.#runner)
+    this.state.onBoundLost = (reason) => this.#boundLost(reason)
   }
 
   get client(): EnteredClient {
@@ -124,6 +116,11 @@ export class WireSession implements WireClientSession {
 
   broken(error: FleetError): void {
     this.#die(error)
+  }
+
+  /** Whoever only listens would never hear of it; what runs ends with it anyway. */
+  #boundLost(reason: string): void {
+    if (this.#activity.startsWith('idle')) this.#die(new SessionLost(reason).error)
   }
 
   acceptsPieces(type: number): boolean {

@@ -2,9 +2,12 @@
 // shape that both share.
 import type { KnownStatement } from '@fleetshard/routing/plan'
 import type { ServerStatements } from '@fleetshard/routing/wire'
+import type { EnteredClient } from '../listeners/pgwire/listener.ts'
+import type { SessionEnvironment } from './environment.ts'
 import type { GroupItem } from './group-items.ts'
 import type { Use } from './plan-use.ts'
 import type { Group } from './server-side.ts'
+import type { SessionStart } from './session-state.ts'
 import type { WireStatement, WireStatements } from './wire-statements.ts'
 
 /** A command that the server is to complete. */
@@ -43,6 +46,14 @@ export interface Work {
   readonly isFresh: () => boolean
   /** For the statistics. */
   readonly fingerprint: string
+}
+
+/** What a session is made of; `onEnd` is called at its end. */
+export interface WireSessionParts {
+  readonly environment: SessionEnvironment
+  readonly client: EnteredClient
+  readonly start: SessionStart
+  readonly onEnd: () => void
 }
 
 /** What the client is doing, for SHOW CLIENTS. */
