@@ -218,7 +218,8 @@ function directChannel(db: FleetShard): Channel {
     } catch (error) {
       if (!isFleetShardError(error)) throw error
       if (error.outcome === 'committed') return acknowledged([])
-      return told(error.outcome === 'aborted' ? 'refused' : 'unknown', error.code)
+      const reason = error.code === 'sql_error' ? `${error.code} ${error.sqlstate}` : error.code
+      return told(error.outcome === 'aborted' ? 'refused' : 'unknown', reason)
     }
   }
   return {

@@ -3,7 +3,16 @@
 import { loadTables } from '../load/writers.ts'
 import { mixedLoad } from '../load/mixed.ts'
 import type { Activity, Scenario } from '../scenario.ts'
-import { isPassing, killForGood, othersOf, pause, primaryOf, protect, within } from './availability/rounds.ts'
+import {
+  isPassing,
+  isWhole,
+  killForGood,
+  othersOf,
+  pause,
+  primaryOf,
+  protect,
+  within,
+} from './availability/rounds.ts'
 import { awaitJobs, destroyer, isPassingInReshard, operator } from './reshard.ts'
 
 const [pauseMsMin, pauseMsMax] = [5_000, 20_000]
@@ -22,6 +31,11 @@ const usurper: Activity = async (world) => {
       const answer = await world.cluster.manager('POST', path, { reason: 'a soak' })
       world.count(answer.status === 202 ? 'switchovers' : 'switchovers refused')
       world.say(`switchover of ${shard.name}: ${String(answer.status)}`)
+      continue
+    }
+    // Where its replicas are not back from an earlier fault nobody can lead without what only the primary has.
+    if (!(await isWhole(world, shard.id).catch(() => false))) {
+      world.count('primaries spared')
       continue
     }
     const old = primaryOf(shard)

@@ -60,7 +60,7 @@ export async function within(
 }
 
 /** One primary, replicas that stream from it, the quorum in force, and no failover on its way. */
-async function isWhole(world: World, id: string): Promise<boolean> {
+export async function isWhole(world: World, id: string): Promise<boolean> {
   const shard = await shardNow(world, id)
   const { failovers, quorum, durability } = await failoversOf(world, id)
   const isOpen = failovers.some(({ status }) => status === 'pending' || status === 'running')
