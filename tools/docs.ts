@@ -8,11 +8,13 @@ import { clientPage } from './docs/client.ts'
 import { configurationPage } from './docs/configuration.ts'
 import { errorsPage } from './docs/errors.ts'
 import { failoverPage } from './docs/failover.ts'
+import { permissionsPage } from './docs/permissions.ts'
 
 const pages: Readonly<Record<string, () => string>> = {
   'configuration.md': configurationPage,
   'errors.md': errorsPage,
   'failover-states.md': failoverPage,
+  'permissions.md': permissionsPage,
   'cli.md': cliPage,
   'client.md': () => clientPage(root),
 }

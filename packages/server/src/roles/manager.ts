@@ -3,10 +3,12 @@ import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { CommandContext, ExitCode } from '../cli/mod.ts'
 import { createAgentClient } from '../agent-api/mod.ts'
+import { createAuditLog } from '../audit/mod.ts'
 import { createHealthController } from '../control-plane/health/mod.ts'
 import { createManager } from '../control-plane/manager/mod.ts'
 import { createEngine, createHealthEngine } from '../engine/mod.ts'
 import type { Service } from '../runtime/mod.ts'
+import { authenticatorOf } from './authentication.ts'
 import { openCatalog, viewOf, type OpenCatalog } from './catalog.ts'
 import { targetOf } from './node-target.ts'
 import { runRole, type Role, type RoleParts } from './process.ts'
@@ -31,6 +33,8 @@ export function buildManager(parts: RoleParts, open: OpenCatalog): Role {
     catalog,
     secrets,
     metrics,
+    audit: createAuditLog({ store: catalog.store, clock, recordsMax: config.get('audit.records-max') }),
+    gate: (tokens) => authenticatorOf({ config, clock, log, tokens }),
     engine: (name) => createEngine(name, { clock }),
     agent: (record, token) => createAgentClient({ url: record.url, token }),
     options: {
@@ -39,6 +43,7 @@ export function buildManager(parts: RoleParts, open: OpenCatalog): Role {
       host: config.get('bind-host'),
       port: config.get('manager.http-port'),
       bodyBytesMax: config.get('manager.request-bytes-max'),
+      receiveMsMax: config.get('http.receive-ms'),
       nodeCheckMs: config.get('manager.node-check-ms'),
       leaseTtlMs: config.get('catalog.lease-ttl-ms'),
     },

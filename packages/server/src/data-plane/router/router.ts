@@ -2,6 +2,7 @@
 import { FleetError, type Clock, type NodeRecord, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import type { RouterPort } from '../../catalog/router-port.ts'
 import type { Logger, Metrics, Service } from '../../runtime/mod.ts'
+import type { Authenticator } from '../../security/mod.ts'
 import {
   DeadlineSweeper,
   Executor,
@@ -16,7 +17,7 @@ import type { QueryLimits } from './listeners/http/query.ts'
 import { createRouterMetrics, observeWire, type RouterMetrics } from './metrics.ts'
 import { isProtected, StatementCache } from '@fleetshard/routing/plan'
 import { StatementParser } from './parser/parser.ts'
-import { MapFile, type LoadedCopy } from './topology/map-file.ts'
+import { MapFile, tokenSource, type LoadedCopy, type MapCopy } from './topology/map-file.ts'
 import { Maps } from './topology/maps.ts'
 import { DirectSessions } from './topology/direct-sessions.ts'
 import { Passwords } from './topology/passwords.ts'
@@ -58,6 +59,7 @@ export interface RouterDeps {
   readonly readSecret: (secretRef: string, signal: AbortSignal) => Promise<string>
   /** What new connections to shards check; `claimed` where it is left out. */
   readonly identityCheck?: IdentityCheck
+  readonly authenticator: Authenticator
   readonly options: RouterOptions
 }
 
@@ -102,6 +104,7 @@ export class Router implements Service {
       onNew: () => this.#file?.changed(),
       seed: copy?.secrets ?? {},
     })
+    this.#file?.followTokens(port)
     this.#maps = new Maps({
       log,
       clock,
@@ -137,6 +140,7 @@ export class Router implements Service {
       options,
       maps: this.#maps,
       direct: this.#direct,
+      gate: deps.authenticator,
       port,
       mapAgeMs: () => this.mapAgeMs(),
       onAnswer: (answered) => {
@@ -170,6 +174,7 @@ export class Router implements Service {
         Array.from(this.#shards.values(), ({ access, login }) => ({ access, user: login?.user ?? null })),
       metrics: this.#metrics,
       version: this.#deps.options.version,
+      authenticator: this.#deps.authenticator,
       options,
     })
   }
@@ -332,9 +337,10 @@ export class Router implements Service {
     }
   }
 
-  #copy(): { cluster: string | null; secrets: Record<string, string>; keyspaces: ShardMap['snapshot'][] } {
+  #copy(): MapCopy {
     const { view } = this.#deps.port
     return {
+      tokens: [...tokenSource(this.#deps.port, this.#deps.copy)().values()],
       cluster: view.current().cluster?.id ?? this.#deps.copy?.cluster ?? null,
       secrets: this.#passwords.fromCatalog(),
       keyspaces: [...this.#maps.all()].map(({ snapshot }) => snapshot),

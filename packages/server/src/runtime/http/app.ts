@@ -8,11 +8,12 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { Socket } from 'node:net'
 import type { Logger } from '../log.ts'
 import { errorOf, rawProblem, sendProblem } from './errors.ts'
+import type { Door } from './gate.ts'
 import type { Around, Route } from './route.ts'
 import { traceIdOf } from './trace.ts'
 
-/** For the head and body of one request to arrive. */
-const receiveMsMax = 60_000
+/** Slow requests are looked for so often within the time that they have. */
+const receiveChecks = 4
 const idleMsMax = 75_000
 
 /** What the server is made of. */
@@ -25,10 +26,14 @@ export interface AppParts {
   readonly bodyLimitBytes: number
   /** The setting that raises the limit, named in the error. */
   readonly bodyLimitSetting: string
+  /** For the head and body of one request to arrive. */
+  readonly receiveMsMax: number
   /** Open sockets; event streams count. */
   readonly socketsMax: number
   readonly routes: readonly Route[]
   readonly around: Around
+  /** Finds out who asks, and is told of those who may not. */
+  readonly door: Door
   /** Takes a request before fastify sees it; false leaves it to fastify. For endpoints where each microsecond counts. */
   readonly first?: (request: IncomingMessage, response: ServerResponse) => boolean
   /** Told of every answer; `route` is the pattern, so that its values are few. */
@@ -46,7 +51,12 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     forceCloseConnections: true,
     serverFactory: (handler) =>
       createServer(
-        { requestTimeout: receiveMsMax, keepAliveTimeout: idleMsMax, headersTimeout: receiveMsMax },
+        {
+          requestTimeout: parts.receiveMsMax,
+          headersTimeout: parts.receiveMsMax,
+          keepAliveTimeout: idleMsMax,
+          connectionsCheckingInterval: Math.ceil(parts.receiveMsMax / receiveChecks),
+        },
         (request, response) => {
           if (parts.first?.(request, response) !== true) handler(request, response)
         },
@@ -85,7 +95,7 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     })
   })
   await registerDocs(app, parts)
-  for (const route of parts.routes) route.register(app, parts.around)
+  for (const route of parts.routes) route.register(app, parts.around, parts.door)
   await app.ready()
   return app
 }
@@ -161,6 +171,7 @@ async function registerDocs(app: FastifyInstance, { version, title, description 
         version,
         description,
       },
+      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
     },
   })
   await app.register(swaggerUi, {

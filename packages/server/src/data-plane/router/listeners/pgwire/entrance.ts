@@ -20,6 +20,8 @@ import { readStartup, type StartupClaim } from './startup-parameters.ts'
 export interface EntranceParts {
   readonly clock: Clock
   readonly login: LoginParts
+  /** Where the client is. */
+  readonly address: string
   readonly cancelKeys: CancelKeys
   /** Encrypts a server's end of a socket; null where there is no certificate. */
   readonly encrypt: ((socket: Socket, options: { readonly direct: boolean }) => Socket) | null
@@ -161,7 +163,10 @@ export class Entrance implements ClientReceiver {
     }
     const { user, database: keyspace } = claim
     const { output } = this.#connection
-    return logIn(this.#parts.login, { user, keyspace, signal: stage.abort.signal }, { output, messages })
+    const { address } = this.#parts
+    const { isEncrypted } = this.#connection
+    const who = { user, keyspace, signal: stage.abort.signal, address, isEncrypted }
+    return logIn(this.#parts.login, who, { output, messages })
   }
 
   #loginMessage(stage: Extract<Stage, { kind: 'login' }>, type: number, message: Buffer): void {
