@@ -69,7 +69,7 @@ export function createContext(
   /** The operator's own is for the local cluster alone: it is not sent to an address that somebody names. */
   const tokenFor = (key: 'manager-url' | 'router-url'): string | null => {
     const file = config.get('token-file')
-    const given = config.get('token') ?? (file === null ? null : readTokenFile(file))
+    const given = file === null ? config.get('token') : readTokenFile(file)
     if (given !== null || config.get(key) !== null) return given
     const local = clusterOf()
     return local === null ? null : readAdminToken(local.dataDir)

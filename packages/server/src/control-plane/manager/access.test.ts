@@ -113,6 +113,38 @@ describe('the matrix', () => {
   })
 })
 
+it('a caller beyond his limit is told when to come again, and others go on', async () => {
+  await using limited = await startManager({
+    store: createMemoryBackend({ clock: systemClock }).open(),
+    engine: simulate().engine,
+    gate: (tokens) =>
+      createAuthenticator({
+        clock: systemClock,
+        isRequired: true,
+        onlyOwnHost: false,
+        adminToken,
+        tokens,
+        jwt: null,
+        failuresPerMinute: 2,
+        requestsPerSecond: 5,
+      }),
+  })
+  const statuses = await Promise.all(
+    Array.from(
+      { length: 20 },
+      async () => (await limited.send('GET', '/api/v1/shards', undefined, as(adminToken))).status,
+    ),
+  )
+  expect(statuses.filter((status) => status === 200).length).toBeGreaterThanOrEqual(5)
+  expect(statuses).toContain(429)
+  const guess = () => limited.send('GET', '/api/v1/shards', undefined, as('guess'))
+  expect([(await guess()).status, (await guess()).status]).toEqual([401, 401])
+  const last = await guess()
+  expect([last.status, last.body.code]).toEqual([429, 'rate_limited'])
+  expect(Number(last.headers.get('retry-after'))).toBeGreaterThan(0)
+  expect((await limited.send('GET', '/health')).status).toBe(200)
+})
+
 describe('tokens', () => {
   it('are shown once, listed without what they are, and end when revoked', async () => {
     const token = await made('ci', ['viewer', 'read:app'])

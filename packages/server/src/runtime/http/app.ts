@@ -73,6 +73,7 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   // JSON.stringify, which drops nothing.
   app.setValidatorCompiler(() => () => true)
   app.setSerializerCompiler(() => (body) => JSON.stringify(body))
+  await registerHeaders(app)
   parseJsonBodies(app)
   app.setErrorHandler((error, request, reply) => sendProblem(request, reply, toError(error)))
   // Before the body is read: whatever it is, the path or the method is what is wrong.
@@ -150,7 +151,8 @@ function parseJsonBodies(app: FastifyInstance): void {
   })
 }
 
-async function registerDocs(app: FastifyInstance, { version, title, description }: AppParts): Promise<void> {
+/** What keeps browsers from misusing answers; in front of all other hooks, so that errors have it too. */
+async function registerHeaders(app: FastifyInstance): Promise<void> {
   await app.register(helmet, {
     contentSecurityPolicy: {
       useDefaults: false,
@@ -163,6 +165,9 @@ async function registerDocs(app: FastifyInstance, { version, title, description 
     },
     hsts: false,
   })
+}
+
+async function registerDocs(app: FastifyInstance, { version, title, description }: AppParts): Promise<void> {
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
