@@ -7,14 +7,18 @@ import { cliPage } from './docs/cli.ts'
 import { clientPage } from './docs/client.ts'
 import { configurationPage } from './docs/configuration.ts'
 import { errorsPage } from './docs/errors.ts'
+import { eventsPage } from './docs/events.ts'
 import { failoverPage } from './docs/failover.ts'
 import { permissionsPage } from './docs/permissions.ts'
+import { metricsPage } from './docs/metrics.ts'
 
 const pages: Readonly<Record<string, () => string>> = {
   'configuration.md': configurationPage,
   'errors.md': errorsPage,
+  'events.md': eventsPage,
   'failover-states.md': failoverPage,
   'permissions.md': permissionsPage,
+  'metrics.md': metricsPage,
   'cli.md': cliPage,
   'client.md': () => clientPage(root),
 }

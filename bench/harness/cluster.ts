@@ -114,6 +114,7 @@ function upWords({
     'up',
     ...what,
     '--agent-port=0',
+    '--agent-metrics-port=0',
     '--router-wire-port=0',
     ...ports,
     ...(bin === null ? [] : ['--pg-bin', bin]),

@@ -1,8 +1,8 @@
-// What moving rows costs: the copy of a split beside `COPY (binary) | COPY (binary)` between the same servers, and how
-// long statements are held by a cutover under 2,000 writes a second.
+// What moving rows costs: the copy of a split beside `COPY (binary) | COPY (binary)` between the same servers, how fast
+// changes follow, and how long statements are held by a cutover under 2,000 writes a second.
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import { HASHES, makeHash64, parseShardId } from '@fleetshard/core'
+import { HASHES, makeHash64, parseLsn, parseShardId } from '@fleetshard/core'
 import { Client } from 'pg'
 import type { FleetNode, ReshardJob, Shard } from '@fleetshard/core/contract'
 import {
@@ -11,6 +11,7 @@ import {
   type NodeTarget,
 } from '../../packages/server/src/engine/mod.ts'
 import { systemClock } from '../../packages/server/src/runtime/mod.ts'
+import { SourceMover, streamedUnits, type Place } from '../../packages/server/src/workers/reshard/mod.ts'
 import { alternate, medianRuns, ratio, type Variant } from '../harness/alternate.ts'
 import { startBenchCluster, type BenchCluster } from '../harness/cluster.ts'
 import { atLeast, atMost, describeMachine, median, type Report, type Run } from '../harness/report.ts'
@@ -18,6 +19,8 @@ import { writePaced, type PacedWrite } from '../load/paced-writer.ts'
 
 const rows = 1_000_000
 const copyRounds = 5
+/** Changed while nobody follows. */
+const changedRows = 300_000
 const cutovers = 20
 const writesPerSecond = 2_000
 const keyCount = 5_000
@@ -28,7 +31,7 @@ const fillSql = `insert into item select i, 'owner-' || i, 'name of ' || i, now(
 
 /** The workload. */
 export async function reshard(onRun: (run: Run) => void): Promise<Report> {
-  const copied = await copies(onRun)
+  const { copied, caughtUp } = await copies(onRun)
   const { holds, writes, refused, rate } = await measureCutovers(onRun)
   const sorted = holds.toSorted((a, b) => a - b)
   const p99 = sorted[Math.ceil(sorted.length * 0.99) - 1] ?? Infinity
@@ -39,6 +42,7 @@ export async function reshard(onRun: (run: Run) => void): Promise<Report> {
     runs: medianRuns(copied),
     ratios: {
       'copy of a split / COPY | COPY': ratio(copied, 'split in two', 'psql | psql', (run) => run.ops_per_s),
+      'changed rows applied a second': caughtUp,
       'hold, median ms': median(holds),
       'hold, p99 ms': p99,
       'longest write of a cutover, median ms': median(felt),
@@ -49,13 +53,16 @@ export async function reshard(onRun: (run: Run) => void): Promise<Report> {
         0.8,
         ratio(copied, 'split in two', 'psql | psql', (run) => run.ops_per_s),
       ),
+      atLeast('changed rows applied a second', 100_000, caughtUp),
       atMost(`hold, p99 of ${String(cutovers)} cutovers, ms`, 100, p99),
       atMost('writes refused', 0, refused),
     ],
     notes: [
       `${rows.toLocaleString('en')} rows of about 120 bytes, read from one server and written to two databases of another`,
+      `${changedRows.toLocaleString('en')} of them changed by one statement each tenth, then followed into both databases`,
       `${String(cutovers)} moves to fresh servers under ${writesPerSecond.toLocaleString('en')} writes a second over HTTP`,
       `writes that were answered: ${Math.round(rate).toLocaleString('en')} a second`,
+      `hold of each cutover, ms: ${sorted.map((ms) => ms.toFixed(0)).join(' ')}`,
       `longest write of each cutover, ms: ${felt.map((ms) => ms.toFixed(0)).join(' ')}`,
     ],
   }
@@ -72,7 +79,10 @@ async function copies(onRun: (run: Run) => void) {
     { name: 'psql | psql', run: () => psqlCopy(source, to) },
     { name: 'split in two', run: () => splitCopy(source, to) },
   ]
-  return await alternate(variants, 1, copyRounds, onRun)
+  const copied = await alternate(variants, 1, copyRounds, onRun)
+  const caughtUp = await catchUp(source, to)
+  onRun({ ...runOf('changes of a split, followed', Infinity), ops_per_s: caughtUp })
+  return { copied, caughtUp }
 }
 
 async function run(url: string, ...statements: readonly string[]): Promise<void> {
@@ -150,14 +160,18 @@ function targetOf(text: string): NodeTarget {
 }
 
 async function splitCopy(source: string, server: string): Promise<Run> {
+  const urls = [await emptyDatabase(server), await emptyDatabase(server)]
+  return runOf('split in two', await copyInHalves(source, urls))
+}
+
+/** Milliseconds that it took. */
+async function copyInHalves(source: string, urls: readonly string[]): Promise<number> {
   const { signal } = new AbortController()
   const engine = createReshardEngine('postgres', { clock: systemClock })
-  const urls = [await emptyDatabase(server), await emptyDatabase(server)]
   await using reader = await engine.openSource(targetOf(source), signal)
   await using first = await engine.openTarget(targetOf(urls[0] ?? ''), 'bench', 1, signal)
   await using second = await engine.openTarget(targetOf(urls[1] ?? ''), 'bench', 1, signal)
-  const cell = makeHash64()
-  const halves = [[0], [1]]
+  const place = placeInHalves()
   const began = performance.now()
   await reader.copyUnit(
     {
@@ -166,15 +180,66 @@ async function splitCopy(source: string, server: string): Promise<Run> {
       number: 1,
       range: { after: null, upTo: null },
       targets: [first, second],
-      place: (key) => {
-        if (key !== null) HASHES.murmur3.ofKey(key, 'text', cell)
-        return halves[cell.hi >>> 31] ?? []
-      },
+      place: (key) => place(key, 'text'),
       mayUse: () => true,
     },
     signal,
   )
-  return runOf('split in two', performance.now() - began)
+  return performance.now() - began
+}
+
+/** By the highest bit of the hash. */
+function placeInHalves(): Place {
+  const cell = makeHash64()
+  const halves = [[0], [1]]
+  return (key) => {
+    if (key !== null) HASHES.murmur3.ofKey(key, 'text', cell)
+    return halves[cell.hi >>> 31] ?? []
+  }
+}
+
+/** Changed rows a second, from the source's log to two databases that hold its rows. */
+async function catchUp(source: string, server: string): Promise<number> {
+  const stop = new AbortController()
+  const { signal } = stop
+  const engine = createReshardEngine('postgres', { clock: systemClock })
+  const names = { slot: 'bench_catch_up', publication: 'bench_catch_up' }
+  const shard = parseShardId('a')
+  await engine.makeSlot(targetOf(source), names, [item], signal)
+  const urls = [await emptyDatabase(server), await emptyDatabase(server)]
+  await copyInHalves(source, urls)
+  for (let part = 0; part < 10; part += 1) {
+    const [low, high] = [(part * changedRows) / 10, ((part + 1) * changedRows) / 10]
+    await run(
+      source,
+      `update item set name = 'changed ' || id where id > ${String(low)} and id <= ${String(high)}`,
+    )
+  }
+  await using reader = await engine.openSource(targetOf(source), signal)
+  await using first = await engine.openTarget(targetOf(urls[0] ?? ''), 'bench', 1, signal)
+  await using second = await engine.openTarget(targetOf(urls[1] ?? ''), 'bench', 1, signal)
+  const began = performance.now()
+  await using stream = await engine.openChanges(targetOf(source), names, signal)
+  const mover = new SourceMover({
+    source: shard,
+    tables: [item],
+    units: streamedUnits([item]),
+    reader,
+    stream,
+    targets: [first, second],
+    applied: [parseLsn('0/0'), parseLsn('0/0')],
+    place: placeInHalves(),
+    mayMeet: () => false,
+    own: { clock: systemClock, meetMsMax: 0, isOwnOf: () => null },
+    markPrefix: 'bench',
+    xidMin: 0n,
+  })
+  const following = mover.follow(signal).catch(() => undefined)
+  await mover.reach(signal)
+  const tookMs = performance.now() - began
+  stop.abort()
+  await following
+  return (changedRows * 1000) / tookMs
 }
 
 interface Cutovers {

@@ -86,7 +86,14 @@ test('a worker carries on the jobs of the cluster', async () => {
 
 test('an agent runs servers that the manager knows of, and stops them when it ends', async () => {
   const folder = temporaryFolder()
-  await using agent = start('agent', '--agent-port=0', '--agent-id=second', '--data-dir', `${folder}/data`)
+  await using agent = start(
+    'agent',
+    '--agent-port=0',
+    '--agent-metrics-port=0',
+    '--agent-id=second',
+    '--data-dir',
+    `${folder}/data`,
+  )
   try {
     const url = await until(
       'the agent listens',

@@ -30,7 +30,7 @@ import {
 } from '../../packages/server/src/control-plane/health/mod.ts'
 import { createEngine, createHealthEngine } from '../../packages/server/src/engine/mod.ts'
 import { startTestCluster, type TestCluster } from '../../packages/server/src/local/testing.ts'
-import { silentLogger, systemClock } from '../../packages/server/src/runtime/mod.ts'
+import { createMetrics, silentLogger, systemClock } from '../../packages/server/src/runtime/mod.ts'
 
 const leaseTtlMs = 10_000
 const writersCount = 3
@@ -191,6 +191,7 @@ async function runController(
   const end = new AbortController()
   let died: string | null = null
   const controller = createHealthController({
+    metrics: createMetrics(false),
     ...deps,
     catalog: createCatalog({ store, clock: systemClock, uuid: randomUUID }),
     view,

@@ -143,6 +143,8 @@ export interface JobRecord {
   readonly createdAt: string
   readonly startedAt: string | null
   readonly completedAt: string | null
+  /** W3C traceparent of the request that asked for it, where that is traced. */
+  readonly trace?: string
 }
 
 /** Nodes that must confirm a commit: `required` of the members. */

@@ -11,6 +11,7 @@ const roles: RoleRunners = {
   quickstart: async (context) => (await import('./roles/quickstart.ts')).runQuickstart(context),
   demo: async (context) => (await import('./roles/demo.ts')).runDemo(context),
   doctor: async (context) => (await import('./roles/doctor.ts')).runDoctor(context),
+  'support-bundle': async (context) => (await import('./roles/support-bundle.ts')).runSupportBundle(context),
   router: async (context) => (await import('./roles/router.ts')).runRouter(context),
   manager: async (context) => (await import('./roles/manager.ts')).runManager(context),
   worker: async (context) => (await import('./roles/worker.ts')).runWorker(context),

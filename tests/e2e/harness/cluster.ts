@@ -25,6 +25,7 @@ export interface State {
     readonly routerMetrics: string
     readonly managerMetrics: string
     readonly workerMetrics: string
+    readonly agentMetrics: string
   }
   readonly catalog: { readonly url: string; readonly passwordFile: string }
 }
@@ -38,6 +39,7 @@ export const freePorts: readonly string[] = [
   'manager-metrics-port',
   'worker-metrics-port',
   'agent-port',
+  'agent-metrics-port',
 ].map((name) => `--${name}=0`)
 
 /** How a test cluster is made. */

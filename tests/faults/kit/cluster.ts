@@ -311,7 +311,12 @@ export async function startFaultCluster(
   }
   const managers = await each(options.managers, (name) => makeManager(link, name), 'manager')
   const agentPort = await freePort()
-  const agentWords = [`--agent-port=${String(agentPort)}`, '--data-dir', join(folder, 'agent')]
+  const agentWords = [
+    `--agent-port=${String(agentPort)}`,
+    '--agent-metrics-port=0',
+    '--data-dir',
+    join(folder, 'agent'),
+  ]
   const agent = await link('agent', 'agent', agentWords)
   // Its servers end with it when it is asked to; only then may the folder go.
   stack.defer(() => agent.member.stop())

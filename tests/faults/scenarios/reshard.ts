@@ -13,6 +13,10 @@ const shardsMax = 4
 const pollMs = 100
 /** A job that has not ended by then, whatever was killed, hangs. */
 const jobMsMax = 180_000
+/** Longer than any job takes: the phase ends by an order. */
+const reversibleSeconds = 600
+/** How long rows are written on the targets before they are wanted back. */
+const backAfterMsMax = 3_000
 
 /** One job after the other, and what it leaves is cleared away. */
 export const operator: Activity = async (world) => {
@@ -47,9 +51,11 @@ async function order(world: World, number: number): Promise<void> {
       : kind === 'move'
         ? { source_shard_id: first.id, target_shard: target('') }
         : { source_shard_ids: [first.id, second?.id], target_shard: target('') }
+  // Not a split: the primary key of `event` does not have the shard key in it.
+  const isReversible = kind !== 'split' && world.random.chance(0.6)
   const answer: Answer<ReshardJob> = await world.cluster.manager('POST', `/api/v1/reshard/${kind}`, {
     ...body,
-    reversible_seconds: 0,
+    reversible_seconds: isReversible ? reversibleSeconds : 0,
   })
   if (answer.status === 202) world.say(`${kind} of ${first.name}: ${answer.body.id}`)
   else world.say(`${kind} of ${first.name} was answered ${answer.body.code}: ${answer.body.detail}`)
@@ -66,16 +72,36 @@ function shuffled(world: World, shards: readonly Shard[]): readonly Shard[] {
 export async function awaitJobs(world: World): Promise<void> {
   const deadline = performance.now() + jobMsMax
   const seen = new Set<string>()
+  const wanted = new Map<string, Decision>()
   for (;;) {
     const open = await openJobs(world)
     for (const { id } of open) seen.add(id)
     if (open.length === 0) break
+    for (const { id, phase } of open) if (phase === 'reversible') await decide(world, id, wanted)
     if (performance.now() > deadline) {
       throw new Hung(`the job ${open.map(({ id, phase }) => `${id} (${phase})`).join(', ')} does not end`)
     }
     await pause(pollMs)
   }
   for (const id of seen) await tellEnd(world, id)
+}
+
+type Decision = 'reverse' | 'complete' | 'done'
+
+/** After a while on the targets the rows are wanted back, or are to stay. The same again when the answer was lost. */
+async function decide(world: World, id: string, wanted: Map<string, Decision>): Promise<void> {
+  let order = wanted.get(id)
+  if (order === undefined) {
+    order = world.random.chance(0.75) ? 'reverse' : 'complete'
+    wanted.set(id, order)
+    await pause(world.random.below(backAfterMsMax))
+  }
+  const answer: Answer<ReshardJob> = await world.cluster.manager(
+    'POST',
+    `/api/v1/reshard/jobs/${id}/${order}`,
+  )
+  if (answer.status < 300) return
+  world.say(`${order} of ${id} was answered ${answer.body.code}: ${answer.body.detail}`)
 }
 
 /** A job that hangs ends the scenario. */
@@ -98,9 +124,16 @@ async function openJobs(world: World): Promise<readonly OpenJob[]> {
 
 async function tellEnd(world: World, id: string): Promise<void> {
   const { body: job } = await world.cluster.manager<ReshardJob>('GET', `/api/v1/reshard/jobs/${id}`)
-  world.count(job.status === 'completed' ? 'cutovers' : `jobs ${job.status}`)
-  world.say(`${job.type} ${id} ${job.status}, hold ${String(job.hold_ms)} ms ${job.error_message ?? ''}`)
-  if (job.status === 'failed') world.breach(`${job.type} ${id} failed: ${job.error_message ?? ''}`)
+  const { type, status, phase, order, hold_ms: holdMs, error_message: why } = job
+  const isBack = phase === 'rolled_back'
+  // Brought back: there and back again.
+  if (status === 'completed' || isBack) world.count('cutovers')
+  if (isBack) world.count('cutovers')
+  world.count(isBack ? 'jobs reversed' : `jobs ${status}`)
+  world.say(`${type} ${id} ${isBack ? 'reversed' : status}, hold ${String(holdMs)} ms ${why ?? ''}`)
+  if (status === 'failed') world.breach(`${type} ${id} failed: ${why ?? ''}`)
+  if (order === 'reverse' && !isBack)
+    world.breach(`${type} ${id} was not reversed: ${job.not_reversible_because ?? ''}`)
 }
 
 /** Shards that own nothing any more. */
@@ -182,16 +215,24 @@ const cutOff = async (world: World, members: readonly Linked[]): Promise<string>
 
 /** What a client may be answered while servers die and ranges change hands: all of it may be tried again. */
 const passing = new Set(
-  `unreachable, connection lost, rolled back, shard_unavailable, shard_not_serving, server_unreachable, stale_map,
-   overloaded, deadline_exceeded, outcome_unknown, wrong_database, transaction_aborted, FS002, shutting_down, no_shard,
-   57P01, 57P02, 57P03, 53300, 40001, 40003, 08001, 08006, FS001, 57014`
+  `unreachable, connection lost, shard_unavailable, shard_not_serving, server_unreachable, stale_map, overloaded,
+   deadline_exceeded, outcome_unknown, shutting_down, no_shard, 57P01, 57P02, 57P03, 53300, 40001, 40003, 08001, 08006,
+   FS001, 57014`
     .split(',')
     .map((reason) => reason.trim()),
 )
-/** A transaction whose keys lay on one shard when they were chosen, and do not any more. */
+/**
+ * A transaction whose keys lay on one shard when they were chosen, and do not any more. One Postgres would take it; the
+ * writer has looked at a map of before the cutover, and chooses anew.
+ */
 for (const reason of ['cross_shard', '0A000']) passing.add(reason)
-/** A transaction whose connection to the shard was lost between two of its statements. */
-passing.add('25P02')
+/**
+ * HTTP and the direct client, of a transaction that was open on a shard when its ranges changed hands or its server
+ * died: it has been rolled back for certain, and may be begun again (40001; on the wire that is all that is said).
+ * Not among them: 25P02 for whoever was not told before, ROLLBACK as the answer to COMMIT, and that a database is
+ * another's (FS002), which only means that the map is old.
+ */
+passing.add('transaction_aborted')
 
 /** True for an answer that clients may meet while ranges change hands. */
 export const isPassingInReshard = (reason: string): boolean => passing.has(reason)

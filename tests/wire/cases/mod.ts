@@ -4,6 +4,7 @@ import { copyCases } from './copy.ts'
 import { errorCases } from './errors.ts'
 import { extendedCases } from './extended.ts'
 import { formatCases } from './formats.ts'
+import { lookupCases } from './lookups.ts'
 import { sessionCases } from './session.ts'
 import { simpleCases } from './simple.ts'
 import { transactionCases } from './transactions.ts'
@@ -11,6 +12,7 @@ import { transactionCases } from './transactions.ts'
 /** Chapter → cases. Each stands alone: it begins with the rows of world.ts and fresh sessions. */
 export const wireCases: Readonly<Record<string, readonly WireCase[]>> = {
   simple: simpleCases,
+  lookups: lookupCases,
   extended: extendedCases,
   errors: errorCases,
   transactions: transactionCases,

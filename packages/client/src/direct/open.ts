@@ -183,6 +183,7 @@ class DirectMode implements AsyncDisposable {
           this.#origin.membership.refused(node.id)
         },
         epochOf: () => this.#origin.topology.map().epoch,
+        mapAgeMs: () => this.#origin.topology.ageMs(),
         onStale: () => {
           this.#origin.topology.refresh().catch(() => undefined)
         },

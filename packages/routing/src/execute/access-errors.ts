@@ -12,10 +12,14 @@ export function notInTime({ id }: NodeRecord, withinMs: number): FleetError {
   )
 }
 
-/**
- * The database is not the shard's. May be tried again: a shard that was deleted leaves such a database behind, and a map
- * that is a little old still names it.
- */
+/** What a deleted shard leaves behind, and a map that is a little old still names. */
+export function goneByNow(record: ShardRecord, what: string): FleetError {
+  return new FleetError('stale_map', `shard ${record.name} is not where the map has it: ${what}`, {
+    hint: 'try again; if it stays so, check the endpoint: fleetshard shard get',
+  })
+}
+
+/** The database is not the shard's, and the map stays with it. May be tried again: the endpoint may be corrected. */
 export function wrongDatabase(record: ShardRecord, what: string): FleetError {
   return new FleetError('wrong_database', `the node of shard ${record.name} is not its own: ${what}`, {
     hint: 'check the endpoint if it stays so: fleetshard shard get',

@@ -52,7 +52,8 @@ export interface HeldCall extends Pick<
 type State =
   | { readonly kind: 'idle' }
   | { readonly kind: 'busy' }
-  | { readonly kind: 'failed'; readonly error: FleetError }
+  /** `isTold`: its client knows; else it went between two requests. */
+  | { readonly kind: 'failed'; readonly error: FleetError; readonly isTold: boolean }
   | { readonly kind: 'ended' }
 
 /** However often it is used, a transaction ends after this time: it keeps the shard from removing old rows. */
@@ -126,9 +127,9 @@ export class HeldTransaction {
    */
   async commit(cancellation: Cancellation, token: SessionToken | null): Promise<SessionToken | null> {
     if (this.#state.kind === 'failed') {
-      const { error } = this.#state
+      const failed = this.#state
       this.#end()
-      throw aborted(error)
+      throw aborted(failed)
     }
     this.#enter()
     const { session, options } = this.#parts
@@ -198,8 +199,11 @@ export class HeldTransaction {
         throw new FleetError('transaction_busy', 'the transaction still works on an earlier request', {
           hint: 'wait for its answer',
         })
-      case 'failed':
-        throw aborted(this.#state.error)
+      case 'failed': {
+        const failed = this.#state
+        this.#state = { ...failed, isTold: true }
+        throw aborted(failed)
+      }
       case 'ended':
         throw new FleetError('transaction_not_found', 'the transaction has ended')
       default:
@@ -209,7 +213,7 @@ export class HeldTransaction {
 
   #wait(): void {
     if (this.#lostBy !== null) {
-      this.#toFailed(this.#lostBy)
+      this.#toFailed(this.#lostBy, false)
       return
     }
     this.#state = { kind: 'idle' }
@@ -226,13 +230,13 @@ export class HeldTransaction {
 
   async #fail(error: FleetError): Promise<void> {
     await this.#rollBack()
-    this.#toFailed(error)
+    this.#toFailed(error, true)
   }
 
-  #toFailed(error: FleetError): void {
+  #toFailed(error: FleetError, isTold: boolean): void {
     if (this.#state.kind === 'ended' || this.#state.kind === 'failed') return
     this.#stopTimer()
-    this.#state = { kind: 'failed', error }
+    this.#state = { kind: 'failed', error, isTold }
     this.#closed.resolve()
     this.#watch()
   }
@@ -241,7 +245,7 @@ export class HeldTransaction {
   #lost(error: FleetError): void {
     this.#lostBy = error
     this.#release()
-    if (this.#state.kind === 'idle') this.#toFailed(error)
+    if (this.#state.kind === 'idle') this.#toFailed(error, false)
   }
 
   async #rollBack(): Promise<void> {
@@ -287,9 +291,17 @@ function rowCountOf(end: RunEnd, reason: FleetError | null): number {
   }
 }
 
-function aborted(cause: FleetError): FleetError {
+function aborted({
+  error: cause,
+  isTold,
+}: {
+  readonly error: FleetError
+  readonly isTold: boolean
+}): FleetError {
   return new FleetError('transaction_aborted', `the transaction was rolled back: ${cause.message}`, {
     retryable: cause.retryable,
+    // Only who has seen a statement fail expects to hear that nothing is taken any more.
+    ...(isTold ? {} : { sqlstate: '40001' }),
     cause,
     facts: { cause_code: cause.code, cause_sqlstate: cause.sqlstate },
   })

@@ -21,6 +21,8 @@ export interface NodePoolParts {
    * at once, since there are others.
    */
   readonly patienceMs: () => number
+  /** Told how long a caller has waited for a connection or a lane, for metrics; callers who need not are not told of. */
+  readonly onWaited?: ((waitedMs: number) => void) | undefined
   /** Connects and checks. @throws FleetError `shard_unavailable`, `stale_map`, `wrong_database` */
   readonly open: (kind: SessionKind, settings: SessionSettings) => Promise<Session>
   /** Brings an idle session to these settings. @throws FleetError what the server says; the session stays usable */

@@ -83,6 +83,7 @@ function makePool(limits: Partial<ExecuteLimits> = {}, patienceMs = 2_000) {
   const made: FakeSession[] = []
   const opened: SessionKind[] = []
   const node = { error: null as FleetError | null, tries: 0 }
+  const waited: number[] = []
   const all: ExecuteLimits = { ...executeLimitsDefault, connectionsPerNodeMax: 3, ...limits }
   const pool = new NodePool({
     log: { warn: () => undefined },
@@ -91,6 +92,7 @@ function makePool(limits: Partial<ExecuteLimits> = {}, patienceMs = 2_000) {
     limits: all,
     name: 'n1',
     patienceMs: () => patienceMs,
+    onWaited: (ms) => waited.push(ms),
     connectionsMax: () => all.connectionsPerNodeMax,
     open(kind) {
       node.tries += 1
@@ -105,7 +107,7 @@ function makePool(limits: Partial<ExecuteLimits> = {}, patienceMs = 2_000) {
       return Promise.resolve()
     },
   })
-  return { pool, clock, made, opened, node }
+  return { pool, clock, made, opened, node, waited }
 }
 
 const wanted = () => new Cancellation()
@@ -148,6 +150,18 @@ describe('a pool', () => {
     const next = pool.borrow(wanted())
     pool.giveBack(held)
     expect(await next).toBe(held)
+  })
+
+  it('tells how long each has waited who was given a connection, and nothing of those who need not wait', async () => {
+    const { pool, clock, waited } = makePool({ connectionsPerNodeMax: 1, queueWaitMs: 10_000 })
+    const held = await pool.borrow(wanted())
+    waited.length = 0
+    const next = pool.borrow(wanted())
+    await clock.pass(70)
+    pool.giveBack(held)
+    pool.giveBack(await next)
+    await pool.borrow(wanted())
+    expect(waited).toEqual([70])
   })
 
   it('ends a wait that takes too long', async () => {

@@ -34,12 +34,12 @@ export class NodePool {
 
   constructor(parts: NodePoolParts) {
     this.#parts = parts
-    const { clock, sweeper, limits, name } = parts
+    const { limits, name } = parts
     this.#reach = new Reach(parts)
     const late = (): FleetError => this.#overloaded(`no connection to ${name} came free in time`)
     const waitMs = limits.queueWaitMs
     const patientMs = (): number => (this.#connected > 0 ? waitMs : Math.max(waitMs, parts.patienceMs()))
-    const line = (): WaitingLine => new WaitingLine({ clock, sweeper, waitMs, patientMs, late })
+    const line = (): WaitingLine => new WaitingLine({ ...parts, waitMs, patientMs, late })
     this.#waiters = { lane: line(), exclusive: line() }
   }
 

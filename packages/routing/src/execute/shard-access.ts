@@ -21,7 +21,7 @@ import {
 } from '../wire/mod.ts'
 import type { ScramKeys } from '../pgwire/mod.ts'
 import type { RoutingLog } from '../log.ts'
-import { claimedDatabase, notInTime, wrongDatabase } from './access-errors.ts'
+import { claimedDatabase, goneByNow, notInTime, wrongDatabase } from './access-errors.ts'
 import { Cancellation, type DeadlineSweeper } from './cancellation.ts'
 import { Chain } from './chain.ts'
 import type { ExecuteLimits } from './limits.ts'
@@ -61,10 +61,14 @@ export interface ShardAccessParts {
   readonly epochOf: (shard: ShardRecord) => Epoch
   /** Told when a shard refuses this router's map as too old, or its database (null), which an old map would explain. */
   readonly onStale: (shard: ShardRecord, epochMin: Epoch | null) => void
+  /** Milliseconds since the map was known to be the newest. */
+  readonly mapAgeMs: () => number
   /** True where no commit may be seen before a replica has it. */
   readonly isProtected: () => boolean
   /** Connections to the node that pools of other users hold: they count as well. */
   readonly connectionsElsewhere: (node: NodeRecord) => number
+  /** Told how long statements have waited for a connection or a lane. */
+  readonly onWaited?: (waitedMs: number) => void
 }
 
 /** A role of the databases other than that of the node records. */
@@ -88,6 +92,8 @@ export interface NodeAccess {
 
 /** How long names read from a shard's database are believed before they are read again in the background. */
 const schemaFactsMs = 30_000
+/** A map that is later than this is not to be believed in. */
+const mapLateMsMax = 1_500
 /** How long statements under way on a primary that was superseded may take to end. */
 const supersededMs = 500
 /** How long a primary that is gone is waited for: for its restart, or, where it has replicas, for a failover. */
@@ -111,6 +117,8 @@ export class ShardAccess {
   #facts: { readonly facts: SchemaFacts; readonly atMs: number } | null = null
   #loading: Promise<SchemaFacts> | null = null
   #schemaVersion = 0
+  /** From when on its database has been another's. */
+  #strangeSinceMs: number | null = null
   #closed = false
   #next = 0
 
@@ -278,6 +286,7 @@ export class ShardAccess {
       sweeper,
       limits,
       patienceMs: () => this.#patienceWith(node),
+      onWaited: this.#parts.onWaited,
       name: `${node.id} (${node.host}:${String(node.port)})`,
       connectionsMax: () => {
         const own = Math.floor(limits.connectionsPerNodeMax / Math.max(1, routersAlive()))
@@ -414,27 +423,22 @@ export class ShardAccess {
     return proof
   }
 
-  /** @throws FleetError `wrong_database`, `stale_map` */
+  /** @throws FleetError `stale_map`, `wrong_database` */
   async #check(connection: ServerConnection, signal: AbortSignal): Promise<Epoch> {
     const record = this.#record
     const epoch = this.#parts.epochOf(record)
     const state = await readState(connection, signal)
-    if (state === null) {
-      this.#parts.onStale(record, null)
-      throw wrongDatabase(record, 'no shard has claimed that database')
-    }
+    if (state === null) throw this.#strange(record, 'no shard has claimed that database')
     const known = this.#parts.cluster()
     if (
       state.shard !== record.id ||
       state.keyspace !== record.keyspace ||
       (known !== null && known !== state.cluster)
     ) {
-      this.#parts.onStale(record, null)
-      throw wrongDatabase(
-        record,
-        `that database belongs to shard ${state.shard} of keyspace ${state.keyspace}`,
-      )
+      const owner = `shard ${state.shard} of keyspace ${state.keyspace}`
+      throw this.#strange(record, `that database belongs to ${owner}`)
     }
+    this.#strangeSinceMs = null
     if (state.epochMin > epoch || state.term > record.term) {
       this.#parts.onStale(record, state.epochMin)
       throw new FleetError(
@@ -443,6 +447,15 @@ export class ShardAccess {
       )
     }
     return state.epochMin
+  }
+
+  /** The database of another, or of nobody: that of a shard that was deleted, until the map has had time to tell. */
+  #strange(record: ShardRecord, what: string): FleetError {
+    this.#parts.onStale(record, null)
+    const nowMs = this.#parts.clock.monotonic()
+    this.#strangeSinceMs ??= nowMs
+    const isTold = nowMs - this.#strangeSinceMs >= mapLateMsMax && this.#parts.mapAgeMs() < mapLateMsMax
+    return isTold ? wrongDatabase(record, what) : goneByNow(record, what)
   }
 
   /** Nobody fences a static shard: maps of any epoch are good. @throws FleetError `wrong_database` */

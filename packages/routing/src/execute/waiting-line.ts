@@ -18,6 +18,8 @@ export interface WaitingLineParts {
   readonly waitMs: number
   /** How long one may wait as things are: where there is no connection at all, it is the node that is waited for. */
   readonly patientMs: () => number
+  /** Told how long each has waited who was given something. */
+  readonly onWaited?: ((waitedMs: number) => void) | undefined
   /** What is said to one who has waited for too long. */
   readonly late: () => FleetError
 }
@@ -56,6 +58,8 @@ export class WaitingLine {
 
   /** Gives the first what it waits for. */
   give(session: Session | null): void {
+    const { first } = this.#waiters
+    if (first !== null) this.#parts.onWaited?.(this.#parts.clock.monotonic() - first.sinceMs)
     this.#leave()?.give(session)
   }
 

@@ -22,7 +22,9 @@ export {
   type RouteTarget,
 } from './hint.ts'
 export { hintOf, lexQuery, type LexOptions } from './lexer/lex.ts'
+export { redactStatement } from './lexer/redact.ts'
 export type { LexedStatement, LiteralKind, Literals } from './lexer/lexed.ts'
+export { lookupTextOf, type ComparedKind, type LookupText } from './lookup-text.ts'
 export {
   isNamed,
   keyParametersOf,

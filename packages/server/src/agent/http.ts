@@ -36,7 +36,7 @@ import {
   type Around,
   type Route,
 } from '../runtime/http/mod.ts'
-import { listenError, type Logger } from '../runtime/mod.ts'
+import { listenError, type Logger, type Tracing } from '../runtime/mod.ts'
 import type { Agent } from './agent.ts'
 import type { ServerStatus } from './model.ts'
 
@@ -48,6 +48,8 @@ const socketsMax = 200
 export interface AgentHttpOptions {
   readonly agent: Agent
   readonly log: Logger
+  /** Null, or left out, where there are no traces. */
+  readonly tracing?: Tracing | null
   /** Version of FleetShard, for the OpenAPI document. */
   readonly version: string
   /** A loopback address; 127.0.0.1 by default. */
@@ -76,6 +78,7 @@ export async function startAgentHttp(options: AgentHttpOptions): Promise<AgentHt
   const token = await agent.token()
   const app = await createApp({
     log,
+    tracing: options.tracing ?? null,
     version,
     socketsMax,
     receiveMsMax,

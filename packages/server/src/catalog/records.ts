@@ -134,6 +134,7 @@ const job = Type.Object({
   createdAt: text,
   startedAt: textOrNull,
   completedAt: textOrNull,
+  trace: Type.Optional(Type.String({ maxLength: 64 })),
 })
 
 const quorum = Type.Object({

@@ -47,6 +47,18 @@ const SPECS = {
     user: 'cli',
     flags: [outputFlag],
   },
+  'support-bundle': {
+    summary: 'write what helps to find out what is wrong into one file, without secrets and rows',
+    details:
+      'Versions, settings, what the doctor says, topology, jobs, failovers, metrics, and the last lines of the logs. ' +
+      'What cannot be read is told in manifest.json and left out. Look through it before you give it away.',
+    user: 'cli',
+    flags: [
+      { flags: '--file <path>', doc: 'where to write it; fleetshard-support-TIME.tar.gz here by default' },
+      { flags: '--lines <count>', doc: 'last lines of each log; 2,000 by default' },
+    ],
+    examples: ['support-bundle', 'support-bundle --file /tmp/bundle.tar.gz --lines 500'],
+  },
   router: {
     summary: 'run a router',
     user: 'router',

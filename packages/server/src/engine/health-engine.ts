@@ -32,6 +32,19 @@ export interface NodeProbe {
   readonly receiver: ReceiverReport | null
   /** Empty for a replica that nobody follows. */
   readonly senders: readonly SenderReport[]
+  /** How old the newest transaction is that a replica shows; 0 when it has replayed all it received; null for a primary. */
+  readonly lagMs: number | null
+}
+
+/** What a server bears, for metrics. */
+export interface NodeFigures {
+  /** Of clients, in all its databases. */
+  readonly connections: number
+  readonly connectionsLimit: number
+  /** Of the shard's database. */
+  readonly databaseBytes: number
+  /** What the furthest of its slots holds back. */
+  readonly retainedWalBytes: number
 }
 
 /** How far a replica has come, read when it receives nothing any more. */
@@ -67,6 +80,8 @@ export interface NodeProber extends Disposable {
 /** Any number of calls at once. All throw FleetError `shard_unavailable`, `node_check_failed`, `deadline_exceeded`. */
 export interface HealthEngine {
   probe(target: NodeTarget, bounds?: CallBounds): Promise<NodeProbe>
+  /** Reads sizes from the disk: may take its time. */
+  figures(target: NodeTarget, bounds?: CallBounds): Promise<NodeFigures>
   /** Does no I/O until it is asked. */
   prober(target: NodeTarget): NodeProber
   readPosition(target: NodeTarget, bounds?: CallBounds): Promise<ReplicaPosition>

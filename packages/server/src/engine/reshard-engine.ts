@@ -322,8 +322,8 @@ export interface ReshardEngine {
     signal: AbortSignal,
   ): Promise<void>
   /**
-   * Stores the epoch below which nobody may work with the shard, and ends connections of routers;
-   * they are gone when it returns.
+   * Stores the epoch below which nobody may work with the shard, and ends connections of routers: none of them can do
+   * or answer anything more when it returns. What runs is given a moment, so that a fence can refuse it.
    */
   raiseEpoch(target: NodeTarget, state: EpochState, signal: AbortSignal): Promise<void>
   openCutover(target: NodeTarget, signal: AbortSignal): Promise<CutoverSession>

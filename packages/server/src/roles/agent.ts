@@ -6,18 +6,23 @@ import { openAgent, startAgentHttp, type Agent } from '../agent/mod.ts'
 import type { Catalog, Registration } from '../catalog/mod.ts'
 import { EXIT, type CommandContext, type ExitCode } from '../cli/mod.ts'
 import {
-  createLogger,
+  createLogging,
   dataDirOf,
   serviceGroup,
   systemClock,
   type Config,
+  type Health,
   type Logger,
   type Service,
+  type Tracing,
 } from '../runtime/mod.ts'
+import { observeAgent } from './agent-metrics.ts'
 import { createBootGuard } from './boot-guard.ts'
 import { openCatalog } from './catalog.ts'
 import { isolationWatch } from './isolation-watch.ts'
 import { isLoopback, refuseOpenBind } from './loopback.ts'
+import { metricsService, roleMetrics } from './process.ts'
+import { openTracing } from './tracing.ts'
 
 /** Pause between attempts to tell the catalog the agent's token. */
 const tokenRetryMs = 1_000
@@ -26,7 +31,8 @@ const tokenRetryMs = 1_000
 export async function runAgent(context: CommandContext): Promise<ExitCode> {
   const { config, env, version, cwd, stop, forced } = context
   refuseOpenBind(config)
-  const log = createLogger(config.get('log.level')).child({ role: 'agent' })
+  const logging = createLogging(config.get('log.level'))
+  const log = logging.log.child({ role: 'agent' })
   const clock = systemClock
   await using open = openCatalog({ config, env, clock, log, role: 'agent' })
   const id = config.get('agent.id') ?? agentIdOf(hostname())
@@ -37,7 +43,8 @@ export async function runAgent(context: CommandContext): Promise<ExitCode> {
     pgBin: config.get('pg-bin') ?? undefined,
     guard: createBootGuard({ catalog: open.catalog, agent: id, clock, log }),
   })
-  const http = agentHttpService({ agent, id, catalog: open.catalog, config, clock, log, version })
+  const tracing = await openTracing(config, { role: 'agent', version })
+  const http = agentHttpService({ agent, id, catalog: open.catalog, config, clock, log, tracing, version })
   const isolation = isolationWatch({
     agent,
     id,
@@ -46,7 +53,11 @@ export async function runAgent(context: CommandContext): Promise<ExitCode> {
     log,
     isolationMs: config.get('agent.isolation-ms'),
   })
-  const group = serviceGroup('agent', [agent, http, isolation], {
+  const metrics = roleMetrics('agent', { version, withProcess: config.get('metrics.process') })
+  observeAgent(metrics, { agent, isRegistered: () => http.isRegistered() })
+  const health = (): Health => ({ ok: true, role: 'agent', registered: http.isRegistered() })
+  const served = metricsService({ config, metrics, log, logging, health }, 'agent.metrics-port')
+  const group = serviceGroup('agent', [served, agent, http, isolation], {
     log,
     clock,
     drainMs: config.get('drain-ms'),
@@ -57,6 +68,7 @@ export async function runAgent(context: CommandContext): Promise<ExitCode> {
     return EXIT.ok
   } finally {
     await group[Symbol.asyncDispose]()
+    await tracing?.shutdown()
   }
 }
 
@@ -69,6 +81,8 @@ export interface AgentHttpParts {
   readonly config: Config
   readonly clock: Clock
   readonly log: Logger
+  /** Null where there are no traces. */
+  readonly tracing: Tracing | null
   readonly version: string
 }
 
@@ -82,7 +96,7 @@ export interface AgentHttpService extends Service {
 
 /** Listens and registers; its token goes through the catalog, so that any manager on this machine may use it. */
 export function agentHttpService(parts: AgentHttpParts): AgentHttpService {
-  const { agent, id, catalog, config, clock, log, version } = parts
+  const { agent, id, catalog, config, clock, log, tracing, version } = parts
   const ready = Promise.withResolvers<undefined>()
   let url: string | null = null
   let registration: Registration<AgentRecord> | null = null
@@ -98,7 +112,7 @@ export function agentHttpService(parts: AgentHttpParts): AgentHttpService {
       const bind = config.get('bind-host')
       // Its orders start and stop servers, and it has no TLS: it stays on this machine whatever the others do.
       const options = { host: isLoopback(bind) ? bind : '127.0.0.1', port: config.get('agent.port') }
-      await using http = await startAgentHttp({ agent, log, version, ...options })
+      await using http = await startAgentHttp({ agent, log, tracing, version, ...options })
       url = http.url
       ready.resolve(undefined)
       const secret = `agent-${id}`

@@ -8,16 +8,21 @@ import { liveCluster } from './running.ts'
 
 /** Ends as `unhealthy` when a check has failed. */
 export async function runDoctor(context: CommandContext): Promise<ExitCode> {
+  const checks = await findings(context)
+  print(context, checks)
+  return checks.some(({ status }) => status === 'failed') ? EXIT.unhealthy : EXIT.ok
+}
+
+/** Everything that the doctor looks at. */
+export async function findings(context: CommandContext): Promise<readonly Check[]> {
   const { config, cwd } = context
   const dataDir = dataDirOf(config, cwd)
   const state = await liveCluster(dataDir)
   const isFleetKnown = state !== null || config.isGiven('manager-url') || config.isGiven('router-url')
-  const checks = [
+  return [
     ...(await checkMachine({ config, dataDir, state })),
     ...(isFleetKnown ? await checkFleet(context, state) : []),
   ]
-  print(context, checks)
-  return checks.some(({ status }) => status === 'failed') ? EXIT.unhealthy : EXIT.ok
 }
 
 function print({ output, terminal, style }: CommandContext, checks: readonly Check[]): void {

@@ -23,7 +23,7 @@ export function runManager(context: CommandContext): Promise<ExitCode> {
 
 /** The manager as a role; the catalog stays the caller's. */
 export function buildManager(parts: RoleParts, open: OpenCatalog): Role {
-  const { config, clock, log, metrics, version } = parts
+  const { config, clock, log, metrics, tracing, version } = parts
   const { catalog, secrets } = open
   const id = `${hostname().slice(0, 40)}-${randomBytes(4).toString('hex')}`
   let url = ''
@@ -33,6 +33,7 @@ export function buildManager(parts: RoleParts, open: OpenCatalog): Role {
     catalog,
     secrets,
     metrics,
+    tracing,
     audit: createAuditLog({ store: catalog.store, clock, recordsMax: config.get('audit.records-max') }),
     gate: (tokens) => authenticatorOf({ config, clock, log, tokens }),
     engine: (name) => createEngine(name, { clock }),
@@ -64,7 +65,7 @@ export function buildManager(parts: RoleParts, open: OpenCatalog): Role {
 
 /** What watches the shards, with the live copy of the catalog that it goes by. */
 function healthServices(
-  { config, clock, log, metrics }: RoleParts,
+  { config, clock, log, metrics, tracing }: RoleParts,
   { catalog, secrets }: OpenCatalog,
   id: string,
 ): readonly Service[] {
@@ -72,6 +73,8 @@ function healthServices(
   const view = viewOf(catalog, clock, own)
   const health = createHealthController({
     log: own,
+    metrics,
+    tracing,
     clock,
     catalog,
     view,
@@ -88,9 +91,5 @@ function healthServices(
       leaseTtlMs: config.get('catalog.lease-ttl-ms'),
     },
   })
-  metrics.observedGauge(
-    { name: 'health_shards', help: 'Shards by what is seen of their primary', labels: ['state'] },
-    () => Object.entries(health.counts()).map(([state, value]) => ({ labels: [state], value })),
-  )
   return [view, health]
 }

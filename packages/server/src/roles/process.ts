@@ -2,9 +2,10 @@
 // stops, and ends with an exit code.
 import { EXIT, type CommandContext, type ExitCode } from '../cli/mod.ts'
 import {
-  createLogger,
+  createLogging,
   createMetrics,
   createMetricsServer,
+  COMMON_METRICS,
   machineProbe,
   flagOf,
   giveBackStartupMemory,
@@ -14,12 +15,16 @@ import {
   type Environment,
   type Health,
   type Logger,
+  type Logging,
+  type MetricRole,
   type Metrics,
   type PortKey,
   type Service,
+  type Tracing,
 } from '../runtime/mod.ts'
 import type { Clock } from '@fleetshard/core'
 import { refuseOpenBind } from './loopback.ts'
+import { openTracing } from './tracing.ts'
 
 /** What a role is built from. */
 export interface RoleParts {
@@ -28,6 +33,8 @@ export interface RoleParts {
   readonly clock: Clock
   readonly log: Logger
   readonly metrics: Metrics
+  /** Null where there are no traces. */
+  readonly tracing: Tracing | null
   /** Of FleetShard. */
   readonly version: string
 }
@@ -50,16 +57,18 @@ export type BuildRole = (parts: RoleParts) => Promise<Role>
 /** Runs one role as this process. @throws FleetError of whatever keeps it from starting or going on */
 export async function runRole(
   context: CommandContext,
-  name: string,
+  name: MetricRole,
   metricsKey: PortKey,
   build: BuildRole,
 ): Promise<ExitCode> {
   const { config, env, version, stop, forced } = context
   refuseOpenBind(config)
-  const log = createLogger(config.get('log.level')).child({ role: name })
-  const metrics = createMetrics(config.get('metrics.process'))
-  const role = await build({ config, env, clock: systemClock, log, metrics, version })
-  const server = metricsService({ config, metrics, log, health: role.health }, metricsKey)
+  const logging = createLogging(config.get('log.level'))
+  const log = logging.log.child({ role: name })
+  const metrics = roleMetrics(name, { version, withProcess: config.get('metrics.process') })
+  const tracing = await openTracing(config, { role: name, version })
+  const role = await build({ config, env, clock: systemClock, log, metrics, tracing, version })
+  const server = metricsService({ config, metrics, log, logging, health: role.health }, metricsKey)
   const group = serviceGroup(name, [server, ...role.services], {
     log,
     clock: systemClock,
@@ -77,7 +86,18 @@ export async function runRole(
   } finally {
     await group[Symbol.asyncDispose]()
     await role.close()
+    await tracing?.shutdown()
   }
+}
+
+/** The metrics of a role, with what says what it is. */
+export function roleMetrics(
+  role: MetricRole,
+  { version, withProcess }: { readonly version: string; readonly withProcess: boolean },
+): Metrics {
+  const metrics = createMetrics(withProcess)
+  metrics.gauge(COMMON_METRICS.build_info).with(role, version).set(1)
+  return metrics
 }
 
 /** The metrics server of a role. */
@@ -86,15 +106,18 @@ export function metricsService(
     readonly config: Config
     readonly metrics: Metrics
     readonly log: Logger
+    readonly logging: Logging
     readonly health: () => Health
   },
   key: PortKey,
 ): Service {
-  const { config, metrics, log, health } = parts
+  const { config, metrics, log, logging, health } = parts
   return createMetricsServer({
     metrics,
     health,
     log,
+    logging,
+    clock: systemClock,
     host: config.get('bind-host'),
     port: config.get(key),
     flag: config.flagGiven(key) ?? flagOf(key),

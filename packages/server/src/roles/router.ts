@@ -117,10 +117,6 @@ async function buildStaticRouter(parts: RoleParts, path: string): Promise<Role> 
     wire: await wireOptions(config),
   })
   const port = await openStaticPort({ path, clock, log })
-  parts.metrics.observedGauge(
-    { name: 'topology_file_refused', help: '1 while the topology file is not what is served' },
-    () => [{ labels: [], value: port.problem() === null ? 0 : 1 }],
-  )
   // The port has the passwords of the file, and the parser lets no secretRef of a catalog through.
   const secrets = createSecretResolver({
     clock,
@@ -128,7 +124,14 @@ async function buildStaticRouter(parts: RoleParts, path: string): Promise<Role> 
   })
   return routerRole(
     parts,
-    { port, copy: null, options, readSecret: secretReader(secrets), identityCheck: 'static' },
+    {
+      port,
+      copy: null,
+      options,
+      readSecret: secretReader(secrets),
+      identityCheck: 'static',
+      isTopologyRefused: () => port.problem() !== null,
+    },
     { topology_file: () => path, topology_problem: () => port.problem() },
   )
 }
@@ -138,13 +141,13 @@ type HealthFacts = Readonly<Record<string, () => Health[string]>>
 
 function routerRole(
   parts: RoleParts,
-  own: Pick<RouterDeps, 'port' | 'copy' | 'options' | 'readSecret' | 'identityCheck'>,
+  own: Pick<RouterDeps, 'port' | 'copy' | 'options' | 'readSecret' | 'identityCheck' | 'isTopologyRefused'>,
   facts: HealthFacts,
 ): Role {
-  const { config, log, clock, metrics } = parts
+  const { config, log, clock, metrics, tracing } = parts
   const { port, copy, options } = own
   const authenticator = authenticatorOf({ config, clock, log, tokens: tokenSource(port, copy) })
-  const router = new Router({ log, clock, metrics, authenticator, ...own })
+  const router = new Router({ log, clock, metrics, tracing, authenticator, ...own })
   const knowsMap = (signal: AbortSignal): Promise<unknown> =>
     copy === null || copy.keyspaces.length === 0 ? port.view.loaded(signal) : Promise.resolve()
   return {
@@ -243,6 +246,7 @@ function routerOptions(
     planCacheBytesMax,
     transactionsMax: config.get('router.transactions-max'),
     drainMs: config.get('drain-ms'),
+    slowStatementMs: config.get('log.slow-statement-ms'),
     execute: {
       connectionsPerNodeMax: config.get('router.connections-per-node'),
       lanesPerNodeMax: config.get('router.lanes-per-node'),

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { identifyProcess } from '../agent/mod.ts'
 import { EXIT, say, type CommandContext, type ExitCode } from '../cli/mod.ts'
 import {
-  createLogger,
+  createLogging,
   dataDirOf,
   readClusterState,
   removeClusterState,
@@ -36,8 +36,18 @@ async function runInFront(context: CommandContext): Promise<ExitCode> {
   const begunMs = clock.monotonic()
   const dataDir = dataDirOf(config, cwd)
   prepareDataDir(dataDir)
-  const log = createLogger(config.get('log.level'), logFileOf(dataDir))
-  await using fleet = new LocalFleet({ config, env, dataDir, clock: systemClock, log, version, stop, forced })
+  const logging = createLogging(config.get('log.level'), logFileOf(dataDir))
+  await using fleet = new LocalFleet({
+    config,
+    env,
+    dataDir,
+    clock: systemClock,
+    log: logging.log,
+    logging,
+    version,
+    stop,
+    forced,
+  })
   await runStart(context, [
     (tell) => fleet.startServers(tell),
     () => fleet.startServices(),
@@ -86,6 +96,7 @@ async function stateOf(context: CommandContext, fleet: LocalFleet, dataDir: stri
       routerMetrics: urlOf(config, 'router.metrics-port'),
       managerMetrics: urlOf(config, 'manager.metrics-port'),
       workerMetrics: urlOf(config, 'worker.metrics-port'),
+      agentMetrics: urlOf(config, 'agent.metrics-port'),
     },
     catalog: {
       url: catalogUrlOf(local),

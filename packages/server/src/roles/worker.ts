@@ -30,7 +30,7 @@ export function runWorker(context: CommandContext): Promise<ExitCode> {
 }
 
 /** The worker as a role; the catalog stays the caller's. */
-export function buildWorker({ config, clock, log, metrics }: RoleParts, open: OpenCatalog): Role {
+export function buildWorker({ config, clock, log, metrics, tracing }: RoleParts, open: OpenCatalog): Role {
   const { catalog, secrets } = open
   const view = viewOf(catalog, clock, log)
   const worker = `${hostname().slice(0, 40)}-${randomBytes(4).toString('hex')}`
@@ -43,11 +43,10 @@ export function buildWorker({ config, clock, log, metrics }: RoleParts, open: Op
     engineOf: (name) => createEngine(name, { clock }),
     targetOf: (node, signal) => targetOf(secrets, node, signal),
     definitions: workersOf(clock),
+    metrics,
+    tracing,
     options: { jobsMax: config.get('worker.jobs-max'), leaseTtlMs: config.get('catalog.lease-ttl-ms') },
   })
-  metrics.observedGauge({ name: 'worker_jobs_running', help: 'Jobs that this worker carries on now' }, () => [
-    { labels: [], value: runner.running.length },
-  ])
   return {
     services: [view, runner],
     address: () => worker,

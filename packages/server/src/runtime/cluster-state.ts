@@ -34,6 +34,7 @@ const ClusterStateSchema = Type.Object({
     routerMetrics: Type.Optional(Type.String()),
     managerMetrics: Type.Optional(Type.String()),
     workerMetrics: Type.Optional(Type.String()),
+    agentMetrics: Type.Optional(Type.String()),
   }),
   /** The catalog, for processes that join the cluster. The URL has no password: it lies in the file. */
   catalog: Type.Optional(Type.Object({ url: Type.String(), passwordFile: Type.String() })),

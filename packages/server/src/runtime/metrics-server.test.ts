@@ -1,13 +1,16 @@
 import { createServer } from 'node:net'
 import { once } from 'node:events'
 import { describe, expect, test } from 'vitest'
-import { silentLogger } from './log.ts'
+import { createLogging, silentLogger } from './log.ts'
 import { createMetricsServer, type Health, type MetricsServer } from './metrics-server.ts'
 import { createMetrics } from './metrics.ts'
+import { manualClock } from './testing/manual-clock.ts'
 
 function setup(port = 0, health: () => Health = () => ({ ok: true, role: 'router' })) {
   const metrics = createMetrics(false)
   metrics.counter({ name: 'seen_total', help: 'Seen.' }).with().inc()
+  const logging = createLogging('info', '/dev/null')
+  const clock = manualClock()
   const server = createMetricsServer({
     metrics,
     health,
@@ -15,8 +18,10 @@ function setup(port = 0, health: () => Health = () => ({ ok: true, role: 'router
     port,
     flag: '--metrics-port',
     log: silentLogger,
+    logging,
+    clock,
   })
-  return { server, metrics }
+  return { server, metrics, logging, clock }
 }
 
 async function serving(server: MetricsServer, use: (url: string) => Promise<void>): Promise<void> {
@@ -82,5 +87,70 @@ describe('the metrics server', () => {
       hint: expect.stringContaining('--metrics-port') as string,
     })
     other.close()
+  })
+})
+
+describe('the level of the log', () => {
+  const put = (url: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> =>
+    fetch(`${url}/log-level`, { method: 'PUT', body: JSON.stringify(body), headers })
+
+  test('is told and changed, for loggers that are there and those to come', async () => {
+    const { server, logging } = setup()
+    const before = logging.log.child({ part: 'before' })
+    const grandchild = before.child({ job: 'j' })
+    await serving(server, async (url) => {
+      expect(await (await fetch(`${url}/log-level`)).json()).toEqual({ level: 'info' })
+      expect(before.isLevelEnabled('debug')).toBe(false)
+      const answer = await put(url, { level: 'debug' })
+      expect([answer.status, await answer.json()]).toEqual([200, { level: 'debug' }])
+    })
+    for (const logger of [logging.log, before, grandchild, logging.log.child({ part: 'after' })]) {
+      expect(logger.isLevelEnabled('debug')).toBe(true)
+    }
+    logging.setLevel('error')
+    expect(grandchild.isLevelEnabled('warn')).toBe(false)
+  })
+
+  test('goes back by itself where a time is given', async () => {
+    const { server, logging, clock } = setup()
+    await serving(server, async (url) => {
+      expect(await (await put(url, { level: 'trace', for_ms: 60_000 })).json()).toEqual({
+        level: 'trace',
+        back_to: 'info',
+      })
+      // A second order goes back to what was before the first.
+      await put(url, { level: 'debug', for_ms: 30_000 })
+      clock.advance(29_999)
+      expect(logging.level()).toBe('debug')
+      clock.advance(1)
+      expect(logging.level()).toBe('info')
+      await put(url, { level: 'trace', for_ms: 1_000 })
+      await put(url, { level: 'warn' })
+      clock.advance(100_000)
+      expect(logging.level()).toBe('warn')
+    })
+    expect(clock.pending()).toBe(0)
+  })
+
+  test('refuses what it does not know, and who hides where he comes from', async () => {
+    const { server, logging } = setup()
+    await serving(server, async (url) => {
+      const refused = [
+        { level: 'loud' },
+        {},
+        'debug',
+        null,
+        { level: 'debug', for_ms: 0 },
+        { level: 'debug', for_ms: 1e12 },
+        { level: 'debug', more: 1 },
+        { level: 'debug', for_ms: 'x'.repeat(2_000) },
+      ]
+      for (const body of refused) expect((await put(url, body)).status).toBe(400)
+      for (const name of ['origin', 'x-forwarded-for', 'forwarded', 'via']) {
+        expect((await put(url, { level: 'debug' }, { [name]: 'http://evil.example' })).status).toBe(403)
+      }
+      expect((await fetch(`${url}/log-level`, { method: 'DELETE' })).status).toBe(405)
+    })
+    expect(logging.level()).toBe('info')
   })
 })

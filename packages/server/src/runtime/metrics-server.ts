@@ -1,9 +1,10 @@
-// The HTTP server for a process's metrics and health: GET /metrics, GET /health. Plain node:http, no framework: it
-// must answer when everything else is busy.
-import { FleetError } from '@fleetshard/core'
+// The HTTP server for a process's metrics and health: GET /metrics, GET /health, and /log-level for whoever is on this
+// machine. Plain node:http, no framework: it must answer when everything else is busy.
+import { FleetError, type Clock } from '@fleetshard/core'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Service } from './lifecycle.ts'
-import type { Logger } from './log.ts'
+import { LogLevelEndpoint } from './log-level.ts'
+import type { Logger, Logging } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import { listenError } from './ports.ts'
 
@@ -23,6 +24,9 @@ export interface MetricsServerOptions {
   /** The flag that chooses the port, for errors. */
   readonly flag: string
   readonly log: Logger
+  /** What is written to the log; its level can be asked for and changed. */
+  readonly logging: Logging
+  readonly clock: Clock
 }
 
 /** A metrics server; `port()` is the one it listens on, once ready. */
@@ -35,10 +39,11 @@ const requestMsMax = 10_000
 
 /** Serves from `run` until its signal. @throws FleetError `port_taken` from run */
 export function createMetricsServer(options: MetricsServerOptions): MetricsServer {
+  const logLevel = new LogLevelEndpoint(options)
   const server = createServer(
     { requestTimeout: requestMsMax, headersTimeout: requestMsMax },
     (request, response) => {
-      void answer(options, request, response)
+      void answer(options, logLevel, { request, response })
     },
   )
   server.maxConnections = connectionsMax
@@ -55,6 +60,7 @@ export function createMetricsServer(options: MetricsServerOptions): MetricsServe
     port: () => portOf(server),
     drain: () => Promise.resolve(),
     async [Symbol.asyncDispose]() {
+      logLevel[Symbol.dispose]()
       await close(server)
     },
   }
@@ -62,16 +68,20 @@ export function createMetricsServer(options: MetricsServerOptions): MetricsServe
 
 async function answer(
   options: MetricsServerOptions,
-  request: IncomingMessage,
-  response: ServerResponse,
+  logLevel: LogLevelEndpoint,
+  { request, response }: { readonly request: IncomingMessage; readonly response: ServerResponse },
 ): Promise<void> {
   try {
     const path = request.url?.split('?', 1)[0]
-    if (request.method !== 'GET' && request.method !== 'HEAD') send(response, 405, 'text/plain', 'only GET\n')
+    if (path === '/log-level') {
+      const { status, body } = await logLevel.answer(request)
+      send(response, status, 'application/json', `${JSON.stringify(body)}\n`)
+    } else if (request.method !== 'GET' && request.method !== 'HEAD')
+      send(response, 405, 'text/plain', 'only GET\n')
     else if (path === '/metrics')
       send(response, 200, options.metrics.contentType, await options.metrics.text())
     else if (path === '/health') sendHealth(response, options.health())
-    else send(response, 404, 'text/plain', 'there are /metrics and /health\n')
+    else send(response, 404, 'text/plain', 'there are /metrics, /health and /log-level\n')
   } catch (error) {
     options.log.error({ err: error }, 'metrics could not be collected')
     if (!response.headersSent) send(response, 500, 'text/plain', 'the metrics could not be collected\n')

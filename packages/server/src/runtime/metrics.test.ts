@@ -64,6 +64,27 @@ test('series beyond the bound are counted together', async () => {
   expect(text.match(/^fleetshard_many\{/gm)).toHaveLength(seriesMax + 1)
 })
 
+test('a family may have a smaller bound of its own', async () => {
+  const metrics = createMetrics(false)
+  const family = metrics.counter({ name: 'few', help: 'Few.', labels: ['k'], seriesMax: 2 })
+  for (const value of ['a', 'b', 'c', 'd']) family.with(value).inc()
+  expect((await metrics.text()).match(/^fleetshard_few\{.*$/gm)).toEqual([
+    'fleetshard_few{k="a"} 1',
+    'fleetshard_few{k="b"} 1',
+    'fleetshard_few{k="other"} 2',
+  ])
+})
+
+test('a counter that is counted elsewhere is read when it is asked for', async () => {
+  const metrics = createMetrics(false)
+  let count = 1
+  metrics.observedCounter({ name: 'lookups_total', help: 'L.' }, () => [{ labels: [], value: count }])
+  count = 5
+  const text = await metrics.text()
+  expect(text).toContain('# TYPE fleetshard_lookups_total counter')
+  expect(text).toContain('fleetshard_lookups_total 5\n')
+})
+
 test('a removed series is gone', async () => {
   const metrics = createMetrics(false)
   const family = metrics.gauge({ name: 'g', help: 'G.', labels: ['node'] })

@@ -1,22 +1,38 @@
 // Metrics in Prometheus' form. A process makes one `Metrics`, hands it to its parts, and serves it with
 // metrics-server.ts. Series are bound once and then cost a few nanoseconds: `family.with('a').inc()` at start-up,
 // `series.inc()` on the hot path.
-import { collectDefaultMetrics, Registry, type Metric } from 'prom-client'
+import { FleetError } from '@fleetshard/core'
+import {
+  metricsContentType,
+  metricsText,
+  type ExportedMetric,
+  type LabelObject,
+  type Sample,
+} from './metrics-text.ts'
+import { registerProcessMetrics } from './process-metrics.ts'
 
 /** Most series of one family; what comes later is counted together under the label value `other`. */
-export const seriesMax = 2000
+export const seriesMax = 20_000
 
 /** Upper bounds in seconds, from a lookup on this machine to a statement that times out. */
 export const LATENCY_BUCKETS_S = [
   0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
 ] as const
 
-/** Name without the `fleetshard_` in front, help, and the names of its labels. */
-export interface FamilySpec<Labels extends readonly string[]> {
+/**
+ * Name without the `fleetshard_` in front, help, and the names of its labels. What the product registers stands in
+ * the table (metric-table/), whose type says how it may be registered.
+ */
+export interface FamilySpec<Labels extends readonly string[], K extends Kind = Kind> {
   readonly name: string
   readonly help: string
   readonly labels?: Labels
+  readonly type?: K
+  /** Fewer series than `seriesMax`, for a label whose values clients have a say in. */
+  readonly seriesMax?: number
 }
+
+type Kind = 'counter' | 'gauge' | 'histogram'
 
 /** One text a label. */
 export type LabelValues<Labels extends readonly string[]> = { readonly [I in keyof Labels]: string }
@@ -42,72 +58,91 @@ export interface Family<Labels extends readonly string[], Series> {
   remove(...values: LabelValues<Labels>): void
 }
 
-/** What reads the values of a gauge at the moment they are asked for. */
-export type GaugeReader<Labels extends readonly string[]> = () => Iterable<{
+/** What reads the values of a metric at the moment they are asked for. */
+export type MetricReader<Labels extends readonly string[]> = () => Iterable<{
   readonly labels: LabelValues<Labels>
   readonly value: number
 }>
 
 /** The metrics of one process. */
 export interface Metrics {
-  counter<const L extends readonly string[] = readonly []>(spec: FamilySpec<L>): Family<L, CounterSeries>
-  gauge<const L extends readonly string[] = readonly []>(spec: FamilySpec<L>): Family<L, GaugeSeries>
+  counter<const L extends readonly string[] = readonly []>(
+    spec: FamilySpec<L, 'counter'>,
+  ): Family<L, CounterSeries>
+  gauge<const L extends readonly string[] = readonly []>(spec: FamilySpec<L, 'gauge'>): Family<L, GaugeSeries>
   /** A gauge that is read when somebody asks for the metrics; for what has a size anyway. */
   observedGauge<const L extends readonly string[] = readonly []>(
-    spec: FamilySpec<L>,
-    read: GaugeReader<L>,
+    spec: FamilySpec<L, 'gauge'>,
+    read: MetricReader<L>,
+  ): void
+  /** The same of a number that only grows and is counted somewhere else. */
+  observedCounter<const L extends readonly string[] = readonly []>(
+    spec: FamilySpec<L, 'counter'>,
+    read: MetricReader<L>,
   ): void
   histogram<const L extends readonly string[] = readonly []>(
-    spec: FamilySpec<L> & { readonly buckets?: readonly number[] },
+    spec: FamilySpec<L, 'histogram'> & { readonly buckets?: readonly number[] },
   ): Family<L, HistogramSeries>
   /** All of them, in Prometheus' text format 0.0.4. */
   text(): Promise<string>
   readonly contentType: string
 }
 
-/** @param withProcess true to have Node's own metrics too (memory, CPU, event loop) */
+/** @param withProcess true to have those of the process too (memory, CPU, event loop) */
 export function createMetrics(withProcess: boolean): Metrics {
-  const registry = new Registry()
-  if (withProcess) collectDefaultMetrics({ register: registry, prefix: 'fleetshard_' })
-  // The registry asks a metric for no more than Exported has; its type wants the whole class of prom-client.
-  const register = (metric: Exported): void => {
-    registry.registerMetric(metric as unknown as Metric)
+  const registered = new Map<string, ExportedMetric>()
+  const register = (
+    type: Kind,
+    { name, help }: FamilySpec<readonly string[]>,
+    read: ExportedMetric['read'],
+  ): void => {
+    const full = prefixed(name)
+    if (registered.has(full)) throw new FleetError('internal', `the metric ${full} is registered twice`)
+    registered.set(full, { type, name: full, help, read })
   }
   const add = <L extends readonly string[], S>(
     type: Kind,
     spec: FamilySpec<L>,
     make: Maker<S>,
   ): Family<L, S> => {
-    const store = new SeriesStore(prefixed(spec.name), spec.labels ?? [], make)
-    register(new Exported(type, spec, () => store.values()))
+    const store = new SeriesStore(spec, make)
+    register(type, spec, () => store.values())
     return store
   }
-  return {
+  const observe = <L extends readonly string[]>(
+    type: Kind,
+    spec: FamilySpec<L>,
+    read: MetricReader<L>,
+  ): void => {
+    register(type, spec, () => samplesOf(spec.labels ?? [], read()))
+  }
+  const metrics: Metrics = {
     counter: (spec) => add('counter', spec, makeCounter),
     gauge: (spec) => add('gauge', spec, makeGauge),
-    observedGauge(spec, read) {
-      const names = spec.labels ?? []
-      register(
-        new Exported('gauge', spec, () =>
-          [...read()]
-            .slice(0, seriesMax)
-            .map(({ labels, value }) => ({ labels: labelled(names, labels), value })),
-        ),
-      )
+    observedGauge: (spec, read) => {
+      observe('gauge', spec, read)
+    },
+    observedCounter: (spec, read) => {
+      observe('counter', spec, read)
     },
     histogram: (spec) => add('histogram', spec, makeHistogram(spec.buckets ?? LATENCY_BUCKETS_S)),
-    text: () => registry.metrics(),
-    contentType: registry.contentType,
+    text: async () => metricsText(registered.values()),
+    contentType: metricsContentType,
   }
+  if (withProcess) registerProcessMetrics(metrics)
+  return metrics
 }
 
-type Kind = 'counter' | 'gauge' | 'histogram'
-type LabelObject = Readonly<Record<string, string | number>>
-
-interface Sample {
-  readonly metricName?: string
-  readonly labels: LabelObject
-  readonly value: number
+function samplesOf<L extends readonly string[]>(
+  names: readonly string[],
+  read: Iterable<{ readonly labels: LabelValues<L>; readonly value: number }>,
+): readonly Sample[] {
+  const samples: Sample[] = []
+  for (const { labels, value } of read) {
+    if (samples.length >= seriesMax) break
+    samples.push({ labels: labelled(names, labels), value })
+  }
+  return samples
 }
 
 /** A series and how it is written out. */
@@ -125,37 +160,17 @@ function labelled(names: readonly string[], values: readonly string[]): LabelObj
   return Object.fromEntries(names.map((name, index) => [name, values[index] ?? '']))
 }
 
-/** The part of prom-client's metric that its registry asks for. */
-class Exported {
-  readonly name: string
-  readonly help: string
-  readonly type: Kind
-  readonly aggregator = 'sum'
-  readonly collect = undefined
-  readonly #read: () => readonly Sample[]
-
-  constructor(type: Kind, spec: FamilySpec<readonly string[]>, read: () => readonly Sample[]) {
-    this.type = type
-    this.name = prefixed(spec.name)
-    this.help = spec.help
-    this.#read = read
-  }
-
-  get(): Promise<unknown> {
-    const { name, help, type, aggregator } = this
-    return Promise.resolve({ name, help, type, aggregator, values: this.#read() })
-  }
-}
-
 class SeriesStore<Labels extends readonly string[], Series> implements Family<Labels, Series> {
   readonly #name: string
   readonly #labels: readonly string[]
+  readonly #max: number
   readonly #make: Maker<Series>
   readonly #series = new Map<string, { readonly labels: LabelObject; readonly bound: Bound<Series> }>()
 
-  constructor(name: string, labels: readonly string[], make: Maker<Series>) {
-    this.#name = name
-    this.#labels = labels
+  constructor(spec: FamilySpec<Labels>, make: Maker<Series>) {
+    this.#name = prefixed(spec.name)
+    this.#labels = spec.labels ?? []
+    this.#max = spec.seriesMax ?? seriesMax
     this.#make = make
   }
 
@@ -163,7 +178,7 @@ class SeriesStore<Labels extends readonly string[], Series> implements Family<La
     const key = values.join('\0')
     const known = this.#series.get(key)
     if (known !== undefined) return known.bound.series
-    const overflow = this.#series.size >= seriesMax
+    const overflow = this.#series.size >= this.#max
     return this.#add(overflow ? this.#labels.map(() => 'other') : values)
   }
 

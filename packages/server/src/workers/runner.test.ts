@@ -4,7 +4,7 @@ import { FleetError, parseJobId, parseKeyspaceName, type JobId, type JobRecord }
 import { describe, expect, it } from 'vitest'
 import { createMemoryBackend, type MemoryBackend } from '../catalog/backends/memory/mod.ts'
 import { createCatalog, createCatalogView, type Catalog } from '../catalog/mod.ts'
-import { silentLogger, systemClock } from '../runtime/mod.ts'
+import { createMetrics, silentLogger, systemClock } from '../runtime/mod.ts'
 import { WorkerRunner, type RunnerOptions } from './runner.ts'
 import { defineWorker, type JobRun, type WorkerDefinition, type WorkerParts } from './worker.ts'
 
@@ -51,6 +51,7 @@ class Bench implements AsyncDisposable {
       throw new Error('no engine in this test')
     }
     const runner = new WorkerRunner({
+      metrics: createMetrics(false),
       ...deps,
       catalog,
       view,

@@ -1,8 +1,19 @@
 // The loop of the worker process: sees jobs in the live view of the catalog, claims those of its types under one
 // lease, runs a bounded number at once, and lets go what fails or has to wait. Any number of processes may run it.
-import { type JobId, type JobRecord } from '@fleetshard/core'
+import { toFleetError, type JobId, type JobRecord } from '@fleetshard/core'
 import { holdLease, type CatalogView, type HeldLease } from '../catalog/mod.ts'
-import type { Service } from '../runtime/mod.ts'
+import {
+  WORKER_METRICS as TABLE,
+  type CounterSeries,
+  type Family,
+  type HistogramSeries,
+  type Metrics,
+  type Service,
+  type Tracing,
+  type TraceSpan,
+  codeOf,
+  SPAN_ATTRIBUTES,
+} from '../runtime/mod.ts'
 import type { JobProgress, WorkerDefinition, WorkerParts } from './worker.ts'
 
 /** Bounds and rhythms of the loop. */
@@ -32,6 +43,9 @@ export interface RunnerParts extends WorkerParts {
   readonly worker: string
   readonly view: CatalogView
   readonly definitions: readonly WorkerDefinition[]
+  readonly metrics: Metrics
+  /** Null, or left out, where there are no traces. */
+  readonly tracing?: Tracing | null
   readonly options?: Partial<RunnerOptions>
 }
 
@@ -48,6 +62,8 @@ export class WorkerRunner implements Service {
   readonly #definitions: ReadonlyMap<string, WorkerDefinition>
   readonly #running = new Map<JobId, Promise<void>>()
   readonly #paused = new Map<JobId, Paused>()
+  readonly #turns: Family<readonly ['type', 'outcome'], CounterSeries>
+  readonly #turnSeconds: Family<readonly ['type'], HistogramSeries>
   readonly #stop = new AbortController()
   #wake: () => void = () => undefined
   #draining = false
@@ -58,6 +74,10 @@ export class WorkerRunner implements Service {
     this.#parts = parts
     this.#options = { ...runnerOptionsDefault, ...parts.options }
     this.#definitions = new Map(parts.definitions.map((definition) => [definition.name, definition]))
+    const { metrics } = parts
+    metrics.observedGauge(TABLE.worker_jobs_running, () => [{ labels: [], value: this.#running.size }])
+    this.#turns = metrics.counter(TABLE.worker_job_turns_total)
+    this.#turnSeconds = metrics.histogram(TABLE.worker_job_turn_duration_seconds)
   }
 
   /** Jobs that this process works on now. */
@@ -157,14 +177,22 @@ export class WorkerRunner implements Service {
     signal: AbortSignal,
   ): Promise<void> {
     const log = this.#parts.log.child({ job: id, type: definition.name })
+    const beganMs = this.#parts.clock.monotonic()
+    let outcome: string = 'stopped'
     try {
       const progress = await this.#claimAndRun(id, definition, lease, signal)
+      outcome = progress.kind
       if (progress.kind === 'ended') this.#paused.delete(id)
       else this.#letGo(id)
       log.debug(progress, 'job let go')
     } catch (error) {
       this.#letGo(id)
-      if (!signal.aborted) log.warn({ err: error }, 'job step failed, trying again later')
+      if (signal.aborted) return
+      outcome = toFleetError(error).code
+      log.warn({ err: error }, 'job step failed, trying again later')
+    } finally {
+      this.#turns.with(definition.name, outcome).inc()
+      this.#turnSeconds.with(definition.name).observe((this.#parts.clock.monotonic() - beganMs) / 1000)
     }
   }
 
@@ -180,11 +208,27 @@ export class WorkerRunner implements Service {
     const job = await catalog.jobs.get(id, signal)
     if (job === null || !isOpen(job.record)) return { kind: 'ended' }
     const log = this.#parts.log.child({ job: id, type: definition.name })
-    // Awaited here: the claim is disposed of when the block is left, not when the promise settles.
-    return await definition.run(
-      { ...this.#parts, log },
-      { job, claim, signal: AbortSignal.any([signal, claim.lost]) },
-    )
+    const span = this.#span(job.record)
+    try {
+      // Awaited here: the claim is disposed of when the block is left, not when the promise settles.
+      return await definition.run(
+        { ...this.#parts, log, span },
+        { job, claim, signal: AbortSignal.any([signal, claim.lost]) },
+      )
+    } catch (error) {
+      span?.fail(codeOf(error))
+      throw error
+    } finally {
+      span?.end()
+    }
+  }
+
+  /** Of a turn; part of the trace of the request that asked for the job. */
+  #span({ id, type, keyspace, trace }: JobRecord): TraceSpan | null {
+    const { tracing = null, worker } = this.#parts
+    const { job, jobType, keyspace: ofKeyspace } = SPAN_ATTRIBUTES
+    const attributes = { [job]: id, [jobType]: type, [ofKeyspace]: keyspace, 'fleetshard.worker': worker }
+    return tracing?.begin(`job ${type}`, { parent: trace ?? null, attributes }) ?? null
   }
 
   #letGo(id: JobId): void {

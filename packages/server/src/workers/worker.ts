@@ -3,12 +3,14 @@
 import type { Clock, JobRecord, NodeRecord } from '@fleetshard/core'
 import type { Catalog, JobClaim, Stored } from '../catalog/mod.ts'
 import type { EngineName, NodeTarget, ShardEngine } from '../engine/mod.ts'
-import type { Logger } from '../runtime/mod.ts'
+import type { Logger, TraceSpan } from '../runtime/mod.ts'
 
 /** What workers act with. */
 export interface WorkerParts {
   readonly log: Logger
   readonly clock: Clock
+  /** Of this turn at a job; null where there are no traces. */
+  readonly span?: TraceSpan | null
   readonly catalog: Catalog
   readonly engineOf: (name: EngineName) => ShardEngine
   /** A node with its password. @throws FleetError `secret_unavailable` */

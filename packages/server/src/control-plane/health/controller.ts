@@ -10,7 +10,7 @@ import {
 } from '@fleetshard/core'
 import { leadWhileElected, type CatalogState, type Stored } from '../../catalog/mod.ts'
 import type { Service } from '../../runtime/mod.ts'
-import { untilAborted } from '../../runtime/mod.ts'
+import { EVENTS, untilAborted } from '../../runtime/mod.ts'
 import {
   declareFailover,
   obstacleTo,
@@ -28,6 +28,7 @@ import { durabilityOf, isSynchronous, quorumOf } from './quorum.ts'
 import { isAttached, keepQuorum, wantedQuorum } from './quorum-upkeep.ts'
 import { keepReplicas, type ReplicaWatch } from './replica-upkeep.ts'
 import { runFailover } from './runner.ts'
+import { HealthMetrics } from './metrics.ts'
 import { moveNodes } from './shard-change.ts'
 import { setsOf } from './steps.ts'
 import { judge, missesMax, unwatched, watchedAfter, type Verdict, type Watched } from './verdict.ts'
@@ -61,17 +62,15 @@ interface ShardWatch {
 /** A controller that does nothing until it is run, and nothing while another leads. */
 export interface HealthController extends Service {
   isLeader(): boolean
-  /** Shards by what is seen of them, for metrics. */
-  counts(): Readonly<Record<Verdict['kind'], number>>
 }
 
 /** Made by the composition root. */
 export function createHealthController(parts: HealthParts): HealthController {
   let leader: Leader | null = null
+  const figures = new HealthMetrics(parts.metrics, () => leader?.counts() ?? null)
   return {
     name: 'health',
     isLeader: () => leader !== null,
-    counts: () => leader?.counts() ?? { healthy: 0, suspect: 0, isolated: 0, down: 0 },
     async run(signal) {
       const { log, clock, catalog, options } = parts
       const since = nowText(parts)
@@ -86,11 +85,12 @@ export function createHealthController(parts: HealthParts): HealthController {
         candidacy,
         async (leadership, lost) => {
           using probers = new NodeProbers(parts)
-          leader = new Leader({ parts, leadership, probers, signal: lost })
+          leader = new Leader({ parts, leadership, probers, figures, signal: lost })
           log.info({ manager: options.id }, 'this manager watches the shards')
           try {
             await leader.run()
           } finally {
+            figures.keepOnly(new Set())
             leader = null
           }
         },
@@ -145,7 +145,8 @@ class Leader {
     const { parts, signal } = this.#leading
     const running = runFailover(this.#leading, id)
       .then((state) => {
-        parts.log.info({ job: id, state }, 'failover has ended')
+        parts.log.info({ event: EVENTS.failover_ended, job: id, state }, 'failover has ended')
+        return this.#leading.figures.ended(parts, id)
       })
       .catch((error: unknown) => {
         if (!signal.aborted) parts.log.error({ err: error, job: id }, 'a failover cannot be carried on')
@@ -175,7 +176,9 @@ class Leader {
     const shards = [...state.keyspaces.values()].flatMap((keyspace) => keyspace.shards)
     const ids = new Set(shards.map(({ id }) => id))
     for (const id of this.#watches.keys()) if (!ids.has(id)) this.#watches.delete(id)
-    this.#leading.probers.keepOnly(new Set(shards.flatMap(({ nodes }) => nodes.map((node) => node.id))))
+    const nodes = new Set(shards.flatMap((shard) => shard.nodes.map((node) => node.id)))
+    this.#leading.probers.keepOnly(nodes)
+    this.#leading.figures.keepOnly(nodes)
   }
 
   #watchOf({ id }: ShardRecord): ShardWatch {
@@ -228,6 +231,7 @@ class Leader {
     }
     const asksAgent = watch.watched.misses >= missesMax - 1
     const probe = await probeShard(this.#leading, shard, asksAgent)
+    this.#leading.figures.looked(this.#leading, probe)
     await moveNodes(this.#leading, shard, await placesOfMissed(this.#leading, probe))
     const nowMs = parts.clock.monotonic()
     watch.watched = watchedAfter(watch.watched, probe, nowMs)
@@ -236,7 +240,8 @@ class Leader {
     const before = watch.verdict.kind
     watch.verdict = judge(watch.watched, probe, { nowMs, isSynchronous: isSynchronous(sets) })
     if (watch.verdict.kind !== before) {
-      parts.log.info({ shard: shard.id, before, ...watch.verdict }, 'a primary is seen differently')
+      const line = { event: EVENTS.primary_seen, shard: shard.id, before, ...watch.verdict }
+      parts.log.info(line, 'a primary is seen differently')
     }
     if (watch.verdict.kind === 'healthy') await this.#healthy({ shard, watch, probe, open })
     if (watch.verdict.kind === 'down') await this.#down({ shard, watch, probe, open })

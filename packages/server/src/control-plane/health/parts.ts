@@ -10,7 +10,8 @@ import {
 import type { AgentClient } from '../../agent-api/mod.ts'
 import type { Catalog, CatalogView, Leadership } from '../../catalog/mod.ts'
 import type { EngineName, HealthEngine, NodeTarget } from '../../engine/mod.ts'
-import type { Logger } from '../../runtime/mod.ts'
+import type { Logger, Metrics, Tracing } from '../../runtime/mod.ts'
+import type { HealthMetrics } from './metrics.ts'
 import type { NodeProbers } from './probers.ts'
 
 /** Settings of a controller. */
@@ -31,6 +32,9 @@ export interface HealthOptions {
 /** Parts of a controller. Wired in roles/ only. */
 export interface HealthParts {
   readonly log: Logger
+  readonly metrics: Metrics
+  /** Null, or left out, where there are no traces. */
+  readonly tracing?: Tracing | null
   readonly clock: Clock
   readonly catalog: Catalog
   /** A live copy of the catalog, run by somebody else. */
@@ -49,6 +53,7 @@ export interface Leading {
   readonly parts: HealthParts
   readonly leadership: Leadership
   readonly probers: NodeProbers
+  readonly figures: HealthMetrics
   /** Aborts with the leadership. */
   readonly signal: AbortSignal
 }

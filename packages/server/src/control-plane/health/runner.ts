@@ -2,6 +2,7 @@
 // Started by the controller for every open job, so that a new leader goes on where the last one died.
 import { FleetError, isFleetError, toFleetError, type JobId, type ShardRecord } from '@fleetshard/core'
 import { awaitFormer, checkSuccessor, reachFormer, rejoinFormer, retreat, verifyWrite } from './after-care.ts'
+import { EVENTS } from '../../runtime/mod.ts'
 import { readFailoverJob, type FailoverDetail, type FailoverJob } from './job.ts'
 import { failoverMachine, type FailoverEvent, type FailoverState, type StateSpec } from './machine.ts'
 import { effect, type Leading } from './parts.ts'
@@ -120,7 +121,8 @@ async function write(
     }
   })
   const { id } = job.stored.record
-  parts.log.info({ job: id, shard: job.detail.shard, state: job.state, event }, 'failover')
+  const { shard } = job.detail
+  parts.log.info({ event: EVENTS.failover_state, job: id, shard, state: job.state, step: event }, 'failover')
 }
 
 async function note(leading: Leading, job: FailoverJob, change: Partial<FailoverDetail>): Promise<void> {

@@ -9,6 +9,7 @@ import {
   type ShardRecord,
 } from '@fleetshard/core'
 import type { CommitExtras, PlanRouting, RoutingPlan, Stored, StoredKeyspace } from '../../catalog/mod.ts'
+import { EVENTS } from '../../runtime/mod.ts'
 import { moved, type FailoverDetail, type FailoverJob } from './job.ts'
 import type { FailoverEvent } from './machine.ts'
 import { nowText, type Leading } from './parts.ts'
@@ -97,7 +98,7 @@ export function next(
 }
 
 /** Puts the new primary into the map, opens it for writes, and makes its quorum the only one. */
-export function nameSuccessor(
+export async function nameSuccessor(
   leading: Leading,
   job: FailoverJob,
   made: {
@@ -106,8 +107,9 @@ export function nameSuccessor(
     readonly detail: Partial<FailoverDetail>
   },
 ): Promise<StoredKeyspace> {
-  const { quorums } = leading.parts.catalog
-  return change(leading, job, (now) => {
+  const { log, catalog } = leading.parts
+  const { quorums } = catalog
+  const stored = await change(leading, job, (now) => {
     const shard = released(ownTerm(current(now.shards, job), job), job)
     const nodes = shard.nodes.map((node) => {
       if (node.id === made.to.id) return { ...node, ...made.to, role: 'primary' as const }
@@ -120,6 +122,12 @@ export function nameSuccessor(
     ]
     return { put: [{ ...shard, nodes }], extras: joined(extras) }
   })
+  const { shard, from, term } = job.detail
+  const { id } = job.stored.record
+  const { epoch } = stored.snapshot
+  const line = { event: EVENTS.shard_promoted, job: id, shard, from, to: made.to.id, term, epoch }
+  log.info(line, 'another server leads the shard')
+  return stored
 }
 
 /** Brings the record in line with where agents have their servers; nothing when it is. */

@@ -16,6 +16,7 @@ const replica = (id: string, silentMs: number | null): ProbeResult => ({
     replayed: null,
     receiver: silentMs === null ? null : { status: 'streaming', silentMs },
     senders: [],
+    lagMs: null,
   },
 })
 const told = (found: Partial<Liveness>, server: Partial<Liveness['server']> = {}): AgentView => ({

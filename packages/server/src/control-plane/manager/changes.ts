@@ -1,10 +1,10 @@
 // The one place that every change passes: only while this manager leads, within its bounds, and with one line of
 // who, what, before, after and outcome for the log and the audit.
 import { randomUUID } from 'node:crypto'
-import { FleetError, toFleetError, type Clock } from '@fleetshard/core'
+import { FleetError, toFleetError, type Clock, type JobRecord } from '@fleetshard/core'
 import type { AuditEntry } from '../../audit/mod.ts'
 import type { Leadership, StoreCondition } from '../../catalog/mod.ts'
-import type { Call } from '../../runtime/http/mod.ts'
+import { traceparentOf, type Call } from '../../runtime/http/mod.ts'
 import type { Leader } from './leader.ts'
 import { actorOf, createRecorder, type RecorderParts } from './recorder.ts'
 
@@ -19,6 +19,8 @@ export interface Change {
   readonly condition: StoreCondition
   /** Aborts when leadership is lost, the manager stops, or the change takes too long. */
   readonly signal: AbortSignal
+  /** For the record of a job: the trace that it belongs to, where there is one. */
+  readonly traced: Pick<JobRecord, 'trace'>
   /** Notes the record as it was, for the audit. */
   before(record: unknown): void
   /** Notes the record as it is now, for the audit. */
@@ -82,6 +84,7 @@ export function createChanges(parts: ChangesParts): Changes {
       return await work({
         condition: leadership.condition,
         signal,
+        traced: traceOf(call),
         before: (state) => (before = state),
         after: (state) => (after = state),
       })
@@ -115,6 +118,11 @@ export function createChanges(parts: ChangesParts): Changes {
       await Promise.allSettled(underWay)
     },
   }
+}
+
+function traceOf({ request }: Call): Pick<JobRecord, 'trace'> {
+  const trace = traceparentOf(request.raw)
+  return trace === null ? {} : { trace }
 }
 
 function leadershipOf(leadership: Leadership | null): Leadership {

@@ -5,7 +5,7 @@ import type { AuditLog } from '../../audit/mod.ts'
 import type { Catalog } from '../../catalog/mod.ts'
 import type { EngineName, ShardEngine } from '../../engine/mod.ts'
 import type { Gate } from '../../runtime/http/mod.ts'
-import type { Logger, Metrics } from '../../runtime/mod.ts'
+import type { Logger, Metrics, Tracing } from '../../runtime/mod.ts'
 import type { KnownTokens, SecretResolver } from '../../security/mod.ts'
 
 /** Settings of one manager. */
@@ -39,6 +39,8 @@ export interface ManagerDeps {
   readonly agent: (record: AgentRecord, token: string) => AgentClient
   readonly secrets: SecretResolver
   readonly metrics: Metrics
+  /** Null, or left out, where there are no traces. */
+  readonly tracing?: Tracing | null
   /** Has every change that was tried: before it is made, and when its outcome is known. */
   readonly audit: AuditLog
   /** @param tokens those of the catalog */

@@ -1,6 +1,6 @@
 // A change that reached a manager which does not lead goes on to the leader: one hop, within bounds.
 import { FleetError, fromProblem, type Clock } from '@fleetshard/core'
-import type { Answer, Call } from '../../runtime/http/mod.ts'
+import { traceparentOf, type Answer, type Call } from '../../runtime/http/mod.ts'
 import type { Fleet } from './fleet.ts'
 import type { Leader } from './leader.ts'
 
@@ -86,6 +86,8 @@ async function send(parts: ForwardParts, leaderUrl: string, { request, traceId }
     const value = request.headers[name]
     if (typeof value === 'string') headers.set(name, value)
   }
+  const own = traceparentOf(request.raw)
+  if (own !== null) headers.set('traceparent', own)
   if (!headers.has('traceparent')) headers.set('traceparent', `00-${traceId}-${traceId.slice(0, 16)}-01`)
   const hasBody = request.body !== undefined && request.body !== null
   if (hasBody) headers.set('content-type', 'application/json')

@@ -68,7 +68,8 @@ class RunningManager implements Manager {
     const probeEveryMs = options.catalogProbeMs ?? managerDefaults.catalogProbeMs
     this.#view = createCatalogView(leaseDeps, { probeEveryMs })
     const fleet = createFleet(this.#view, clock)
-    const metrics = createManagerMetrics(deps.metrics, fleet)
+    const rings = createRings()
+    const metrics = createManagerMetrics(deps.metrics, fleet, rings)
     this.#metrics = metrics
     const leader = createLeader({
       deps: leaseDeps,
@@ -79,7 +80,7 @@ class RunningManager implements Manager {
       metrics,
     })
     this.#api = {
-      parts: createParts(deps, fleet),
+      parts: createParts(deps, fleet, rings),
       leader,
       changes: createChanges({ log, clock, leader, metrics, audit: deps.audit }),
       audit: deps.audit,
@@ -148,7 +149,7 @@ class RunningManager implements Manager {
   }
 }
 
-function createParts(deps: ManagerDeps, fleet: Parts['fleet']): Parts {
+function createParts(deps: ManagerDeps, fleet: Parts['fleet'], rings: Parts['rings']): Parts {
   const { log, clock, catalog, secrets, agent, engine } = deps
   return {
     log,
@@ -157,7 +158,7 @@ function createParts(deps: ManagerDeps, fleet: Parts['fleet']): Parts {
     secrets,
     engine,
     fleet,
-    rings: createRings(),
+    rings,
     routing: createRouting(catalog, fleet),
     servers: createServers({ log, fleet, agent, secrets }),
     mutex: createKeyedMutex(),
@@ -187,6 +188,7 @@ async function createServer(deps: ManagerDeps, api: Api, metrics: ManagerMetrics
   }
   return createApp({
     log,
+    tracing: deps.tracing ?? null,
     version: options.version,
     title: 'FleetShard manager',
     description: 'Control plane of FleetShard: keyspaces, shards, tables, nodes, jobs, topology.',

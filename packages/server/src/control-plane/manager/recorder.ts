@@ -2,7 +2,7 @@
 import { FleetError } from '@fleetshard/core'
 import { auditUnavailable, type AuditEntry, type AuditLog } from '../../audit/mod.ts'
 import type { Call } from '../../runtime/http/mod.ts'
-import { addressOf, type Logger } from '../../runtime/mod.ts'
+import { addressOf, EVENTS, type Logger } from '../../runtime/mod.ts'
 import { forwardedHeader } from './forward.ts'
 import type { ManagerMetrics } from './metrics.ts'
 
@@ -37,7 +37,7 @@ export function createRecorder({ log, metrics, audit }: RecorderParts): Recorder
       metrics.changed({ what, outcome: outcome ?? 'ok', elapsedMs })
       try {
         const kept = await audit.append(entry)
-        log.info({ ...kept, elapsed_ms: Math.round(elapsedMs) }, 'change')
+        log.info({ event: EVENTS.change, ...kept, elapsed_ms: Math.round(elapsedMs) }, 'change')
       } catch (error) {
         log.error({ what, target, outcome, traceId, err: error }, 'the end of a change could not be recorded')
         if (failure === null)

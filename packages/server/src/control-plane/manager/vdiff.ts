@@ -39,6 +39,7 @@ export async function submitVdiff(work: Work, keyspace: string, body: CreateVdif
         createdAt: new Date(parts.clock.now()).toISOString(),
         startedAt: null,
         completedAt: null,
+        ...change.traced,
       },
       { conditions: [change.condition], signal },
     )

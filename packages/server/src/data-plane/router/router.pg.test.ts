@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { postgresBuilds, startTestPostgres, type TestPostgres } from '../../engine/postgres/wire/testing.ts'
 import { query } from '@fleetshard/routing/wire'
 import { testTable } from '@fleetshard/routing/testing'
+import { ownedBy } from './testing-hold.ts'
 import { startTestRouter, type TestRouter } from './testing.ts'
 
 const schema = `
@@ -351,6 +352,22 @@ describe.each(postgresBuilds())('over $name', (build) => {
     await other.onShard(parseShardId('s0'), `update fleetshard.shard_state set shard = 'someone-else'`)
     const answer = await other.post('/v1/execute', { query: 'select 1', options })
     expect(answer).toMatchObject({ status: 503, body: { code: 'wrong_database', retryable: true } })
+  })
+
+  it('waits for the map that tells where a shard has gone whose database is not its own any more', async () => {
+    await using other = await startTestRouter(server, { shards: 2 })
+    const ownerOf = async (key: string): Promise<unknown> => {
+      const answer = await fetch(`${other.url}/v1/shard-for-key?key=${key}&keyspace=app`)
+      return ((await answer.json()) as { shard_id: string }).shard_id
+    }
+    let key = 'k0'
+    for (let n = 1; (await ownerOf(key)) !== 's0'; n += 1) key = `k${String(n)}`
+    // As a shard leaves it that was split and deleted.
+    await other.onShard(parseShardId('s0'), 'delete from fleetshard.shard_state')
+    const waiting = other.post('/v1/execute', { query: 'select 1 as one', shard_key: key, options })
+    await expect.poll(async () => await other.metrics()).toMatch(/retried_total\{reason="stale_map"\} [1-9]/)
+    other.replace((snapshot) => ownedBy(snapshot, parseShardId('s1')))
+    expect(await waiting).toMatchObject({ status: 200, body: { epoch: 8, rows: [{ one: 1 }] } })
   })
 
   it('waits for the map that the shard asks for', async () => {

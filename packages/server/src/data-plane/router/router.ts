@@ -1,7 +1,8 @@
 // The router: maps from the catalog, the way to each shard, the executor, and the HTTP listener in front.
 import { FleetError, type Clock, type NodeRecord, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import type { RouterPort } from '../../catalog/router-port.ts'
-import type { Logger, Metrics, Service } from '../../runtime/mod.ts'
+import { traceIdOf } from '../../runtime/http/mod.ts'
+import type { Logger, Metrics, Service, Tracing } from '../../runtime/mod.ts'
 import type { Authenticator } from '../../security/mod.ts'
 import {
   DeadlineSweeper,
@@ -12,15 +13,16 @@ import {
   type ShardLogin,
 } from '@fleetshard/routing/execute'
 import { HttpListener } from './listeners/http/listener.ts'
-import type { EndpointLimits } from './listeners/http/endpoint.ts'
+import type { Answered, EndpointLimits } from './listeners/http/endpoint.ts'
 import type { QueryLimits } from './listeners/http/query.ts'
-import { createRouterMetrics, observeWire, type RouterMetrics } from './metrics.ts'
+import { createRouterMetrics, type RouterMetrics } from './metrics.ts'
 import { isProtected, StatementCache } from '@fleetshard/routing/plan'
 import { StatementParser } from './parser/parser.ts'
 import { MapFile, tokenSource, type LoadedCopy, type MapCopy } from './topology/map-file.ts'
 import { Maps } from './topology/maps.ts'
 import { DirectSessions } from './topology/direct-sessions.ts'
 import { Passwords } from './topology/passwords.ts'
+import { SlowStatements } from './slow-statements.ts'
 import { WirePort, type WireOptions } from './wire.ts'
 
 /** Settings of one router. */
@@ -40,6 +42,8 @@ export interface RouterOptions {
   readonly transactionsMax: number
   /** How long what is in flight may take to end when the router stops. */
   readonly drainMs: number
+  /** Statements that take so long are logged; 0 for none. */
+  readonly slowStatementMs: number
   readonly execute: ExecuteLimits
   readonly query: QueryLimits
   readonly endpoint: EndpointLimits
@@ -53,6 +57,8 @@ export interface RouterDeps {
   readonly clock: Clock
   readonly port: RouterPort
   readonly metrics: Metrics
+  /** Null, or left out, where there are no traces. */
+  readonly tracing?: Tracing | null
   /** The copy of an earlier run (`loadMapCopy`), whose keyspaces were given to the port as its seed. */
   readonly copy: LoadedCopy | null
   /** What a secretRef other than `catalog:` stands for. */
@@ -60,6 +66,8 @@ export interface RouterDeps {
   /** What new connections to shards check; `claimed` where it is left out. */
   readonly identityCheck?: IdentityCheck
   readonly authenticator: Authenticator
+  /** True while a topology file is not what is served; never where it is left out. */
+  readonly isTopologyRefused?: () => boolean
   readonly options: RouterOptions
 }
 
@@ -83,6 +91,7 @@ export class Router implements Service {
   readonly #passwords: Passwords
   readonly #file: MapFile | null
   readonly #metrics: RouterMetrics
+  readonly #slow: SlowStatements
   readonly #maps: Maps
   readonly #direct: DirectSessions
   readonly #listener: HttpListener
@@ -126,7 +135,10 @@ export class Router implements Service {
       mapAgeMs: () => this.mapAgeMs(),
       statements,
       openTransactions: () => this.#listener.openTransactions,
+      wire: () => this.#wire,
+      isTopologyRefused: deps.isTopologyRefused ?? (() => false),
     })
+    this.#slow = new SlowStatements({ log, clock }, options.slowStatementMs)
     const executor = new Executor({
       clock,
       sweeper: this.#sweeper,
@@ -135,16 +147,23 @@ export class Router implements Service {
       metrics: this.#metrics,
     })
     this.#direct = this.#directSessions()
-    this.#listener = new HttpListener({
+    this.#listener = this.#makeListener(executor, statements)
+    this.#wire = options.wire === null ? null : this.#makeWire(options.wire, statements)
+  }
+
+  #makeListener(executor: Executor, statements: StatementCache): HttpListener {
+    const { log, clock, port, options, tracing = null } = this.#deps
+    return new HttpListener({
       log,
+      tracing,
       options,
       maps: this.#maps,
       direct: this.#direct,
-      gate: deps.authenticator,
+      gate: this.#deps.authenticator,
       port,
       mapAgeMs: () => this.mapAgeMs(),
       onAnswer: (answered) => {
-        this.#metrics.answered(answered)
+        this.#answered(answered)
       },
       query: {
         clock,
@@ -155,8 +174,6 @@ export class Router implements Service {
         limits: options.query,
       },
     })
-    this.#wire = options.wire === null ? null : this.#makeWire(options.wire, statements)
-    if (this.#wire !== null) observeWire(deps.metrics, this.#wire)
   }
 
   #makeWire(options: WireOptions, statements: StatementCache): WirePort {
@@ -173,6 +190,8 @@ export class Router implements Service {
       accesses: () =>
         Array.from(this.#shards.values(), ({ access, login }) => ({ access, user: login?.user ?? null })),
       metrics: this.#metrics,
+      slow: this.#slow,
+      tracing: this.#deps.tracing ?? null,
       version: this.#deps.options.version,
       authenticator: this.#deps.authenticator,
       options,
@@ -241,6 +260,11 @@ export class Router implements Service {
     })
   }
 
+  #answered(answered: Answered): void {
+    this.#metrics.answered(answered)
+    if (answered.elapsedMs >= this.#slow.fromMs) noteSlow(this.#slow, answered)
+  }
+
   /** Direct clients have connections and bounds of their own. */
   #routersAlive(): number {
     let alive = 0
@@ -301,10 +325,14 @@ export class Router implements Service {
           if (login === null && secretRef !== null) this.#passwords.refused(secretRef)
         },
         epochOf: ({ keyspace }) => this.#maps.get(keyspace).epoch,
+        mapAgeMs: () => this.mapAgeMs(),
         onStale: ({ id }, epochMin) => {
           log.info({ shard: id, epoch: epochMin }, 'a shard wants a newer map')
         },
         isProtected: () => isProtected(this.#maps.get(shard.keyspace)),
+        onWaited: (waitedMs) => {
+          this.#metrics.waited(shard, waitedMs)
+        },
         connectionsElsewhere: (node) => this.#connectionsElsewhere(node, login?.user ?? null),
       },
       shard,
@@ -333,6 +361,7 @@ export class Router implements Service {
       this.#shards.delete(key)
       if (login !== null) this.#logins -= 1
       this.#byRecord = new WeakMap()
+      this.#metrics.forget(access.record)
       void access.close(new FleetError('stale_map', `shard ${access.record.name} is not in the map any more`))
     }
   }
@@ -346,6 +375,22 @@ export class Router implements Service {
       keyspaces: [...this.#maps.all()].map(({ snapshot }) => snapshot),
     }
   }
+}
+
+function noteSlow(slow: SlowStatements, { ran, elapsedMs, error, traceparent }: Answered): void {
+  const [first] = ran.statements
+  // A transaction that is begun or ended, and what was refused before it was read, has no statement.
+  if (first === undefined) return
+  slow.note({
+    via: 'http',
+    elapsedMs,
+    text: first.text,
+    statements: ran.statements.length,
+    shard: ran.shard,
+    rows: ran.rows,
+    sqlstate: error?.sqlstate ?? '',
+    traceId: ran.span?.traceId ?? traceIdOf(traceparent),
+  })
 }
 
 const keyOf = ({ keyspace, id }: Pick<ShardRecord, 'keyspace' | 'id'>, user: string | null): string =>

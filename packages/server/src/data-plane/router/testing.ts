@@ -23,7 +23,7 @@ import type { LocalGroup } from '../../local/mod.ts'
 import { createEngine } from '../../engine/mod.ts'
 import { exec, query } from '@fleetshard/routing/wire'
 import { testPassword, type TestPostgres } from '../../engine/postgres/wire/testing.ts'
-import { createMetrics, silentLogger, systemClock } from '../../runtime/mod.ts'
+import { createMetrics, silentLogger, systemClock, type Logger } from '../../runtime/mod.ts'
 import { createAuthenticator, type Authenticator } from '../../security/mod.ts'
 import { executeLimitsDefault, type ExecuteLimits, type IdentityCheck } from '@fleetshard/routing/execute'
 import { testSnapshot } from '@fleetshard/routing/testing'
@@ -45,6 +45,7 @@ export interface TestRouterOptions {
   readonly query?: Partial<RouterOptions['query']>
   readonly endpoint?: Partial<RouterOptions['endpoint']>
   readonly options?: Partial<RouterOptions>
+  readonly log?: Logger
   /** Over TCP as the role `owner`, whom the server asks for the password, in place of its socket. */
   readonly tcp?: boolean
 }
@@ -157,7 +158,7 @@ async function openRouter(wanted: TestRouterOptions, place: RouterPlace): Promis
   const port = new FixedPort(cluster, () => current)
   const metrics = createMetrics(false)
   const router = new Router({
-    log: silentLogger,
+    log: wanted.log ?? silentLogger,
     clock: systemClock,
     port,
     metrics,
@@ -234,6 +235,7 @@ const optionsDefault: RouterOptions = {
   planCacheBytesMax: 10_000_000,
   transactionsMax: 1_000,
   drainMs: 1_000,
+  slowStatementMs: 0,
   execute: executeLimitsDefault,
   query: {
     resultRowsMax: 10_000,

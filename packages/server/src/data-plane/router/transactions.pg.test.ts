@@ -195,7 +195,12 @@ describe('a transaction over several requests', () => {
     const idle = await client.begun()
     await client.run(idle, 'select 4711')
     await terminate(await pidOf('select 4711'))
-    await expect.poll(() => client.run(idle, 'select 1')).toMatchObject(rolledBack)
+    await expect.poll(inTransaction).toBe('0')
+    expect(await client.run(idle, 'select 1')).toMatchObject({
+      status: 409,
+      body: { code: 'transaction_aborted', sqlstate: '40001', outcome: 'aborted', retryable: true },
+    })
+    expect(await client.run(idle, 'select 1')).toMatchObject(rolledBack)
     expect(await client.commit(idle)).toMatchObject(rolledBack)
 
     const busy = await client.begun()

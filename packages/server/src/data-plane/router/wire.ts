@@ -15,7 +15,7 @@ import {
   type ShardLogin,
 } from '@fleetshard/routing/execute'
 import { refuseUnprotectedSetting, type StatementCache } from '@fleetshard/routing/plan'
-import type { Logger } from '../../runtime/mod.ts'
+import type { Logger, Tracing } from '../../runtime/mod.ts'
 import type { Authenticator } from '../../security/mod.ts'
 import { AdminSession, adminDatabase } from './admin/admin-session.ts'
 import type { AdminView } from './admin/tables.ts'
@@ -31,6 +31,7 @@ import { trustEverybody, usersOfFile, type WireUsers } from './listeners/pgwire/
 import type { SessionEnvironment, SessionMetrics } from './session/environment.ts'
 import { Greetings, settingsOfStartup } from './session/greeting.ts'
 import { WireSession } from './session/session.ts'
+import type { SlowStatements } from './slow-statements.ts'
 import { StatementStats } from './session/statement-stats.ts'
 import { WireStatements } from './session/wire-statements.ts'
 
@@ -63,6 +64,8 @@ export interface WireParts {
   /** The ways to all shards, as any role. */
   readonly accesses: () => Iterable<{ readonly access: ShardAccess; readonly user: string | null }>
   readonly metrics: SessionMetrics
+  readonly slow: SlowStatements
+  readonly tracing: Tracing | null
   readonly version: string
   readonly authenticator: Authenticator
   readonly options: WireOptions
@@ -83,7 +86,8 @@ export class WirePort implements AsyncDisposable {
   /** @throws FleetError `invalid_config` for a certificate or a file of users that cannot be used */
   constructor(parts: WireParts) {
     this.#parts = parts
-    const { log, clock, sweeper, statements, map, newerMap, access, metrics, options, authenticator } = parts
+    const { log, clock, sweeper, statements, map, newerMap, access, metrics, slow, tracing } = parts
+    const { options, authenticator } = parts
     this.#environment = {
       log,
       clock,
@@ -94,6 +98,8 @@ export class WirePort implements AsyncDisposable {
       holds: new HoldBuffer({ clock, newerMap }),
       access,
       metrics,
+      slow,
+      tracing,
       wireStatements: new WireStatements(),
       stats: new StatementStats(),
       greetings: new Greetings(clock),

@@ -207,6 +207,57 @@ export async function endRouterConnections(session: Session): Promise<void> {
   if (row !== undefined) await awaitEnds(session, row)
 }
 
+/** Looks in which statements that were under way may get their answer, before their connections are ended. */
+const answerLooksMax = 15
+
+/**
+ * Ends router connections of a database that is fenced, and waits until none of them can do or answer anything more.
+ * What runs is given a moment first: a write that waited for the fence is refused by it, and its client knows then
+ * that nothing happened; cut off it could not tell. One that is shown as idle after it was told to end is as good as
+ * gone: Postgres shows a command as running, then looks whether it has to end, and only then does anything of it. That
+ * a hundred processes leave takes a tenth of a second, and clients wait meanwhile.
+ * @throws FleetError `shard_unavailable` when one does not stop
+ */
+export async function silenceRouterConnections(session: Session): Promise<void> {
+  const timeoutMs = endTimeoutMs(session)
+  const told = new Set<number>()
+  let left: readonly number[] | null = null
+  for (let looks = 0; left === null || left.length > 0; looks += 1) {
+    if (left !== null && looks * gonePollMs > timeoutMs) throw doesNotEnd(left)
+    const seen: readonly SeenRow[] = await session.query<SeenRow>(silenceSql, [
+      left === null ? 0 : gonePollMs / 1000,
+      left,
+      [...told],
+      looks >= answerLooksMax,
+    ])
+    left = seen.filter(({ pid, state }) => !told.has(pid) || state !== 'idle').map(({ pid }) => pid)
+    for (const { pid, signalled } of seen) if (signalled) told.add(pid)
+  }
+}
+
+interface SeenRow {
+  readonly pid: number
+  /** Null where the login may not see it. */
+  readonly state: string | null
+  readonly signalled: boolean
+}
+
+/**
+ * Waits $1 seconds, looks at those of $2 (null: all), and tells those to end that are not among $3 and run nothing, or
+ * whatever they do ($4). Outside of a transaction every statement sees activity as it is.
+ */
+const silenceSql = `
+  with waited as materialized (select pg_sleep($1) as is),
+       seen as materialized (
+         select a.pid, a.state from waited, pg_stat_activity a
+          where a.datname = current_database() and a.pid <> pg_backend_pid()
+            and starts_with(a.application_name, ${escapeLiteral(routerApplicationPrefix)})
+            and ($2::int[] is null or a.pid = any ($2)))
+  select pid, state,
+         case when pid <> all ($3::int[]) and ($4 or state is distinct from 'active')
+              then pg_terminate_backend(pid) else false end as signalled
+    from seen`
+
 /** Processes that were told to end. */
 interface Signalled {
   readonly signalled: readonly number[]
@@ -220,8 +271,11 @@ const signalRoutersSql = `array(
        and starts_with(application_name, ${escapeLiteral(routerApplicationPrefix)}))
   select pid from gone where signalled)`
 
+const endTimeoutMs = (session: Session): number =>
+  Math.max(1, Math.min(terminateTimeoutMsMax, Math.floor(session.remainingMs() / 2)))
+
 async function awaitEnds(session: Session, { signalled }: Signalled): Promise<void> {
-  const timeoutMs = Math.max(1, Math.min(terminateTimeoutMsMax, Math.floor(session.remainingMs() / 2)))
+  const timeoutMs = endTimeoutMs(session)
   let left: readonly number[] = signalled
   for (let waitedMs = 0; left.length > 0; waitedMs += gonePollMs) {
     left = await stillThere(session, left)

@@ -8,11 +8,11 @@ import { buildShardMap, FleetError, isFleetError, parseKeyspaceName, type ShardM
 import { createRouterClient, type CommandContext } from '../../cli/mod.ts'
 import {
   blockedFolder,
-  createLogger,
+  createLogging,
   readAdminToken,
   serverUser,
   systemClock,
-  type Logger,
+  type Logging,
 } from '../../runtime/mod.ts'
 import { urlHost } from '../loopback.ts'
 import { serverProcesses } from '../running.ts'
@@ -39,7 +39,7 @@ export class DemoCluster implements AsyncDisposable {
   readonly #end = new AbortController()
   readonly #stop: AbortSignal
 
-  constructor(context: CommandContext, folder: string, log: Logger) {
+  constructor(context: CommandContext, folder: string, logging: Logging) {
     this.#context = context
     this.folder = folder
     const { env, version, forced } = context
@@ -47,7 +47,7 @@ export class DemoCluster implements AsyncDisposable {
     const config = context.config.with({ 'drain-ms': drainMs })
     this.#stop = AbortSignal.any([context.stop, this.#end.signal])
     const own = { dataDir: folder, clock: systemClock, stop: this.#stop }
-    this.#fleet = new LocalFleet({ config, env, log, version, forced, ...own })
+    this.#fleet = new LocalFleet({ config, env, log: logging.log, logging, version, forced, ...own })
   }
 
   /** Starts servers, manager, router and worker. @throws FleetError of whatever keeps them from starting */
@@ -118,7 +118,7 @@ export class DemoCluster implements AsyncDisposable {
 /** A cluster with its directory; nothing runs yet. */
 export function makeDemoCluster(context: CommandContext): DemoCluster {
   const folder = makeFolder()
-  return new DemoCluster(context, folder, createLogger(context.config.get('log.level'), logFileOf(folder)))
+  return new DemoCluster(context, folder, createLogging(context.config.get('log.level'), logFileOf(folder)))
 }
 
 /** A directory that the account of the servers can reach. */

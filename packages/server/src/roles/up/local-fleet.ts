@@ -7,24 +7,29 @@ import type { BootGuard } from '../../agent/mod.ts'
 import { localAgentId, openLocalCluster, type LocalCluster, type LocalServer } from '../../local/mod.ts'
 import {
   adminTokenPath,
-  createMetrics,
   makeAdminToken,
   readAdminToken,
   serviceGroup,
   type Config,
   type Environment,
+  type Health,
   type Logger,
+  type Logging,
+  type MetricRole,
   type PortKey,
   type Service,
+  type Tracing,
 } from '../../runtime/mod.ts'
 import { createBootGuard } from '../boot-guard.ts'
 import { isolationWatch } from '../isolation-watch.ts'
+import { observeAgent } from '../agent-metrics.ts'
 import { agentHttpService, type AgentHttpService } from '../agent.ts'
 import { openCatalog, type OpenCatalog } from '../catalog.ts'
 import { buildManager } from '../manager.ts'
 import { isLoopback } from '../loopback.ts'
-import { metricsService, type Role, type RoleParts } from '../process.ts'
+import { metricsService, roleMetrics, type Role, type RoleParts } from '../process.ts'
 import { buildRouter } from '../router.ts'
+import { openTracing } from '../tracing.ts'
 import { buildWorker } from '../worker.ts'
 import { recordMovedNodes } from './moved-nodes.ts'
 import { choosePortsOfUp, urlOf } from './ports.ts'
@@ -42,6 +47,7 @@ export interface LocalFleetParts {
   readonly dataDir: string
   readonly clock: Clock
   readonly log: Logger
+  readonly logging: Logging
   readonly version: string
   /** Aborts when the process is to stop. */
   readonly stop: AbortSignal
@@ -76,6 +82,7 @@ export class LocalFleet implements AsyncDisposable {
   #running: Running | null = null
   #services: Services | null = null
   #wasFilled = false
+  readonly #traces: Tracing[] = []
   /** For the end that nobody outside asked for: a start that failed half-way. */
   readonly #halt = new AbortController()
   readonly #stop: AbortSignal
@@ -186,6 +193,7 @@ export class LocalFleet implements AsyncDisposable {
     await this.#running?.group[Symbol.asyncDispose]()
     await this.#open?.[Symbol.asyncDispose]()
     await this.#servers?.local.stop()
+    await Promise.all(this.#traces.map((tracing) => tracing.shutdown()))
   }
 
   /** Settings that are for a new cluster, given to an old one. */
@@ -195,20 +203,31 @@ export class LocalFleet implements AsyncDisposable {
     return [`${given.join(' and ')} concern new clusters; fleetshard shard create adds to this one`]
   }
 
+  async #openTracing(config: Config, role: MetricRole): Promise<Tracing | null> {
+    const tracing = await openTracing(config, { role, version: this.#parts.version })
+    if (tracing !== null) this.#traces.push(tracing)
+    return tracing
+  }
+
   async #assemble(config: Config): Promise<{
     services: readonly Service[]
     http: AgentHttpService
   }> {
-    const { clock, log, version, dataDir } = this.#parts
+    const { clock, log, logging, version, dataDir } = this.#parts
     const { local, open } = this.servers
-    const partsOf = (role: string): RoleParts => ({
+    const partsOf = async (role: MetricRole): Promise<RoleParts> => ({
       ...this.#parts,
       config,
       log: log.child({ role }),
+      tracing: await this.#openTracing(config, role),
       // One role tells of the process; three would count the same memory thrice.
-      metrics: createMetrics(role === 'router' && config.get('metrics.process')),
+      metrics: roleMetrics(role, {
+        version,
+        withProcess: role === 'router' && config.get('metrics.process'),
+      }),
     })
-    const [forRouter, forManager, forWorker] = [partsOf('router'), partsOf('manager'), partsOf('worker')]
+    const [forRouter, forManager] = [await partsOf('router'), await partsOf('manager')]
+    const [forWorker, forAgent] = [await partsOf('worker'), await partsOf('agent')]
     const http = agentHttpService({
       agent: local.agent,
       id: localAgentId,
@@ -217,12 +236,15 @@ export class LocalFleet implements AsyncDisposable {
       clock,
       version,
       log: log.child({ role: 'agent' }),
+      tracing: forAgent.tracing,
     })
+    observeAgent(forAgent.metrics, { agent: local.agent, isRegistered: () => http.isRegistered() })
+    const agentHealth = (): Health => ({ ok: true, role: 'agent', registered: http.isRegistered() })
     const managerRole = buildManager(forManager, open)
     const router = await buildRouter(forRouter, open, { mapFile: join(dataDir, mapFile), id: null })
     const worker = buildWorker(forWorker, open)
     const served = (parts: RoleParts, role: Role, key: PortKey): readonly Service[] => [
-      metricsService({ ...parts, health: role.health }, key),
+      metricsService({ ...parts, logging, health: role.health }, key),
       ...role.services,
     ]
     const isolation = isolationWatch({
@@ -236,6 +258,7 @@ export class LocalFleet implements AsyncDisposable {
     return {
       http,
       services: [
+        metricsService({ ...forAgent, logging, health: agentHealth }, 'agent.metrics-port'),
         http,
         isolation,
         ...served(forManager, managerRole, 'manager.metrics-port'),

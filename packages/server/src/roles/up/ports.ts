@@ -12,6 +12,7 @@ export const UP_PORTS = [
   'router.metrics-port',
   'manager.metrics-port',
   'worker.metrics-port',
+  'agent.metrics-port',
 ] as const satisfies readonly PortKey[]
 
 /** The settings with the chosen ports, and what has to be said about them. */

@@ -2,6 +2,7 @@
 // --help, `config show` and docs/reference/configuration.md are all made from it.
 import { ACCESS_SETTINGS } from './access-table.ts'
 import type { Setting, SettingValue } from './types.ts'
+import { OBSERVE_SETTINGS } from './observe-table.ts'
 import { WIRE_SETTINGS } from './wire-table.ts'
 
 const second = 1000
@@ -19,18 +20,12 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/
  */
 export const SETTINGS = {
   // Every process
+  ...OBSERVE_SETTINGS,
   config: {
     type: 'path',
     default: null,
     doc: 'JSON file with settings; flags and environment variables outrank it.',
     usedBy: everybody,
-  },
-  'log.level': {
-    type: 'enum',
-    choices: ['trace', 'debug', 'info', 'warn', 'error', 'silent'],
-    default: 'info',
-    doc: 'Least severe log lines that are written.',
-    usedBy: roles,
   },
   'bind-host': {
     type: 'string',
@@ -65,12 +60,6 @@ export const SETTINGS = {
     min: 0,
     max: 60 * minute,
     doc: 'How long work that was begun may take to finish after a signal to stop.',
-    usedBy: roles,
-  },
-  'metrics.process': {
-    type: 'boolean',
-    default: true,
-    doc: 'Expose the metrics of the process itself: memory, CPU, event loop, garbage collection.',
     usedBy: roles,
   },
   'data-dir': {
@@ -373,6 +362,13 @@ export const SETTINGS = {
   },
 
   // Agent
+  'agent.metrics-port': {
+    type: 'port',
+    default: 9093,
+    doc: 'Port of the Prometheus metrics of the agent.',
+    usedBy: ['up', 'agent'],
+    aliases: { agent: ['metrics-port'] },
+  },
   'agent.port': {
     type: 'port',
     default: 8082,

@@ -7,9 +7,11 @@ import { fastify, LogController, type FastifyInstance } from 'fastify'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Logger } from '../log.ts'
+import type { Tracing } from '../tracing.ts'
 import { errorOf, rawProblem, sendProblem } from './errors.ts'
 import type { Door } from './gate.ts'
 import type { Around, Route } from './route.ts'
+import { beginRequest, endRequest } from './spans.ts'
 import { traceIdOf } from './trace.ts'
 
 /** Slow requests are looked for so often within the time that they have. */
@@ -19,6 +21,8 @@ const idleMsMax = 75_000
 /** What the server is made of. */
 export interface AppParts {
   readonly log: Logger
+  /** Null where there are no traces. */
+  readonly tracing: Tracing | null
   readonly version: string
   /** Name and sentence at the head of the OpenAPI document. */
   readonly title: string
@@ -47,7 +51,7 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     loggerInstance: parts.log,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: parts.bodyLimitBytes,
-    genReqId: (request) => traceIdOf(request.headers['traceparent']),
+    genReqId: (request) => beginRequest(parts.tracing, request),
     forceCloseConnections: true,
     serverFactory: (handler) =>
       createServer(
@@ -88,12 +92,10 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     sendProblem(request, reply, notRouted(request.method, request.url, [])),
   )
   app.addHook('onResponse', async (request, reply) => {
-    parts.onAnswer({
-      method: request.method,
-      route: request.routeOptions.url ?? '(none)',
-      status: reply.statusCode,
-      elapsedMs: reply.elapsedTime,
-    })
+    const { method } = request
+    const answer = { method, route: request.routeOptions.url ?? '(none)', status: reply.statusCode }
+    endRequest(request.raw, answer)
+    parts.onAnswer({ ...answer, elapsedMs: reply.elapsedTime })
   })
   await registerDocs(app, parts)
   for (const route of parts.routes) route.register(app, parts.around, parts.door)

@@ -12,6 +12,7 @@ import {
 } from '@fleetshard/core'
 import type { PlanRouting, StoredKeyspace } from '../../catalog/mod.ts'
 import type { CutoverSession } from '../../engine/mod.ts'
+import { EVENTS } from '../../runtime/mod.ts'
 import { CutoverTimes } from './cutover-times.ts'
 import { moved, readReshardJob, type ReshardJob } from './job-store.ts'
 import type { Movement } from './movement.ts'
@@ -133,40 +134,16 @@ async function flip(
   const { parts, run } = step
   const deadline = AbortSignal.any([movement.signal, timeout(step, holdMsMax)])
   const { epoch } = stored.snapshot
+  const epochMin = parseEpoch(epoch + 1)
   const { mark } = turnOf(readyJob)
   const [job] = await Promise.all([
     reread(step, readyJob),
     times.of('acknowledged', () => acknowledged(step, stored, deadline)),
   ])
-  await step.effect(`fence${mark}`, () => fenceAll(job, { movement, ready, times, deadline }))
-  const epochMin = parseEpoch(epoch + 1)
-  const { id } = job.stored.record
-  const { detail } = job
-  const { attempt } = detail
-  const positions = new Map<ShardId, Lsn>()
-  await step.effect(`prepare flip${mark}`, () =>
-    allOf([
-      times.of('keys', () =>
-        allOf(
-          ready.targets.map(async ({ shard, session }) => {
-            // Everything is applied, and nobody else writes there before the flip.
-            positions.set(shard.id, await session.position())
-            await session.restoreKeys(id, detail.run)
-          }),
-        ),
-      ),
-      // An open transaction, or a session that keeps its connection, might read here what the targets will have
-      // changed, whatever its router holds.
-      times.of('epoch', () =>
-        allOf(
-          ready.sources.map(async ({ shard, session }) => {
-            await session.raiseEpoch({ shard: shard.id, epochMin })
-            // Nobody can come to the source by any map that there is: the next one is the decision.
-            if (movement.keeping.has(shard.id)) await session.liftFence({ job: id, run: detail.run, attempt })
-          }),
-        ),
-      ),
-    ]),
+  const caughtUp = ends(job, movement, deadline)
+  await step.effect(`fence${mark}`, () => times.of('fence', () => placeAll(job, { movement, ready })))
+  const positions = await step.effect(`prepare flip${mark}`, () =>
+    prepareFlip(job, { movement, ready, times, caughtUp, epochMin }),
   )
   deadline.throwIfAborted()
   await times.of('flip', () =>
@@ -182,19 +159,70 @@ async function flip(
       ),
     ),
   )
+  const { givers, takers } = turnOf(job)
+  parts.log.info(
+    {
+      event: EVENTS.shard_moved,
+      sources: givers,
+      targets: takers,
+      epoch: epochMin,
+      hold_ms: rounded(times.elapsedMs()),
+    },
+    'keys have other shards',
+  )
   return reread(step, job)
 }
 
-/** Fences every source and waits until the targets have all that was written before. */
-async function fenceAll(
+/** When the targets have all that was written before the fence, which is still to be placed. */
+function ends(job: ReshardJob, { movers }: Movement, deadline: AbortSignal): Promise<unknown> {
+  const all = Promise.all(movers.map((mover) => mover.seen(fenceMark(job, mover.source), deadline)))
+  // Met later; one may be rejected while the fences are still being placed.
+  all.catch(() => undefined)
+  return all
+}
+
+interface PrepareFlip extends Pick<Flip, 'movement' | 'ready' | 'times'> {
+  readonly caughtUp: Promise<unknown>
+  readonly epochMin: Epoch
+}
+
+/**
+ * Behind the fence, on takers and givers at once: the takers get what is left and their keys, the givers send everybody
+ * away. @returns where each taker stands
+ */
+async function prepareFlip(
   job: ReshardJob,
-  { movement, ready, times, deadline }: Omit<Flip, 'stored'> & { readonly deadline: AbortSignal },
-): Promise<void> {
-  const ends = movement.movers.map((mover) => mover.seen(fenceMark(job, mover.source), deadline))
-  // Met below; one may be rejected while the fences are still being placed.
-  for (const end of ends) end.catch(() => undefined)
-  await times.of('fence', () => placeAll(job, { movement, ready }))
-  await times.of('caught up', () => Promise.all(ends))
+  { movement, ready, times, caughtUp, epochMin }: PrepareFlip,
+): Promise<ReadonlyMap<ShardId, Lsn>> {
+  const { run, attempt } = job.detail
+  const { id } = job.stored.record
+  const positions = new Map<ShardId, Lsn>()
+  const giveKeys = async (): Promise<void> => {
+    await times.of('caught up', () => caughtUp)
+    await times.of('keys', () =>
+      allOf(
+        ready.targets.map(async ({ shard, session }) => {
+          // Everything is applied, and nobody else writes there before the flip.
+          positions.set(shard.id, await session.position())
+          await session.restoreKeys(id, run)
+        }),
+      ),
+    )
+  }
+  // An open transaction, or a session that keeps its connection, might read here what the targets will have changed,
+  // whatever its router holds.
+  const sendAway = (): Promise<void> =>
+    times.of('epoch', () =>
+      allOf(
+        ready.sources.map(async ({ shard, session }) => {
+          await session.raiseEpoch({ shard: shard.id, epochMin })
+          // Nobody can come to the source by any map that there is: the next one is the decision.
+          if (movement.keeping.has(shard.id)) await session.liftFence({ job: id, run, attempt })
+        }),
+      ),
+    )
+  await allOf([giveKeys(), sendAway()])
+  return positions
 }
 
 function placeAll(job: ReshardJob, { movement, ready }: Pick<Flip, 'movement' | 'ready'>): Promise<void> {

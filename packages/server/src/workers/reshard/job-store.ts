@@ -4,6 +4,7 @@ import type { FleetError, JobRecord } from '@fleetshard/core'
 import type { Stored } from '../../catalog/mod.ts'
 import { parseReshardJobDetail, type ReshardJobDetail } from '../../engine/mod.ts'
 import type { JobRun, WorkerParts } from '../worker.ts'
+import { EVENTS } from '../../runtime/mod.ts'
 import {
   nextState,
   parseReshardState,
@@ -69,7 +70,7 @@ export async function move(
     (found) => moved(found, step.event, change),
     { conditions: [run.claim.condition], signal: run.signal },
   )
-  parts.log.info({ state: stored.record.state }, 'reshard job moved on')
+  parts.log.info({ event: EVENTS.job_state, state: stored.record.state }, 'reshard job moved on')
   return readReshardJob(stored)
 }
 

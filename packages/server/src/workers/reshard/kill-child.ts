@@ -3,7 +3,7 @@
 import { once } from 'node:events'
 import { createCatalogView, openCatalogStore } from '../../catalog/mod.ts'
 import { createReshardEngine } from '../../engine/mod.ts'
-import { silentLogger, systemClock } from '../../runtime/mod.ts'
+import { createMetrics, silentLogger, systemClock } from '../../runtime/mod.ts'
 import { WorkerRunner } from '../runner.ts'
 import { testUnitRowsMax, workerParts } from './testing.ts'
 import { createReshardWorker } from './worker.ts'
@@ -39,6 +39,7 @@ const definition = createReshardWorker({
         }),
 })
 const runner = new WorkerRunner({
+  metrics: createMetrics(false),
   ...workerParts(store, order.password),
   clock: systemClock,
   view,

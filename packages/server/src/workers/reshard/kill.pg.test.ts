@@ -228,7 +228,7 @@ it(
       'drop fences a',
       'strip a for the way back',
     ]
-    const cutover = ['calm back', 'hold back', 'fence back', 'prepare flip back', 'flip back']
+    const cutover = ['calm back', 'hold back', 'release back', 'fence back', 'prepare flip back', 'flip back']
     const steps = [...there, ...cutover, 'close b', 'drop back slot b', 'empty b', 'leave a']
     return expectWhole({
       sources: ['a'],

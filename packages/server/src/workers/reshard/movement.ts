@@ -12,12 +12,10 @@ import {
 import {
   keysTable,
   type MovedTable,
-  type PlacingKey,
   type ReplicationStream,
   type SourceNames,
   type SourceReader,
   type TargetWriter,
-  type UnitRecord,
 } from '../../engine/mod.ts'
 import type { ReshardJob } from './job-store.ts'
 import {
@@ -28,6 +26,7 @@ import {
   type MovePlan,
   type Place as PlaceKey,
 } from './move-plan.ts'
+import type { IsOwn } from './own-rows.ts'
 import { SourceMover, type StaleUnit } from './source-mover.ts'
 import {
   namesOf,
@@ -73,6 +72,8 @@ export interface Flow extends Omit<Movement, 'movers' | 'signal' | typeof Symbol
   ) => Promise<Begun>
   /** Rows of a table may come by several streams under the same primary key. */
   readonly mayMeet: (table: MovedTable) => boolean
+  /** Whose a row is on a target, where rows of several sources may stand under one primary key; else null. */
+  readonly isOwnOf: (source: ShardId, table: MovedTable) => IsOwn | null
 }
 
 /** The way there. @throws FleetError `reshard_refused` when map, terms, tables or slots are not what they were */
@@ -96,6 +97,7 @@ export async function openMovement(step: ReshardStep, job: ReshardJob): Promise<
     namesOf: (source) => namesOf(job, source),
     begin: (source, own, writers) => beginFromUnits(step, { job, snapshot, source, own }, writers),
     mayMeet: () => false,
+    isOwnOf: (source, table) => (isTold(table) ? null : ownedBy(job, snapshot, source, table)),
   })
 }
 
@@ -242,6 +244,11 @@ async function openMover(open: OpenMover, stack: AsyncDisposableStack): Promise<
     applied,
     place: flow.placeFrom(source.shard.id),
     mayMeet: flow.mayMeet,
+    own: {
+      clock: step.parts.clock,
+      meetMsMax: step.meetMsMax,
+      isOwnOf: (table) => flow.isOwnOf(source.shard.id, table),
+    },
     markPrefix: `${id}:${String(job.detail.run)}:${source.shard.id}`,
     xidMin: xmax,
   })
@@ -269,7 +276,7 @@ async function beginFromUnits(
     const table = own.find(({ name }) => name === unit.table)
     if (table === undefined) continue
     await step.effect(`remove unit ${unit.table} ${String(unit.number)}`, async () => {
-      const isOf = rowsOf(job, snapshot, unit, table)
+      const isOf = ownedBy(job, snapshot, unit.source, table)
       for (const writer of writers) await writer.removeUnit(unit, table, isOf)
     })
   }
@@ -277,16 +284,20 @@ async function beginFromUnits(
 }
 
 /** Of several sources: whose rows lie in the same range tells the map, which the flip has yet to change. */
-function rowsOf(
+function ownedBy(
   job: ReshardJob,
   snapshot: KeyspaceSnapshot,
-  { source }: UnitRecord,
+  source: ShardId,
   { shardKey }: MovedTable,
-): ((key: PlacingKey) => boolean) | null {
+): IsOwn | null {
   if (job.detail.sources.length === 1 || shardKey === null) return null
   const owns = createOwnership(snapshot, source)
   return (key) => key === null || owns(key, shardKey.type)
 }
+
+/** Rows of two sources cannot have the same primary key: it has the shard key in it. */
+const isTold = ({ shardKey, primaryKey }: MovedTable): boolean =>
+  shardKey !== null && primaryKey.includes(shardKey.column)
 
 /** Removes a unit and all that come after it from every target. */
 export async function forgetUnits(
@@ -308,7 +319,7 @@ export async function forgetUnits(
     )
     // The last first: what a crash leaves has no gap.
     for (const unit of stale.toReversed())
-      await writer.removeUnit(unit, table, rowsOf(job, snapshot, unit, table))
+      await writer.removeUnit(unit, table, ownedBy(job, snapshot, unit.source, table))
   }
 }
 

@@ -23,6 +23,7 @@ export async function preflight(step: ReshardStep, job: ReshardJob): Promise<Res
   const targets = await placesOf(step, snapshot, targetsOf(job))
   refuseShards(job, snapshot)
   const { digest, keeping } = planMoves(snapshot, job.detail)
+  await refuseStrangers(step, snapshot, [...sources, ...targets])
   for (const { target } of [...sources, ...targets]) await step.engine.prepare(target, step.run.signal)
   if (sources.length > 1 && keeping.size > 0) {
     for (const { target } of sources)
@@ -64,7 +65,10 @@ async function refuseOverlap(step: ReshardStep, job: ReshardJob): Promise<void> 
 
 /** @throws FleetError `reshard_refused` */
 function refuseShards(job: ReshardJob, { shards, keyspace }: KeyspaceSnapshot): void {
-  const obstacles: Obstacle[] = []
+  const obstacles = [...repeated(sourcesOf(job)), ...repeated(targetsOf(job))].map((id): Obstacle => ({
+    message: `the shard ${id} is named twice`,
+    remedy: 'name every shard once',
+  }))
   for (const id of [...sourcesOf(job), ...targetsOf(job)]) {
     if (!shards.some((shard) => shard.id === id)) {
       obstacles.push({
@@ -83,6 +87,27 @@ function refuseShards(job: ReshardJob, { shards, keyspace }: KeyspaceSnapshot): 
         remedy: 'move to a shard that owns none: a new one, or one whose ranges were moved away',
       })
     }
+  }
+  if (obstacles.length > 0) throw refused(obstacles)
+}
+
+const repeated = (ids: readonly ShardId[]): ReadonlySet<ShardId> =>
+  new Set(ids.filter((id, index) => ids.indexOf(id) < index))
+
+/** Before anything is made there. @throws FleetError `reshard_refused` for a database that is another shard's */
+async function refuseStrangers(
+  { parts, run }: ReshardStep,
+  { keyspace }: KeyspaceSnapshot,
+  places: readonly Place[],
+): Promise<void> {
+  const obstacles: Obstacle[] = []
+  for (const place of places) {
+    const { signal } = run
+    const identity = await parts.engineOf(keyspace.engine).readIdentity(place.target, { signal })
+    if (identity?.shard === place.shard.id && identity.keyspace === keyspace.name) continue
+    const owner = identity === null ? 'no shard' : `shard ${identity.shard} of ${identity.keyspace}`
+    const message = `its database belongs to ${owner}`
+    obstacles.push(on(place)({ message, remedy: 'correct its endpoint: fleetshard shard update' }))
   }
   if (obstacles.length > 0) throw refused(obstacles)
 }

@@ -126,8 +126,8 @@ describe.each(testVersions)('records of idempotency keys on $label', (version) =
         )
       }
       const ended = await fleet.finish(await fleet.submit({ kind: 'merge' }))
-      expect(ended).toMatchObject({ status: 'failed', errorCode: 'sql_error' })
-      expect(ended.errorMessage).toMatch(/idempotency_pkey/)
+      expect(ended).toMatchObject({ status: 'failed', errorCode: 'reshard_refused' })
+      expect(ended.errorMessage).toMatch(/rows of two sources clash: .*idempotency_pkey/)
       expect(await fleet.sql('c', 'select key from fleetshard.idempotency')).toEqual([])
     },
     testMsMax,

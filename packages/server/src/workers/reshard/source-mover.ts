@@ -11,11 +11,13 @@ import {
   type ReplicationStream,
   type SourceReader,
   type StreamEvent,
+  type TableChanges,
   type TargetWriter,
   type XidSnapshot,
 } from '../../engine/mod.ts'
 import { TargetBatch, type PartialRow } from './batch.ts'
 import type { Place } from './move-plan.ts'
+import { ownChanges, type OwnRowsParts } from './own-rows.ts'
 import { routeChange, type RoutedChange } from './route.ts'
 import type { TableUnits } from './units.ts'
 
@@ -39,6 +41,8 @@ export interface MoverParts {
   readonly place: Place
   /** Rows of the table may come by other streams under the same primary key: what comes replaces what is there. */
   readonly mayMeet: (table: MovedTable) => boolean
+  /** How rows of other sources under the same primary key are told from its own. */
+  readonly own: Omit<OwnRowsParts, 'source'>
   /** Begins its own messages in the log; no other run uses it. */
   readonly markPrefix: string
   /** What a snapshot must have seen the end of: all that ran when this run began, or before. */
@@ -91,6 +95,8 @@ export class SourceMover {
   #passed: bigint[] = []
   #near: bigint
   #nextMark = 0
+  /** Of the loop. */
+  #signal: AbortSignal = new AbortController().signal
   #wake: () => void = () => undefined
 
   constructor(parts: MoverParts) {
@@ -118,6 +124,7 @@ export class SourceMover {
 
   /** The loop: ends with the signal's reason or the first fault. */
   async follow(signal: AbortSignal): Promise<never> {
+    this.#signal = signal
     let coming: Promise<readonly StreamEvent[]> | null = null
     for (;;) {
       await this.#interlude()
@@ -392,9 +399,17 @@ export class SourceMover {
     await allOf(
       this.#parts.targets.map((target, index) => {
         const batch = this.#batches[index]
-        return batch === undefined || batch.isEmpty ? Promise.resolve() : target.apply(batch.take())
+        return batch === undefined || batch.isEmpty ? Promise.resolve() : this.#apply(target, batch)
       }),
     )
+  }
+
+  async #apply(target: TargetWriter, batch: TargetBatch): Promise<void> {
+    const { source, own } = this.#parts
+    const changes: TableChanges[] = []
+    for (const change of batch.take())
+      changes.push(await ownChanges({ ...own, source }, target, change, this.#signal))
+    await target.apply(changes)
   }
 
   async #flush(): Promise<void> {

@@ -15,6 +15,8 @@ export interface ReshardStep {
   readonly run: JobRun
   readonly engine: ReshardEngine
   readonly unitRowsMax: number
+  /** How long a row of one source waits for that of another to make room. */
+  readonly meetMsMax: number
   readonly throttleBounds: ThrottleBounds
   /** Runs an effect between two checkpoints. */
   readonly effect: <T>(name: string, work: () => Promise<T>) => Promise<T>

@@ -75,15 +75,25 @@ export interface TestFleet extends AsyncDisposable {
   hash(key: string): Promise<string>
 }
 
-/** What workers act with, on that store. */
-export function workerParts(store: CatalogStore, password: string): WorkerParts {
+/** What workers act with, on that store. @param password of every server, or of the one that listens on a port */
+export function workerParts(
+  store: CatalogStore,
+  password: string | ((port: number) => string | null),
+): WorkerParts {
   return {
     log: silentLogger,
     clock: systemClock,
     catalog: createCatalog({ store, clock: systemClock, uuid: randomUUID }),
     engineOf: (name) => createEngine(name, { clock: systemClock }),
     targetOf: ({ host, port, database, user, tls }) =>
-      Promise.resolve({ host, port, database, user, tls, password }),
+      Promise.resolve({
+        host,
+        port,
+        database,
+        user,
+        tls,
+        password: typeof password === 'string' ? password : password(port),
+      }),
   }
 }
 
@@ -97,13 +107,18 @@ interface FleetOptions {
   readonly ddl: string
   readonly hash?: HashName
   readonly throttleBounds?: Partial<ThrottleBounds>
+  readonly meetMsMax?: number
   readonly store?: CatalogStore
+  /** Shards that lie on other servers. */
+  readonly on?: Readonly<Record<string, TestServer>>
 }
 
 /** A keyspace whose shards are new databases of that server. */
 export async function makeFleet(server: TestServer, options: FleetOptions): Promise<TestFleet> {
   const store = options.store ?? createMemoryBackend({ clock: systemClock }).open()
-  const parts = workerParts(store, server.password)
+  const others = Object.values(options.on ?? {})
+  const passwordAt = (port: number): string => (others.find((one) => one.port === port) ?? server).password
+  const parts = workerParts(store, passwordAt)
   await parts.catalog.keyspaces.create({
     name: keyspace,
     engine: 'postgres',
@@ -117,7 +132,8 @@ export async function makeFleet(server: TestServer, options: FleetOptions): Prom
   const names = [...options.sources, ...options.targets]
   const targets = new Map<string, NodeTarget>()
   for (const [block, name] of names.entries()) {
-    const target = targetOf(server, await server.createDatabase())
+    const its = options.on?.[name] ?? server
+    const target = targetOf(its, await its.createDatabase())
     targets.set(name, target)
     await parts.engineOf('postgres').claim(target, {
       cluster,
@@ -263,9 +279,13 @@ class Fleet implements TestFleet {
   }
 
   runOnce(job: JobRecord, checkpoint?: Checkpoint, faulty: Partial<Catalog> = {}): Promise<JobProgress> {
-    const { throttleBounds = {} } = this.#options
+    const { throttleBounds = {}, meetMsMax = meetMsMaxOfTests } = this.#options
     const parts = { ...this.parts, catalog: { ...this.catalog, ...faulty } }
-    return runOnce(parts, job, { throttleBounds, ...(checkpoint === undefined ? {} : { checkpoint }) })
+    return runOnce(parts, job, {
+      throttleBounds,
+      meetMsMax,
+      ...(checkpoint === undefined ? {} : { checkpoint }),
+    })
   }
 
   async owner(key: string, type: KeyType = 'text'): Promise<string> {
@@ -299,6 +319,7 @@ class Fleet implements TestFleet {
 }
 
 const runsMax = 40
+const meetMsMaxOfTests = 20_000
 /** So that small tables have several units. */
 export const testUnitRowsMax = 700
 
@@ -354,7 +375,7 @@ function tableRecord(
 async function runOnce(
   parts: WorkerParts,
   job: JobRecord,
-  own: Pick<ReshardWorkerParts, 'checkpoint' | 'throttleBounds'>,
+  own: Pick<ReshardWorkerParts, 'checkpoint' | 'throttleBounds' | 'meetMsMax'>,
 ): Promise<JobProgress> {
   const worker = `worker-${randomUUID().slice(0, 8)}`
   await using lease = await holdLease(

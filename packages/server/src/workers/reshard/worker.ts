@@ -8,6 +8,7 @@ import {
   type WorkerDefinition,
   type WorkerParts,
 } from '../worker.ts'
+import { inSpan } from '../../runtime/mod.ts'
 import { cleanUp, undo } from './clean-up.ts'
 import { cutOver, dropBackSlots, isCutover, release, undoAttempt } from './cutover.ts'
 import { failureOf, move, note, readReshardJob, type ReshardJob } from './job-store.ts'
@@ -23,6 +24,7 @@ import {
 import { forgetUnits, openMovement, type Movement } from './movement.ts'
 import { StaleUnit } from './source-mover.ts'
 import { copyAll, makeSlots } from './copy.ts'
+import { toldAsClash } from './own-rows.ts'
 import { preflight } from './preflight.ts'
 import type { Checkpoint, ReshardStep } from './step.ts'
 import { throttleBoundsDefault, type ThrottleBounds } from './throttle.ts'
@@ -30,6 +32,8 @@ import { verify } from './verify.ts'
 import { giveUp, makeBackSlots, openWayBack, removing, reversible, reversing } from './way-back.ts'
 
 const unitRowsMaxDefault = 500_000
+/** A stream stands still for as long as a unit of its source is copied. */
+const meetMsMaxDefault = 60_000
 /** Behind by less than this, the targets follow closely enough for a cutover. */
 const closeMsMax = 200
 const closeRounds = 50
@@ -54,6 +58,7 @@ const steps: Readonly<Record<ReshardState, Step>> = {
   catching_up: catchingUp,
   verifying,
   ready,
+  // What an earlier run left in the middle of it is decided before anything moves again.
   cutover: release,
   reversible,
   reversing,
@@ -73,6 +78,8 @@ export interface ReshardWorkerParts {
   readonly engine: ReshardEngine
   /** Most rows of a unit; by default 500,000. */
   readonly unitRowsMax?: number
+  /** How long a row of one source waits for that of another to make room; by default a minute. */
+  readonly meetMsMax?: number
   readonly throttleBounds?: Partial<ThrottleBounds>
   /** For tests. */
   readonly checkpoint?: Checkpoint
@@ -84,7 +91,7 @@ export function createReshardWorker(own: ReshardWorkerParts): WorkerDefinition {
 }
 
 async function runReshardJob(parts: WorkerParts, run: JobRun, own: ReshardWorkerParts): Promise<JobProgress> {
-  const { engine, unitRowsMax = unitRowsMaxDefault, checkpoint = () => undefined } = own
+  const { engine, checkpoint = () => undefined } = own
   let movement: Movement | null = null
   let isBack = false
   await using stack = new AsyncDisposableStack()
@@ -97,11 +104,12 @@ async function runReshardJob(parts: WorkerParts, run: JobRun, own: ReshardWorker
     parts,
     run,
     engine,
-    unitRowsMax,
+    unitRowsMax: own.unitRowsMax ?? unitRowsMaxDefault,
+    meetMsMax: own.meetMsMax ?? meetMsMaxDefault,
     throttleBounds: { ...throttleBoundsDefault, ...own.throttleBounds },
     effect: async (name, work) => {
       await checkpoint(`before ${name}`)
-      const value = await work()
+      const value = await inSpan(parts.span ?? null, name, work)
       await checkpoint(`after ${name}`)
       return value
     },
@@ -118,8 +126,6 @@ async function runReshardJob(parts: WorkerParts, run: JobRun, own: ReshardWorker
   let job = readReshardJob(run.job)
   if (hasEnded(job.state)) return { kind: 'ended' }
   job = await note(parts, run, job, { detail: { run: job.detail.run + 1 } })
-  // What an earlier run left in the middle of a cutover is decided before anything moves again.
-  if (isCutover(job)) job = await release(step, job)
   while (!hasEnded(job.state)) {
     run.signal.throwIfAborted()
     const next = await onward(step, job)
@@ -139,7 +145,7 @@ async function onward(step: RunningStep, job: ReshardJob): Promise<ReshardJob | 
   } catch (error) {
     step.run.signal.throwIfAborted()
     // What ended the movement says more than what failed because of it.
-    const cause = step.fault() ?? error
+    const cause = toldAsClash(step.fault() ?? error, job.detail.sources.length)
     if (cause instanceof StaleUnit) return await copyAgain(step, job, cause)
     return await afterFault(step, job, toFleetError(cause))
   }
@@ -170,7 +176,7 @@ async function copyAgain(
       ),
     )
   }
-  if (current.state === 'cutover') return release(step, current)
+  if (current.state === 'cutover') return releaseOr(step, current)
   step.parts.log.info({ table: stale.table.name, unit: stale.number }, 'copying a unit anew')
   // First the state: no cutover may come of one in which the unit is missing. The change that cannot be applied without
   // it comes again, should the unit not be gone.
@@ -204,15 +210,28 @@ async function afterFault(
 ): Promise<ReshardJob | JobProgress> {
   const { parts } = step
   const current = await reread(step, job)
-  const isFinal = finalCodes.has(error.code) && !error.retryable
+  // A login or a database that is not there comes by itself only while passwords are being changed.
+  const isRefused = current.state === 'preflight' && error.code === 'node_check_failed'
+  const isFinal = (finalCodes.has(error.code) || isRefused) && !error.retryable
   if (isCutover(current)) {
     parts.log.warn({ err: error }, 'cutover given up for now')
-    const released = await release(step, current)
+    const released = await releaseOr(step, current)
+    if ('kind' in released) return released
     return isFinal && released.state !== current.state
       ? given(step, released, error)
       : waiting(step, released, error)
   }
   return isFinal ? given(step, current, error) : waiting(step, current, error)
+}
+
+/** The release waits, as any other step, where a server that it concerns is away; the hold may be off then or not. */
+async function releaseOr(step: RunningStep, job: ReshardJob): Promise<ReshardJob | JobProgress> {
+  try {
+    return await release(step, job)
+  } catch (error) {
+    step.run.signal.throwIfAborted()
+    return waiting(step, await reread(step, job), toFleetError(error))
+  }
 }
 
 /** What cannot go on fails, or gives the way back up; past either it is tried again. */
@@ -234,8 +253,11 @@ async function given(
 /** Lets the job go; it is taken up again after a while, with connections of its own. */
 async function waiting(step: RunningStep, job: ReshardJob, error: FleetError): Promise<JobProgress> {
   step.parts.log.warn({ err: error, state: job.state }, 'reshard job waits')
-  if (!hasEnded(job.state)) await note(step.parts, step.run, job, { detail: { waitsFor: error.message } })
-  return { kind: 'waiting', reason: error.message }
+  const spec: StateSpec = reshardMachine[job.state]
+  const remedy = error.hint ?? spec.wayOut
+  const waitsFor = remedy === null ? error.message : `${error.message}; ${remedy}`
+  if (!hasEnded(job.state)) await note(step.parts, step.run, job, { detail: { waitsFor } })
+  return { kind: 'waiting', reason: waitsFor }
 }
 
 async function reread(step: RunningStep, job: ReshardJob): Promise<ReshardJob> {

@@ -3,6 +3,7 @@ import type { FleetError, JobRecord } from '@fleetshard/core'
 import { parseSchemaJobDetail, type SchemaJobDetail, type SchemaJobFailure } from '../../engine/mod.ts'
 import type { Stored } from '../../catalog/mod.ts'
 import type { JobRun, WorkerParts } from '../worker.ts'
+import { EVENTS } from '../../runtime/mod.ts'
 import { nextState, parseSchemaState, schemaMachine, type SchemaEvent, type SchemaState } from './machine.ts'
 
 /** A job in hand. */
@@ -64,7 +65,7 @@ export async function move(
     conditions: [run.claim.condition],
     signal: run.signal,
   })
-  parts.log.info({ state: stored.record.state }, 'schema job moved on')
+  parts.log.info({ event: EVENTS.job_state, state: stored.record.state }, 'schema job moved on')
   return readSchemaJob(stored)
 }
 

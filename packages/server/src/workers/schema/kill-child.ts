@@ -2,7 +2,7 @@
 // as by kill -9. What it needs comes as a message; when the test is gone it goes, too.
 import { once } from 'node:events'
 import { createCatalogView, openCatalogStore } from '../../catalog/mod.ts'
-import { silentLogger, systemClock } from '../../runtime/mod.ts'
+import { createMetrics, silentLogger, systemClock } from '../../runtime/mod.ts'
 import { WorkerRunner } from '../runner.ts'
 import { workerParts } from './testing.ts'
 import { createSchemaWorker } from './worker.ts'
@@ -29,6 +29,7 @@ const worker = createSchemaWorker(() => {
   if (passed++ >= order.checkpoints) die()
 })
 const runner = new WorkerRunner({
+  metrics: createMetrics(false),
   ...workerParts(store, order.password),
   clock: systemClock,
   view,

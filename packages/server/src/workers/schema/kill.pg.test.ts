@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
 import { createCatalogView, openCatalogStore, type Catalog, type CatalogStore } from '../../catalog/mod.ts'
 import type { NodeTarget, TableDeclaration } from '../../engine/mod.ts'
 import { startVersion, targetOf, testVersions } from '../../engine/postgres/testing.ts'
-import { silentLogger, systemClock } from '../../runtime/mod.ts'
+import { createMetrics, silentLogger, systemClock } from '../../runtime/mod.ts'
 import { WorkerRunner } from '../runner.ts'
 import type { WorkerParts } from '../worker.ts'
 import type { KillOrder } from './kill-child.ts'
@@ -80,6 +80,7 @@ async function finish(job: JobRecord): Promise<JobRecord> {
   const stopped = new AbortController()
   const signal = AbortSignal.any([stop.signal, stopped.signal])
   const runner = new WorkerRunner({
+    metrics: createMetrics(false),
     ...parts,
     clock: systemClock,
     view,

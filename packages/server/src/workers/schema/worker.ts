@@ -8,6 +8,7 @@ import {
   type WorkerDefinition,
   type WorkerParts,
 } from '../worker.ts'
+import { inSpan } from '../../runtime/mod.ts'
 import { failureOf, move, readSchemaJob, type SchemaJob } from './job-store.ts'
 import { hasEnded, type SchemaState } from './machine.ts'
 import { planJob } from './plan.ts'
@@ -51,7 +52,7 @@ async function runSchemaJob(parts: WorkerParts, run: JobRun, checkpoint: Checkpo
     engine: parts.engineOf('postgres'),
     effect: async (name, work) => {
       await checkpoint(`before ${name}`)
-      const value = await work()
+      const value = await inSpan(parts.span ?? null, name, work)
       await checkpoint(`after ${name}`)
       return value
     },

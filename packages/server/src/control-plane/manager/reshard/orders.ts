@@ -347,6 +347,7 @@ async function writeJob(
         createdAt: new Date(parts.clock.now()).toISOString(),
         startedAt: null,
         completedAt: null,
+        ...work.change.traced,
       },
       { conditions: [work.change.condition], signal },
     )

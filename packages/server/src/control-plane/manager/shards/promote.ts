@@ -51,7 +51,10 @@ export async function orderPromotion(work: Work, id: string, order: PromoteShard
     state: 'requested',
     detail: { wanted: wanted?.id ?? null, force, allowDataLoss: order.allow_data_loss ?? false },
   })
-  const { record: made } = await parts.catalog.jobs.create(record, { conditions: [change.condition], signal })
+  const { record: made } = await parts.catalog.jobs.create(
+    { ...record, ...change.traced },
+    { conditions: [change.condition], signal },
+  )
   await parts.fleet.shown(({ jobs }) => jobs.has(made.id))
   return made
 }

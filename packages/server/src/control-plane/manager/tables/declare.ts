@@ -311,6 +311,7 @@ export async function submitSchema(
       createdAt: new Date(parts.clock.now()).toISOString(),
       startedAt: null,
       completedAt: null,
+      ...work.change.traced,
     }
     const { record } = await parts.catalog.jobs.create(job, { conditions: [work.change.condition], signal })
     // Under the mutex: no change of the keyspace may begin before the live copy shows the job.

@@ -95,8 +95,10 @@ export class Answer implements GroupSink {
   sqlstate = ''
   /** The error came from a statement that the server had lost, or that does not fit its tables any more. */
   isStale = false
-  /** The whole error, where nothing of it was said to the client. */
+  /** The whole error. */
   error: Buffer | null = null
+  /** A server sends an error at once and what follows later: it waits, so that it can still be taken back at the end. */
+  #isErrorHeld = false
   /** What `step.learn` has learned. */
   learned: { readonly types: readonly number[]; readonly shape: RowShape } | null = null
   #types: readonly number[] = []
@@ -125,6 +127,7 @@ export class Answer implements GroupSink {
 
   message(type: number, buf: Buffer, start: number, end: number): void {
     if (!this.#hasBegun) this.#begin()
+    if (this.#isErrorHeld && type !== backendCode.readyForQuery) this.#tellError()
     switch (type) {
       case backendCode.dataRow:
         this.rows += 1
@@ -158,10 +161,12 @@ export class Answer implements GroupSink {
 
   done(status: TransactionStatus): void {
     if (!this.#hasBegun) this.#begin()
+    this.#tellError()
     this.#parts.host.ended(this, { kind: 'ready', status })
   }
 
   failed(error: FleetError, sent: boolean): void {
+    this.#tellError()
     this.#parts.host.ended(this, { kind: 'lost', error: toFleetError(error), sent })
   }
 
@@ -214,8 +219,14 @@ export class Answer implements GroupSink {
     }
     const error = this.#inClientsNames(Buffer.from(buf.subarray(start, end)))
     this.error = error
-    this.#forward(error, 0, error.length)
+    this.#isErrorHeld = true
     this.#at = this.#steps.length
+  }
+
+  #tellError(): void {
+    if (!this.#isErrorHeld || this.error === null) return
+    this.#isErrorHeld = false
+    this.#forward(this.error, 0, this.error.length)
   }
 
   /** Some errors name the statement: clients know nothing of the names that servers have for them. */

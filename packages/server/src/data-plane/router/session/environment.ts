@@ -1,11 +1,14 @@
 // What the sessions of a router share: the way to plans, maps and shards, and what is counted.
 import type { Clock, ShardMap, ShardRecord } from '@fleetshard/core'
 import type { DeadlineSweeper, HoldBuffer, ShardAccess, ShardLogin } from '@fleetshard/routing/execute'
-import type { StatementCache } from '@fleetshard/routing/plan'
-import type { Logger } from '../../../runtime/mod.ts'
+import type { StatementCache, StatementFacts } from '@fleetshard/routing/plan'
+import type { Logger, Tracing } from '../../../runtime/mod.ts'
+import type { SlowStatements } from '../slow-statements.ts'
 import type { Greetings } from './greeting.ts'
 import type { StatementStats } from './statement-stats.ts'
 import type { WireStatements } from './wire-statements.ts'
+
+type StatementKind = StatementFacts['kind']
 
 /** The parts of a router that sessions stand on. */
 export interface SessionEnvironment {
@@ -23,6 +26,9 @@ export interface SessionEnvironment {
   /** The way to a shard as a role of its databases; null for that of the node records. */
   readonly access: (shard: ShardRecord, login: ShardLogin | null) => ShardAccess
   readonly metrics: SessionMetrics
+  readonly slow: SlowStatements
+  /** Null where there are no traces. */
+  readonly tracing: Tracing | null
   readonly stats: StatementStats
   readonly greetings: Greetings
 }
@@ -35,4 +41,10 @@ export interface SessionMetrics {
   retried(reason: 'stale_map' | 'lost' | 'lane'): void
   /** A group of messages or a Query was answered; `code` is `ok` or the SQLSTATE. */
   wireAnswered(code: string, elapsedMs: number): void
+  /** A shard has answered; `sqlstate` is empty for success. */
+  shardAnswered(shard: ShardRecord, elapsedMs: number, rows: number, sqlstate: string): void
+  /** It ran a statement of that kind; `isPart`: as a part of one over all shards. */
+  shardRan(shard: ShardRecord, kind: StatementKind, isPart: boolean): void
+  /** A statement was refused since it concerns several shards. */
+  crossShardRefused(): void
 }

@@ -10,7 +10,7 @@ import { SaidByServer } from './errors.ts'
 import { built, type ClientStatement, type GroupItem } from './group-items.ts'
 import { wantsTypes } from './plan-use.ts'
 import type { GroupRunner } from './server-side.ts'
-import type { SessionState } from './session-state.ts'
+import { rolledBack, type SessionState } from './session-state.ts'
 import type { WireStatement } from './wire-statements.ts'
 
 /** A group of which only the first items can be run. */
@@ -209,9 +209,15 @@ export async function teachByName(
   use.isOnServer = true
 }
 
-/** A connection that was only asked goes back, unless a transaction holds it. */
+/**
+ * A connection that was only asked goes back, unless a transaction holds it.
+ * @throws FleetError when a transaction has gone with it, which its client has to be told
+ */
 function endAside(state: SessionState): void {
   if (state.held?.session.connection.state !== 'open') {
-    state.lose(new FleetError('shard_unavailable', 'the connection to the shard was lost'))
+    const lost = new FleetError('shard_unavailable', 'the connection to the shard was lost')
+    const hadBegun = state.transaction !== null
+    state.lose(lost)
+    if (hadBegun) throw rolledBack(lost)
   } else if (state.transaction === null) state.release()
 }

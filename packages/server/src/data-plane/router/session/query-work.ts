@@ -2,11 +2,14 @@
 import { FleetError } from '@fleetshard/core'
 import { writeQuery, type WireWriter } from '@fleetshard/routing/pgwire'
 import type { KnownStatement, LexedStatement } from '@fleetshard/routing/plan'
+import type { ServerStatements } from '@fleetshard/routing/wire'
 import type { AnswerStep } from './answer.ts'
 import { ownCommandOf } from './effects.ts'
+import { lookupOf } from './lookup.ts'
 import type { Use } from './plan-use.ts'
 import type { Group } from './server-side.ts'
-import type { Executed, Work } from './work.ts'
+import type { WireStatements } from './wire-statements.ts'
+import type { Executed, InLane, Work } from './work.ts'
 
 /** A statement of a Query that is known. */
 export interface QueryStatement {
@@ -50,10 +53,12 @@ class QueryWork implements Work, Group {
   readonly fingerprint: string
   readonly wantsTags: boolean
   readonly #text: string
+  readonly #only: LexedStatement | undefined
 
   constructor(text: string, statements: readonly QueryStatement[]) {
     const [first] = statements
     this.#text = text
+    this.#only = statements.length === 1 ? first?.lexed : undefined
     this.uses = statements.map(useOf)
     this.executed = this.uses
     this.isPlain = statements.length === 1
@@ -67,6 +72,13 @@ class QueryWork implements Work, Group {
 
   group(): Group {
     return this
+  }
+
+  groupInLane(statements: ServerStatements, texts: WireStatements): InLane {
+    const [use] = this.uses
+    const only = this.#only
+    if (use === undefined || only === undefined) return { group: this, prepared: null }
+    return lookupOf(use.known, only, { statements, texts }) ?? { group: this, prepared: null }
   }
 
   encode(out: WireWriter): readonly AnswerStep[] {

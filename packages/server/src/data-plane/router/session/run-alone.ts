@@ -9,7 +9,7 @@ import { isRepeatable } from './effects.ts'
 import { SessionLost } from './errors.ts'
 import { check, place, traitsOf, type Placed, type Traits } from './plan-use.ts'
 import type { Answered, GroupRunner, Held } from './server-side.ts'
-import { transactionAborted, type SessionState } from './session-state.ts'
+import { rolledBack, transactionAborted, type SessionState } from './session-state.ts'
 import { OpenTransaction } from './transaction-state.ts'
 import { consistencyOf, refuseSettings, targetOfSession } from './variables.ts'
 import type { WireStatement } from './wire-statements.ts'
@@ -25,7 +25,7 @@ export interface Ran {
   /** SQLSTATE of the error that the client has been told; empty for none. */
   readonly sqlstate: string
   readonly rows: number
-  readonly shard: string | null
+  readonly shard: ShardRecord | null
 }
 
 /** Who is told how it went: one of both, once. */
@@ -169,10 +169,17 @@ function connect(state: SessionState, trial: Attempt): Sending | Promise<Sending
       isRepeatable: work.executed.every(({ known }, index) => mayMoveOn(known, traits[index])),
       onReplica: readsReplica(state, map, traits),
     })
-    return held instanceof Promise ? held.then(connected) : connected(held)
+    return held instanceof Promise ? held.then(connected, about(shard)) : connected(held)
   }
   return schema instanceof Promise ? schema.then(go) : go(schema)
 }
+
+/** The error of a wait for a connection says which shard it is about. */
+const about =
+  ({ id }: ShardRecord) =>
+  (error: unknown): never => {
+    throw error instanceof FleetError ? error.withFacts({ shard_id: id }) : error
+  }
 
 /** True for what may be done again on another shard. */
 const mayMoveOn = ({ facts }: KnownStatement, trait: Traits | undefined): boolean =>
@@ -317,7 +324,7 @@ function learn(
     held.access.schemaChanged()
     state.environment.wireStatements.generation += 1
   }
-  return { sqlstate: answer.sqlstate, rows: answer.rows, shard: held.shard.id }
+  return { sqlstate: answer.sqlstate, rows: answer.rows, shard: held.shard }
 }
 
 /**
@@ -359,8 +366,10 @@ function afterLoss(
   }
   const wasBound = state.isBound
   state.lose(error)
+  // COMMIT ends a transaction, whatever comes of it.
+  if (commits) state.transaction = null
   if (wasBound) throw new SessionLost(error.message)
-  if (isSafe) throw error
+  if (isSafe) throw transaction === null ? error : rolledBack(error)
   throw new FleetError(
     'outcome_unknown',
     `the connection was lost before the statement was acknowledged: ${error.message}`,

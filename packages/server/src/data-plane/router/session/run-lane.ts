@@ -17,11 +17,16 @@ import { check, place, traitsOf } from './plan-use.ts'
 import type { SessionState } from './session-state.ts'
 import { consistencyOf, targetOfSession, type Consistency } from './variables.ts'
 import type { WireStatement } from './wire-statements.ts'
-import type { Work } from './work.ts'
+import type { Prepared, Work } from './work.ts'
 
 /** How a read in a lane ended; `alone` when it is to be run on a connection of its own. */
 export type LaneEnd =
-  | { readonly kind: 'answered'; readonly sqlstate: string; readonly rows: number; readonly shard: string }
+  | {
+      readonly kind: 'answered'
+      readonly sqlstate: string
+      readonly rows: number
+      readonly shard: ShardRecord
+    }
   | { readonly kind: 'alone'; readonly why: 'lane' | 'lost' | null }
   | { readonly kind: 'canceled' }
   /** No lane came free, or its connection was lost when part of the answer was on its way. */
@@ -43,8 +48,8 @@ const laneStates = new Set(['25006', '55P03', '57014'])
 export function beginInLane(state: SessionState, work: Work, over: (end: LaneEnd) => void): LaneRead | null {
   const found = findLane(state, work)
   if (found === null) return null
-  const { node, map } = found
-  const read = new Read({ state, work, node, map, over })
+  const { node } = found
+  const read = new Read({ ...found, state, work, over })
   const lane =
     state.settings.key === ''
       ? node.pool.laneFor(read, state.cancellation)
@@ -54,7 +59,10 @@ export function beginInLane(state: SessionState, work: Work, over: (end: LaneEnd
 }
 
 /** What is refused, or not yet known, is seen to where it is run alone. */
-function findLane(state: SessionState, work: Work): { node: NodeAccess; map: ShardMap } | null {
+function findLane(
+  state: SessionState,
+  work: Work,
+): { node: NodeAccess; shard: ShardRecord; map: ShardMap } | null {
   const [use] = work.uses
   if (!work.isPlain || use === undefined || !suitsLane(use.known.cost)) return null
   if (state.transaction !== null || state.held !== null || !state.settings.mayShareLane) return null
@@ -68,7 +76,7 @@ function findLane(state: SessionState, work: Work): { node: NodeAccess; map: Sha
     if (schema === null || !traitsOf(use.known, schema).shares) return null
     check(placed, map, schema, session)
     const node = nodeFor(consistencyOf(state.variables, map), shard, access)
-    return node === null ? null : { node, map }
+    return node === null ? null : { node, shard, map }
   } catch (error) {
     if (error instanceof FleetError) return null
     throw error
@@ -85,6 +93,7 @@ interface ReadParts {
   readonly state: SessionState
   readonly work: Work
   readonly node: NodeAccess
+  readonly shard: ShardRecord
   readonly map: ShardMap
   readonly over: (end: LaneEnd) => void
 }
@@ -98,6 +107,8 @@ class Read implements AnswerHost, LaneRead, LaneSharer, Taker {
   readonly #parsed: WireStatement[] = []
   /** Null as long as there is none with room. */
   #lane: Session | null = null
+  /** What was sent in place of the client's Query. */
+  #prepared: Prepared | null = null
   #isOver = false
   /** The lane is this read's alone, since its client is slow. */
   #isDetached = false
@@ -112,7 +123,11 @@ class Read implements AnswerHost, LaneRead, LaneSharer, Taker {
   submit(lane: Session): boolean {
     const { work, node, state, map } = this.#parts
     if (lane.epochMin > map.epoch) return false
-    const group = work.group(lane.statements, this.#parsed)
+    const { group, prepared } = work.groupInLane?.(lane.statements, state.environment.wireStatements) ?? {
+      group: work.group(lane.statements, this.#parsed),
+      prepared: null,
+    }
+    this.#prepared = prepared
     try {
       lane.connection.submitWith((out) => {
         this.#answer.expect(group.encode(out), group.clientNameOf)
@@ -183,7 +198,7 @@ class Read implements AnswerHost, LaneRead, LaneSharer, Taker {
   }
 
   ended(answer: Answer, end: AnswerEnd): void {
-    const { node, work } = this.#parts
+    const { node, shard, work } = this.#parts
     const lane = this.#lane as Session
     lane.sharers.delete(this)
     const { headTookMs: serverMs, receivedMs } = lane.connection
@@ -193,9 +208,9 @@ class Read implements AnswerHost, LaneRead, LaneSharer, Taker {
     this.#whenGone?.()
     if (this.#isOver) return
     const { sqlstate } = answer
-    if (sqlstate !== '') for (const { wire } of work.uses) if (wire !== null) lane.statements.forget(wire)
-    const isMisplaced = end.kind === 'lost' || answer.isStale || laneStates.has(sqlstate)
-    if (isMisplaced && answer.takeBack()) {
+    if (sqlstate !== '') this.#forget(lane)
+    this.#prepared?.ended(sqlstate)
+    if (this.#isMisplaced(answer, end) && answer.takeBack()) {
       this.#finish({ kind: 'alone', why: end.kind === 'lost' ? 'lost' : 'lane' })
       return
     }
@@ -205,7 +220,20 @@ class Read implements AnswerHost, LaneRead, LaneSharer, Taker {
     }
     const [use] = work.uses
     if (sqlstate === '' && use !== undefined) learnCost(use.known.cost, { bytes: answer.rowBytes, serverMs })
-    this.#finish({ kind: 'answered', sqlstate, rows: answer.rows, shard: node.node.id })
+    this.#finish({ kind: 'answered', sqlstate, rows: answer.rows, shard })
+  }
+
+  /** What may be answered otherwise on a connection of its own. */
+  #isMisplaced({ isStale, sqlstate }: Answer, { kind }: AnswerEnd): boolean {
+    return (
+      kind === 'lost' || isStale || laneStates.has(sqlstate) || (this.#prepared !== null && sqlstate !== '')
+    )
+  }
+
+  /** It is not sure that the lane knows what the failed group had it parse. */
+  #forget(lane: Session): void {
+    for (const { wire } of this.#parts.work.uses) if (wire !== null) lane.statements.forget(wire)
+    if (this.#prepared !== null) lane.statements.forget(this.#prepared.statement)
   }
 
   #finish(end: LaneEnd): void {

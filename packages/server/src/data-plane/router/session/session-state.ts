@@ -235,3 +235,14 @@ export const transactionAborted = (failure: FleetError): FleetError =>
     'current transaction is aborted, commands ignored until end of transaction block',
     { sqlstate: '25P02', hint: `it failed because of: ${failure.message}` },
   )
+
+/**
+ * What is said of a transaction whose server has gone before it was committed, as in a cutover. Nothing of it has
+ * happened: by this SQLSTATE drivers and frameworks know that they may begin it again.
+ */
+export const rolledBack = (lost: FleetError): FleetError =>
+  new FleetError('shard_unavailable', `the transaction was rolled back: ${lost.message}`, {
+    sqlstate: '40001',
+    hint: 'begin it again and send all its statements',
+    cause: lost,
+  })

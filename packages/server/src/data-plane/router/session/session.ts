@@ -29,6 +29,7 @@ import { runAlone, type Ran } from './run-alone.ts'
 import { beginInLane, type LaneEnd, type LaneRead } from './run-lane.ts'
 import { GroupRunner, hiddenQuery, poison, type Held } from './server-side.ts'
 import { SessionState, type SessionStart } from './session-state.ts'
+import { PieceFigures } from './piece-figures.ts'
 import { OpenTransaction } from './transaction-state.ts'
 import { checkPrepare, executeWork } from './sql-prepared.ts'
 import type { Behind, PieceEnd, Work } from './work.ts'
@@ -61,13 +62,13 @@ export class WireSession implements WireClientSession {
   #behind: Behind | null = null
   readonly #copy: CopyIn
   #isQuery = false
-  #begunMs = 0
   #shutDown: FleetError | null = null
-  #fingerprint = ''
+  readonly #figures: PieceFigures
 
   constructor(parts: WireSessionParts) {
     this.#parts = parts
     this.state = new SessionState(parts.environment, parts.client.connection.output, parts.start)
+    this.#figures = new PieceFigures(parts.environment)
     this.#collector = new GroupCollector(this.state, parts.environment.wireStatements)
     const { connection } = parts.client
     this.#runner = new GroupRunner(connection.output, (held) => {
@@ -185,8 +186,7 @@ export class WireSession implements WireClientSession {
     this.#parts.client.connection.hold()
     this.#activity = 'active'
     this.#isQuery = isQuery
-    this.#fingerprint = ''
-    this.#begunMs = this.#parts.environment.clock.monotonic()
+    this.#figures.begin()
     if (this.state.cancellation.reason !== null) this.state.cancellation = new Cancellation()
   }
 
@@ -322,7 +322,7 @@ export class WireSession implements WireClientSession {
   }
 
   #run(work: Work, end: PieceEnd, items: readonly GroupItem[]): void {
-    this.#fingerprint = work.fingerprint
+    this.#figures.planned(work)
     if (end === 'sync') {
       this.#read = beginInLane(this.state, work, (laneEnd) => {
         this.#laneOver(laneEnd, work, items)
@@ -381,6 +381,7 @@ export class WireSession implements WireClientSession {
       this.#parts.environment.log.error({ err: thrown.cause ?? thrown }, 'a session had a defect')
     }
     const { bytes, sqlstate } = refusalOf(thrown)
+    this.#figures.failed(thrown, this.state.map)
     const { state } = this
     const { held, transaction } = state
     if (transaction !== null && held?.session.connection.transactionStatus === 'transaction') {
@@ -408,7 +409,7 @@ export class WireSession implements WireClientSession {
   }
 
   #finish(asked: PieceEnd, sqlstate: string, ran?: Pick<Ran, 'rows' | 'shard'>): void {
-    this.#count(sqlstate, ran)
+    this.#figures.end(sqlstate, ran)
     const behind = this.#behind
     this.#behind = null
     const end = this.#copy.end() ? 'sync' : (behind?.end ?? asked)
@@ -435,14 +436,6 @@ export class WireSession implements WireClientSession {
         },
       )
     } else this.#ready()
-  }
-
-  #count(sqlstate: string, { rows = 0, shard = null }: Partial<Pick<Ran, 'rows' | 'shard'>> = {}): void {
-    const { clock, metrics, stats } = this.#parts.environment
-    const elapsedMs = clock.monotonic() - this.#begunMs
-    metrics.wireAnswered(sqlstate === '' ? 'ok' : sqlstate, elapsedMs)
-    if (this.#fingerprint === '') return
-    stats.record(this.#fingerprint, { elapsedMs, rows, failed: sqlstate !== '', shard })
   }
 
   /** The Sync behind what was run in parts: the transaction around it ends. */

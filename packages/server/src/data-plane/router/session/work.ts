@@ -5,12 +5,26 @@ import type { ServerStatements } from '@fleetshard/routing/wire'
 import type { GroupItem } from './group-items.ts'
 import type { Use } from './plan-use.ts'
 import type { Group } from './server-side.ts'
-import type { WireStatement } from './wire-statements.ts'
+import type { WireStatement, WireStatements } from './wire-statements.ts'
 
 /** A command that the server is to complete. */
 export interface Executed {
   readonly known: KnownStatement
   readonly text: string
+}
+
+/** What is sent in a lane. */
+export interface InLane {
+  readonly group: Group
+  /** Which stands in place of the Query; null for the Query itself. */
+  readonly prepared: Prepared | null
+}
+
+/** A statement that was made of a Query. */
+export interface Prepared {
+  readonly statement: WireStatement
+  /** It was answered; the SQLSTATE is empty where that was no error. */
+  ended(sqlstate: string): void
 }
 
 /** One piece of work. */
@@ -21,6 +35,8 @@ export interface Work {
   readonly executed: readonly Executed[]
   /** Writes it for a connection that knows these statements. `parsed` gets those that it makes the server parse. */
   readonly group: (statements: ServerStatements, parsed: WireStatement[]) => Group
+  /** The same for a lane, where it is another: whatever comes of it but rows, it is sent again as `group` has it. */
+  readonly groupInLane?: (statements: ServerStatements, texts: WireStatements) => InLane
   /** True for one command without a limit of rows, which may share a lane as far as its form goes. */
   readonly isPlain: boolean
   /** The client has prepared all it uses anew. */

@@ -6,6 +6,7 @@ import type { CallBounds, EngineParts, NodeTarget } from '../../shard-engine.ts'
 import { hasSqlstate } from '../errors.ts'
 import { lockShardState, raiseState, requireIdentity } from '../identity.ts'
 import { inTransaction, withSession, type Session } from '../session.ts'
+import { figures } from './figures.ts'
 import { lsnOf, probe } from './probe.ts'
 import { KeptProbe } from './prober.ts'
 
@@ -20,6 +21,7 @@ export function createPostgresHealthEngine({ clock }: EngineParts): HealthEngine
   ): Promise<T> => withSession({ clock, target, bounds }, work)
   return {
     probe: (target, bounds = {}) => on(target, bounds, probe),
+    figures: (target, bounds = {}) => on(target, bounds, figures),
     prober: (target) => new KeptProbe(clock, target),
     readPosition: (target, bounds = {}) => on(target, bounds, readPosition),
     assertTerm: (target, { shard, term, epochMin }, bounds = {}) =>

@@ -12,6 +12,7 @@ interface ProbeRow {
   readonly replayed: string | null
   readonly receiver: string | null
   readonly silent_ms: number | null
+  readonly lag_ms: number | null
   readonly senders: readonly { name: string; state: string; flushed: string | null }[] | null
 }
 
@@ -23,6 +24,10 @@ const probeSql = `
          pg_last_wal_receive_lsn()::text as received, pg_last_wal_replay_lsn()::text as replayed,
          r.received_tli, r.status as receiver,
          (extract(epoch from clock_timestamp() - r.last_msg_receipt_time) * 1000)::float8 as silent_ms,
+         case when not pg_is_in_recovery() then null
+              when pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() then 0
+              else (extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000)
+         end::float8 as lag_ms,
          (select json_agg(json_build_object('name', s.application_name, 'state', s.state,
                                             'flushed', s.flush_lsn::text))
             from pg_stat_replication s) as senders
@@ -45,6 +50,7 @@ export async function probe(session: Session): Promise<NodeProbe> {
     replayed: row.in_recovery ? replayed : null,
     receiver: row.receiver === null ? null : { status: row.receiver, silentMs: row.silent_ms ?? 0 },
     senders,
+    lagMs: row.lag_ms === null ? null : Math.max(0, row.lag_ms),
   }
 }
 

@@ -1,20 +1,25 @@
 // Long-lived connections of a reshard job: pipelined, without a deadline of their own, closed by the job's signal.
-import { FleetError, type Clock } from '@fleetshard/core'
+import { FleetError, toFleetError, type Clock } from '@fleetshard/core'
 import { connectServer, exec, query, type ServerConnection } from '@fleetshard/routing/wire'
 import type { NodeTarget } from '../../shard-engine.ts'
+import { describeTarget } from '../errors.ts'
 import { controlApplicationName } from '../session.ts'
 
 const connectTimeoutMs = 10_000
 /** A row may be as large as Postgres lets it be. */
 const messageBytesMax = 0x3fffffff
+/** SQLSTATE of a file that cannot grow. */
+const diskFull = '53100'
 
 /** A connection for statements of the job. */
 export class JobConnection implements AsyncDisposable {
   readonly wire: ServerConnection
+  readonly #target: NodeTarget
   readonly #unfollow: () => void
 
-  private constructor(wire: ServerConnection, signal: AbortSignal) {
+  private constructor(wire: ServerConnection, target: NodeTarget, signal: AbortSignal) {
     this.wire = wire
+    this.#target = target
     const onAbort = (): void => {
       wire.destroy(new FleetError('canceled', 'the job was let go', { cause: signal.reason }))
     }
@@ -54,7 +59,7 @@ export class JobConnection implements AsyncDisposable {
       clock,
       signal,
     )
-    return new JobConnection(wire, signal)
+    return new JobConnection(wire, target, signal)
   }
 
   /** One statement; values as text. @throws FleetError `sql_error`, `shard_unavailable` */
@@ -64,7 +69,19 @@ export class JobConnection implements AsyncDisposable {
     rowsMax?: number,
   ): Promise<readonly (readonly (string | null)[])[]> {
     const limits = rowsMax === undefined ? {} : { rowsMax, bytesMax: Infinity }
-    return (await query(this.wire, text, params, limits)).rows
+    try {
+      return (await query(this.wire, text, params, limits)).rows
+    } catch (error) {
+      throw this.told(toFleetError(error))
+    }
+  }
+
+  /** An error of the server's; a full disk is told with the server that has it, since a job writes to several. */
+  told(error: FleetError): FleetError {
+    if (error.sqlstate !== diskFull) return error
+    const hint = 'free disk space on the server, or cancel the job'
+    const message = `${describeTarget(this.#target)}: ${error.message}`
+    return new FleetError('shard_unavailable', message, { hint, sqlstate: diskFull, cause: error })
   }
 
   /** One value, or null. */

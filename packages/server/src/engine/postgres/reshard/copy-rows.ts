@@ -14,6 +14,7 @@ import {
   writeQuery,
 } from '@fleetshard/routing/pgwire'
 import { sqlError, type GroupSink, type ServerConnection } from '@fleetshard/routing/wire'
+import type { JobConnection } from './connection.ts'
 import type { PlacedBy, PlaceOf } from '../../reshard-engine.ts'
 import { keyOfBinary } from './binary-key.ts'
 
@@ -47,13 +48,13 @@ export interface CopyCount {
  * @throws FleetError of whichever server failed first
  */
 export async function copyRows(
-  source: ServerConnection,
-  targets: readonly ServerConnection[],
+  source: JobConnection,
+  targets: readonly JobConnection[],
   statements: { readonly copyOut: string; readonly copyIn: string },
   placement: RowPlacement | null,
 ): Promise<CopyCount> {
   const receivers = targets.map((connection) => new Receiver(connection, statements.copyIn))
-  const sender = new Sender(source, receivers, placement)
+  const sender = new Sender(source.wire, receivers, placement)
   for (const receiver of receivers) {
     receiver.ended.catch((error: unknown) => {
       sender.giveUp(toFleetError(error))
@@ -74,15 +75,17 @@ export async function copyRows(
 /** The COPY of one target. */
 class Receiver implements GroupSink {
   readonly #connection: ServerConnection
+  readonly #told: JobConnection['told']
   readonly #outcome = Promise.withResolvers<undefined>()
   #chunk = Buffer.allocUnsafe(chunkBytes)
   #at = messageHeaderBytes
   #isOver = false
   #error: FleetError | null = null
 
-  constructor(connection: ServerConnection, statement: string) {
-    this.#connection = connection
-    connection.submitWith((out) => {
+  constructor(connection: JobConnection, statement: string) {
+    this.#connection = connection.wire
+    this.#told = (error) => connection.told(error)
+    this.#connection.submitWith((out) => {
       writeQuery(out, statement)
     }, this)
     this.#at += copyHeader.copy(this.#chunk, this.#at)
@@ -128,7 +131,7 @@ class Receiver implements GroupSink {
     if (type !== backendCode.errorResponse) return
     // The server drops what still comes of the copy, and needs no end of it.
     this.#isOver = true
-    this.#error ??= sqlError(decodeServerError(buf, start, end))
+    this.#error ??= this.#told(sqlError(decodeServerError(buf, start, end)))
   }
 
   done(): void {

@@ -28,6 +28,10 @@ interface SourceRow {
   readonly large_objects: boolean
   readonly may_bypass: boolean
   readonly in_recovery: boolean
+  readonly may_publish: boolean
+  /** Quoted. */
+  readonly database: string
+  readonly login: string
 }
 
 const sourceSql = `
@@ -40,6 +44,8 @@ const sourceSql = `
          (select count(*)::int from pg_prepared_xacts where database = current_database()) as prepared,
          exists (select from pg_largeobject_metadata) as large_objects,
          pg_is_in_recovery() as in_recovery,
+         has_database_privilege(current_database(), 'CREATE') as may_publish,
+         quote_ident(current_database()) as database, quote_ident(current_user) as login,
          (select setting_context.superuser from (select rolsuper as superuser from pg_roles where rolname = current_user) setting_context) as may_bypass`
 
 /** See the port. */
@@ -100,7 +106,12 @@ function serverObstacles(row: SourceRow | undefined): Obstacle[] {
       `wal_level is ${row.wal_level}`,
       'set wal_level = logical and restart the server',
     ],
-    [!row.may_replicate, 'the login may not replicate', 'ALTER ROLE … REPLICATION'],
+    [!row.may_replicate, 'the login may not replicate', `ALTER ROLE ${row.login} REPLICATION`],
+    [
+      !row.may_publish,
+      'the login may make no publication',
+      `GRANT CREATE ON DATABASE ${row.database} TO ${row.login}`,
+    ],
     [row.slots_free < 1, 'no replication slot is free', 'raise max_replication_slots, or drop a slot'],
     [row.senders_free < 1, 'no WAL sender is free', 'raise max_wal_senders'],
     [row.prepared > 0, 'a prepared transaction is open', 'end it: see pg_prepared_xacts'],
@@ -114,12 +125,17 @@ interface IdentityRow {
   readonly identity: string
   readonly inherited: boolean
   readonly row_security: boolean
+  /** The login is the owner, or acts as it. */
+  readonly owned: boolean
+  /** Quoted. */
+  readonly login: string
 }
 
 async function identitiesOf(session: Session): Promise<ReadonlyMap<string, IdentityRow>> {
   const rows = await session.query<IdentityRow>(
     `select format('%I.%I', n.nspname, c.relname) as name, c.relreplident::text as identity,
-            c.relhassubclass as inherited, c.relforcerowsecurity as row_security
+            c.relhassubclass as inherited, c.relforcerowsecurity as row_security,
+            pg_has_role(c.relowner, 'USAGE') as owned, quote_ident(current_user) as login
        from pg_class c join pg_namespace n on n.oid = c.relnamespace
       where c.relkind in ('r', 'p') and n.nspname not in ('pg_catalog', 'information_schema')`,
   )
@@ -169,7 +185,17 @@ function tableObstacle(
     ],
   ]
   const found = checks.find(([holds]) => holds)
-  return found === undefined ? null : { message: found[1], remedy: found[2] }
+  return found === undefined ? notOwned(identity) : { message: found[1], remedy: found[2] }
+}
+
+/** Publications, fences, and taking off what is in the way of a copy are its owner's. */
+function notOwned(identity: IdentityRow | undefined): Obstacle | null {
+  if (identity === undefined || identity.owned) return null
+  const { name, login } = identity
+  return {
+    message: `the login does not own ${name}`,
+    remedy: `ALTER TABLE ${name} OWNER TO ${login}, or make ${login} a member of its owner`,
+  }
 }
 
 type Identities = ReadonlyMap<string, IdentityRow>
@@ -256,6 +282,7 @@ export async function inspectTarget(
   tables: readonly MovedTable[],
 ): Promise<readonly Obstacle[]> {
   const facts = await movableTables(session)
+  const identities = await identitiesOf(session)
   const obstacles: Obstacle[] = []
   for (const { name } of tables) {
     const [here, there] = [facts, source].map((list) => list.find((table) => table.name === name))
@@ -270,6 +297,8 @@ export async function inspectTarget(
         remedy: 'make them alike',
       })
     }
+    const stranger = notOwned(identities.get(name))
+    if (stranger !== null) obstacles.push(stranger)
   }
   const filled = await findRows(
     session,

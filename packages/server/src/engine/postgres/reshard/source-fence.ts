@@ -10,7 +10,7 @@ import {
   type SourceFence,
 } from '../../reshard-engine.ts'
 import { hasSqlstate, quoteIdentifier } from '../errors.ts'
-import { endRouterConnections } from '../identity.ts'
+import { silenceRouterConnections } from '../identity.ts'
 import { quoteTableName } from '../names.ts'
 import type { Session } from '../session.ts'
 import { markPrefix } from './source-reader.ts'
@@ -220,7 +220,7 @@ export async function raiseEpoch(session: Session, state: EpochState): Promise<v
      end
      $body$`,
   )
-  await endRouterConnections(session)
+  await silenceRouterConnections(session)
 }
 
 /** True while a vacuum of one of the tables runs. */

@@ -58,8 +58,8 @@ export class PostgresSourceReader implements SourceReader {
     const name = quoteTableName(table.name)
     const columns = columnList(table)
     const { rows, bytes } = await copyRows(
-      this.#connection.wire,
-      writers.map(({ connection }) => connection.wire),
+      this.#connection,
+      writers.map(({ connection }) => connection),
       {
         copyOut: `copy (select ${columns} from ${name} where ${rangeCondition(table, range)}) to stdout (format binary)`,
         copyIn: `copy ${name} (${columns}) from stdin (format binary)`,

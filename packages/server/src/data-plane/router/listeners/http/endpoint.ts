@@ -10,7 +10,7 @@ import {
   toProblem,
   type Problem,
 } from '@fleetshard/core'
-import type { Logger } from '../../../../runtime/mod.ts'
+import type { Logger, TraceSpan, Tracing } from '../../../../runtime/mod.ts'
 import { headersOf, traceIdOf, type Gate } from '../../../../runtime/http/mod.ts'
 import { Cancellation } from '@fleetshard/routing/execute'
 import {
@@ -24,6 +24,7 @@ import {
   type QueryAnswer,
   type QueryCall,
   type QueryParts,
+  type RunNote,
 } from './query.ts'
 import { linesType } from './stream-rows.ts'
 import { answerBegin, answerCommit, answerHeldExecute, answerRollback } from './transactions.ts'
@@ -66,11 +67,18 @@ export interface Answered {
   readonly status: number
   readonly code: string
   readonly elapsedMs: number
+  readonly ran: RunNote
+  /** The header, as it came. */
+  readonly traceparent: string | readonly string[] | undefined
+  /** Why it failed; null for success. */
+  readonly error: FleetError | null
 }
 
 /** What the endpoint stands on. */
 export interface EndpointParts {
   readonly log: Logger
+  /** Null where there are no traces. */
+  readonly tracing: Tracing | null
   readonly query: QueryParts
   readonly limits: EndpointLimits
   readonly onAnswer: (answered: Answered) => void
@@ -83,6 +91,7 @@ interface Exchange {
   readonly route: StatementRoute
   readonly receivedMs: number
   readonly cancellation: Cancellation
+  readonly ran: RunNote
 }
 
 /** The ends of a transaction say all by their paths. */
@@ -114,6 +123,25 @@ function targetOf(url: string): Target | null {
   const route = STATEMENT_ROUTES.find((known) => known === pattern)
   if (route === undefined || (transactionId !== null && !path.startsWith('/v1/transactions/'))) return null
   return { route, transactionId }
+}
+
+function beginSpan(
+  tracing: Tracing | null,
+  { headers }: IncomingMessage,
+  route: StatementRoute,
+  startMs: number,
+): TraceSpan | null {
+  if (tracing === null) return null
+  const { traceparent } = headers
+  const parent = typeof traceparent === 'string' ? traceparent : null
+  const attributes = { 'http.request.method': 'POST', 'http.route': route }
+  return tracing.begin(`POST ${route}`, { kind: 'server', parent, startMs, attributes })
+}
+
+function endSpan(span: TraceSpan, status: number, error: FleetError | null): void {
+  span.set({ 'http.response.status_code': status })
+  if (error !== null) span.fail(error.code)
+  span.end()
 }
 
 /** Serves statements and transactions. */
@@ -151,7 +179,9 @@ export class QueryEndpoint {
   ): Promise<void> {
     const cancellation = new Cancellation()
     const receivedMs = this.#parts.query.clock.monotonic()
-    const exchange: Exchange = { request, response, route, receivedMs, cancellation }
+    const span = beginSpan(this.#parts.tracing, request, route, receivedMs)
+    const ran: RunNote = { map: null, shard: null, rows: 0, statements: [], isPart: false, span }
+    const exchange: Exchange = { request, response, route, receivedMs, cancellation, ran }
     this.#open.add(exchange)
     response.on('close', () => {
       if (!response.writableFinished) {
@@ -175,6 +205,7 @@ export class QueryEndpoint {
         session: sessionOf(request),
         receivedMs,
         transactionId,
+        ran,
       }
       if (route === '/v1/execute' && wantsLines(request)) await this.#stream(exchange, body, call)
       else this.#succeed(exchange, await ANSWERERS[route](this.#parts.query, body, call))
@@ -292,24 +323,24 @@ export class QueryEndpoint {
     if (this.#draining) response.setHeader('connection', 'close')
     sendAnswer(response, answer)
     this.#watchReader(response)
-    this.#observe(exchange, answer.status, 'ok')
+    this.#observe(exchange, answer.status, null)
   }
 
   async #stream(exchange: Exchange, body: unknown, call: QueryCall): Promise<void> {
     const { response } = exchange
-    let code = 'ok'
+    let failure: FleetError | null = null
     await streamExecute(this.#parts.query, body, {
       call,
       response,
       onWaiting: () => this.#watchStream(response),
       onLateError: (thrown) => {
         const error = toFleetError(thrown)
-        code = error.code
+        failure = error
         return this.#problemOf(exchange, error)
       },
     })
     this.#watchReader(response)
-    this.#observe(exchange, 200, code)
+    this.#observe(exchange, 200, failure)
   }
 
   /** A client that takes nothing of a stream for so long is dropped. @returns it has caught up */
@@ -332,7 +363,7 @@ export class QueryEndpoint {
     const error = toFleetError(thrown)
     const { response } = exchange
     const problem = this.#problemOf(exchange, error)
-    this.#observe(exchange, error.status, error.code)
+    this.#observe(exchange, error.status, error)
     if (response.destroyed || response.headersSent) return
     const body = JSON.stringify(problem)
     response.writeHead(error.status, {
@@ -348,8 +379,8 @@ export class QueryEndpoint {
   }
 
   /** The body of an error; what is our own fault is logged. */
-  #problemOf({ request }: Exchange, error: FleetError): Problem {
-    const traceId = traceIdOf(request.headers['traceparent'])
+  #problemOf({ request, ran }: Exchange, error: FleetError): Problem {
+    const traceId = ran.span?.traceId ?? traceIdOf(request.headers['traceparent'])
     if (error.code === 'internal') {
       this.#parts.log.error({ err: error.cause ?? error, trace_id: traceId }, 'a request failed')
     }
@@ -380,7 +411,10 @@ export class QueryEndpoint {
     response.once('close', stop)
   }
 
-  #observe({ route, receivedMs }: Exchange, status: number, code: string): void {
-    this.#parts.onAnswer({ route, status, code, elapsedMs: this.#parts.query.clock.monotonic() - receivedMs })
+  #observe({ request, route, receivedMs, ran }: Exchange, status: number, error: FleetError | null): void {
+    const elapsedMs = this.#parts.query.clock.monotonic() - receivedMs
+    if (ran.span !== null) endSpan(ran.span, status, error)
+    const { traceparent } = request.headers
+    this.#parts.onAnswer({ route, status, code: error?.code ?? 'ok', elapsedMs, ran, traceparent, error })
   }
 }

@@ -4,7 +4,7 @@ import { FleetError } from '@fleetshard/core'
 import type { FastifyInstance } from 'fastify'
 import type { RouterPort } from '../../../../catalog/router-port.ts'
 import { createApp, createStreams, type Gate, type Streams } from '../../../../runtime/http/mod.ts'
-import type { Logger } from '../../../../runtime/mod.ts'
+import type { Logger, Tracing } from '../../../../runtime/mod.ts'
 import type { DirectSessions } from '../../topology/direct-sessions.ts'
 import type { Maps } from '../../topology/maps.ts'
 import { QueryEndpoint, type Answered, type EndpointLimits } from './endpoint.ts'
@@ -15,6 +15,8 @@ import { routerRoutes } from './routes.ts'
 /** What the listener stands on. */
 export interface ListenerParts {
   readonly log: Logger
+  /** Null where there are no traces. */
+  readonly tracing: Tracing | null
   readonly options: {
     readonly id: string
     readonly version: string
@@ -47,11 +49,11 @@ export class HttpListener implements AsyncDisposable {
 
   constructor(parts: ListenerParts) {
     this.#parts = parts
-    const { log, query: base, onAnswer, options, gate } = parts
+    const { log, tracing, query: base, onAnswer, options, gate } = parts
     this.#transactions = new OpenTransactions(options.transactionsMax)
     const query = { ...base, transactions: this.#transactions }
     this.#streams = createStreams(query.clock)
-    this.#endpoint = new QueryEndpoint({ log, query, onAnswer, gate, limits: options.endpoint })
+    this.#endpoint = new QueryEndpoint({ log, tracing, query, onAnswer, gate, limits: options.endpoint })
   }
 
   /** Where it listens. */
@@ -70,9 +72,10 @@ export class HttpListener implements AsyncDisposable {
   /** Idempotent. @throws the error of listen, `EADDRINUSE` among them */
   async listen(): Promise<void> {
     if (this.#app !== null) return
-    const { log, options } = this.#parts
+    const { log, tracing, options } = this.#parts
     const app = await createApp({
       log,
+      tracing,
       version: options.version,
       title: 'FleetShard router',
       description: 'Data plane of FleetShard: statements by shard key, transactions, topology.',

@@ -16,6 +16,7 @@ import {
   type SessionToken,
   type ShardId,
   type ShardMap,
+  type ShardRecord,
 } from '@fleetshard/core'
 import {
   compileParser,
@@ -31,8 +32,15 @@ import type {
   Idempotency,
   RowsConsumer,
   StatementAnswer,
+  TransactionAnswer,
 } from '@fleetshard/routing/execute'
-import { checkStatementText, type KnownStatement, type StatementCache } from '@fleetshard/routing/plan'
+import {
+  checkStatementText,
+  redactStatement,
+  type KnownStatement,
+  type StatementCache,
+} from '@fleetshard/routing/plan'
+import { codeOf, inSpan, SPAN_ATTRIBUTES, type TraceSpan } from '../../../../runtime/mod.ts'
 import { JsonRows, type RowsFormat } from './json-rows.ts'
 import type { OpenTransactions } from './open-transactions.ts'
 import { StreamRows, type StreamParts } from './stream-rows.ts'
@@ -63,6 +71,19 @@ export interface QueryLimits {
   readonly statementBytesMax: number
 }
 
+/** What a request has run, written down as it becomes known, for metrics. */
+export interface RunNote {
+  map: ShardMap | null
+  /** Null as long as no shard has answered. */
+  shard: ShardRecord | null
+  rows: number
+  statements: readonly KnownStatement[]
+  /** The part of a statement over all shards that one of them runs. */
+  isPart: boolean
+  /** Of the request; null where there are no traces. */
+  readonly span: TraceSpan | null
+}
+
 /** One request under way. */
 export interface QueryCall {
   readonly principal: Principal
@@ -77,6 +98,7 @@ export interface QueryCall {
   readonly idempotencyKey: string | null
   /** The open transaction that the path names; null for none. */
   readonly transactionId: string | null
+  readonly ran: RunNote
 }
 
 /** An answer ready to be sent: JSON in parts that belong together. */
@@ -160,16 +182,22 @@ async function execute(
   const keyspace = parseKeyspaceName(options.keyspace ?? defaultKeyspace)
   const onlyReads = requireGrant(call.principal, keyspace) === 'read'
   const map = parts.map(keyspace)
-  const known = await knownOf(parts, request.query, call.cancellation)
+  const { ran } = call
+  const plan = (): KnownStatement | Promise<KnownStatement> =>
+    knownOf(parts, request.query, call.cancellation)
+  const known = ran.span === null ? await plan() : await inSpan(ran.span, 'plan', async () => plan())
   if (onlyReads) refuseWriting(known.facts)
-  return parts.executor.execute({
+  ran.map = map
+  ran.statements = [known]
+  ran.isPart = isPart(options)
+  const asked = {
     known,
     onlyReads,
     params: request.params ?? [],
     consumer: rows,
     shardKey: request.shard_key,
     shardId: shardIdOf(options),
-    allShards: isPart(options),
+    allShards: ran.isPart,
     consistency: consistencyOf(request, map),
     token: tokenOf(options, call),
     maxStalenessMs: options.max_staleness_ms ?? null,
@@ -177,7 +205,34 @@ async function execute(
     idempotency: idempotencyOf(parts, options, call),
     map: () => parts.map(keyspace),
     cancellation: call.cancellation,
-  })
+  }
+  const run = (): Promise<StatementAnswer> => parts.executor.execute(asked)
+  const answer = ran.span === null ? await run() : await onShard(ran.span, keyspace, known.text, run)
+  ran.shard = answer.shard
+  ran.rows = answer.rowCount
+  return answer
+}
+
+/** Runs on a shard what is a span of its own: waits and retries are inside. */
+export async function onShard<T extends Pick<StatementAnswer, 'shard' | 'node'>>(
+  parent: TraceSpan,
+  keyspace: string,
+  text: string,
+  run: () => Promise<T>,
+): Promise<T> {
+  const { system, keyspace: ofKeyspace, statement, shard, node } = SPAN_ATTRIBUTES
+  const attributes = { [system]: 'postgresql', [ofKeyspace]: keyspace, [statement]: redactStatement(text) }
+  const span = parent.child('shard', { kind: 'client', attributes })
+  try {
+    const answer = await run()
+    span.set({ [shard]: answer.shard.id, [node]: answer.node })
+    return answer
+  } catch (error) {
+    span.fail(codeOf(error))
+    throw error
+  } finally {
+    span.end()
+  }
 }
 
 /** The answer to one statement. */
@@ -217,7 +272,9 @@ export async function answerTransaction(
       if (onlyReads) refuseWriting(known.facts)
       statements.push({ known, params: params ?? [], consumer: new JsonRows(format, shared) })
     }
-    const answer = await parts.executor.transaction({
+    call.ran.map = parts.map(keyspace)
+    call.ran.statements = statements.map(({ known }) => known)
+    const asked = {
       statements,
       shardKey: request.shard_key,
       shardId: shardIdOf(options),
@@ -230,7 +287,12 @@ export async function answerTransaction(
       idempotency: idempotencyOf(parts, options, call),
       map: () => parts.map(keyspace),
       cancellation: call.cancellation,
-    })
+    } as const
+    const run = (): Promise<TransactionAnswer> => parts.executor.transaction(asked)
+    const { span } = call.ran
+    const answer = span === null ? await run() : await onShard(span, keyspace, 'transaction', run)
+    call.ran.shard = answer.shard
+    call.ran.rows = answer.rowCounts.reduce((sum, count) => sum + count, 0)
     const results = statements.flatMap(({ consumer }, index) => [
       Buffer.from(`${index === 0 ? '' : ','}{"rows":[`),
       consumer.buffer.take(),

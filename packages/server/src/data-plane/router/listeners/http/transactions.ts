@@ -8,12 +8,14 @@ import {
   HeldExecuteRequest,
   type ExecuteOptions,
 } from '@fleetshard/core/contract'
+import type { StatementAnswer } from '@fleetshard/routing/execute'
 import { JsonRows } from './json-rows.ts'
 import { orNotFound, type OpenTransaction } from './open-transactions.ts'
 import {
   executeAnswer,
   formatOf,
   knownOf,
+  onShard,
   shardIdOf,
   tokenOf,
   tokenText,
@@ -80,10 +82,12 @@ export async function answerHeldExecute(
   const stop = watchDeadline(parts, options, call)
   try {
     const rows = new JsonRows(formatOf(options, parts.limits))
-    const answer = await transaction.held.execute({
+    call.ran.map = transaction.map()
+    const asked = {
       known: async () => {
         const known = await knownOf(parts, request.query, call.cancellation)
         if (requireGrant(call.principal, transaction.keyspace) === 'read') refuseWriting(known.facts)
+        call.ran.statements = [known]
         return known
       },
       readOnly: options.read_only ?? false,
@@ -91,7 +95,13 @@ export async function answerHeldExecute(
       consumer: rows,
       map: transaction.map,
       cancellation: call.cancellation,
-    })
+    }
+    const run = (): Promise<StatementAnswer> => transaction.held.execute(asked)
+    const { span } = call.ran
+    const { keyspace } = transaction
+    const answer = span === null ? await run() : await onShard(span, keyspace, request.query, run)
+    call.ran.shard = answer.shard
+    call.ran.rows = answer.rowCount
     return executeAnswer(parts, { rows, answer, call })
   } catch (error) {
     throw orNotFound(error)

@@ -1,6 +1,7 @@
 // Reads that share lanes, clients that read slowly, cancel in a lane, and many idle clients.
 import { connect as connectSocket, type Socket } from 'node:net'
 import pg from 'pg'
+import { parseShardId } from '@fleetshard/core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { writeCancelRequest, writeQuery, writeStartup, WireWriter } from '@fleetshard/routing/pgwire'
 import { testTable } from '@fleetshard/routing/testing'
@@ -92,6 +93,30 @@ describe('lanes', () => {
     }
     expect((await routed('lane')) - before).toBeGreaterThan(0)
     await Promise.all(clients.map((client) => client.end()))
+  })
+
+  it('prepare a query that looks rows up once for all its values', async () => {
+    const client = await connect()
+    const rowOf = async (name: string): Promise<unknown> =>
+      (await client.query(`select user_id as found, n from users where user_id = '${name}'`)).rows
+    for (const name of ['one', 'two'])
+      // oxlint-disable-next-line no-await-in-loop -- in order
+      await client.query(`insert into users (user_id, n) values ('${name}', 1)`)
+    await expect
+      .poll(
+        async () => {
+          expect(await rowOf('one')).toEqual([{ found: 'one', n: 1 }])
+          expect(await rowOf('two')).toEqual([{ found: 'two', n: 1 }])
+          expect(await rowOf('three')).toEqual([])
+          return router.rowsIn(
+            parseShardId('s0'),
+            "select 1 from pg_stat_activity where query like 'select user_id as found%' and query like '%$1%'",
+          )
+        },
+        { timeout: 30_000 },
+      )
+      .not.toEqual([])
+    await client.end()
   })
 
   it('are of one kind of settings each', async () => {
