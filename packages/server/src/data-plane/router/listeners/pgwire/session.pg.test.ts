@@ -1,7 +1,6 @@
 // What a client finds in its session: settings, transactions, and the state that keeps it on one connection.
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { writeBind, writeExecute, writeParse, writeSync } from '@fleetshard/routing/pgwire'
 import { testTable } from '@fleetshard/routing/testing'
 import {
   postgresBuilds,
@@ -9,7 +8,7 @@ import {
   type TestPostgres,
 } from '../../../../engine/postgres/wire/testing.ts'
 import { startTestRouter, type TestRouter } from '../../testing.ts'
-import { errorOf, RawClient, rowsOf, statusOf, tagsOf, type RawMessage } from './testing.ts'
+import { errorOf, RawClient, rowsOf, statusOf, tagsOf } from './testing.ts'
 
 const schema = `
   create table users (id bigserial primary key, user_id text not null unique, name text, n int default 0);
@@ -470,42 +469,5 @@ describe('prepared statements', () => {
     await client.query('deallocate all')
     await client.query('alter table users drop column extra')
     expect((await client.query(text, ['changes'])).rows[0]).not.toHaveProperty('extra')
-  })
-})
-
-describe('a group that begins a transaction, as some drivers send it', () => {
-  it('waits for a shard as BEGIN alone does', async () => {
-    await using client = await RawClient.open(sharded.wirePort)
-    const group = (texts: readonly string[]): Promise<RawMessage[]> => {
-      client.send((out) => {
-        for (const text of texts) {
-          writeParse(out, '', text)
-          writeBind(out, { portal: '', statement: '', params: [], resultFormats: [] })
-          writeExecute(out, '', 0)
-        }
-        writeSync(out)
-      })
-      return client.until('Z')
-    }
-    for (let index = 0; index < 10; index += 1) {
-      const key = `grouped-${String(index)}`
-      const begun = await group(['begin', 'select 1'])
-      expect([tagsOf(begun), statusOf(begun)]).toEqual([['BEGIN', 'SELECT 1'], 'T'])
-      expect(tagsOf(await group([`insert into users (user_id) values ('${key}')`]))).toEqual(['INSERT 0 1'])
-      expect(tagsOf(await group(['commit']))).toEqual(['COMMIT'])
-      const whole = await group(['begin', `update users set n = 3 where user_id = '${key}'`, 'commit'])
-      expect([tagsOf(whole), statusOf(whole)]).toEqual([['BEGIN', 'UPDATE 1', 'COMMIT'], 'I'])
-      expect(rowsOf(await client.query(`select n from users where user_id = '${key}'`))).toEqual([['3']])
-    }
-  })
-
-  it('refuses texts that are not UTF-8, as Postgres does', async () => {
-    await using client = await RawClient.open(single.wirePort)
-    const text = Buffer.concat([Buffer.from("select '"), Buffer.from([0xe4]), Buffer.from("'\0")])
-    const header = Buffer.alloc(5)
-    header[0] = 0x51
-    header.writeInt32BE(text.length + 4, 1)
-    client.socket.write(Buffer.concat([header, text]))
-    expect(errorOf(await client.until('Z'))?.code).toBe('22021')
   })
 })

@@ -9,6 +9,7 @@ import {
   writeSync,
   type WireWriter,
 } from '@fleetshard/routing/pgwire'
+import { testTable } from '@fleetshard/routing/testing'
 import {
   postgresBuilds,
   startTestPostgres,
@@ -32,7 +33,11 @@ beforeAll(async () => {
     tables: [],
     schema: 'create table plain (a int, b text)',
   })
-  sharded = await startTestRouter(server, { shards: 2, tables: [], schema: '' })
+  sharded = await startTestRouter(server, {
+    shards: 2,
+    tables: [testTable('public.users')],
+    schema: 'create table users (user_id text primary key, n int)',
+  })
 })
 afterAll(async () => {
   await sharded[Symbol.asyncDispose]()
@@ -176,5 +181,42 @@ describe('a statement that is too deep to be analysed', () => {
     const text = `select ${Array.from({ length: 3_000 }, () => '1::int').join(' + ')}`
     expect(errorOf(await client.query(text))).toMatchObject({ message: 'the statement is nested too deeply' })
     expect(rowsOf(await client.query('select 1'))).toEqual([['1']])
+  })
+})
+
+describe('a group that begins a transaction, as some drivers send it', () => {
+  it('waits for a shard as BEGIN alone does', async () => {
+    await using client = await RawClient.open(sharded.wirePort)
+    const group = (texts: readonly string[]): Promise<RawMessage[]> => {
+      client.send((out) => {
+        for (const text of texts) {
+          writeParse(out, '', text)
+          writeBind(out, { portal: '', statement: '', params: [], resultFormats: [] })
+          writeExecute(out, '', 0)
+        }
+        writeSync(out)
+      })
+      return client.until('Z')
+    }
+    for (let index = 0; index < 10; index += 1) {
+      const key = `grouped-${String(index)}`
+      const begun = await group(['begin', 'select 1'])
+      expect([tagsOf(begun), statusOf(begun)]).toEqual([['BEGIN', 'SELECT 1'], 'T'])
+      expect(tagsOf(await group([`insert into users (user_id) values ('${key}')`]))).toEqual(['INSERT 0 1'])
+      expect(tagsOf(await group(['commit']))).toEqual(['COMMIT'])
+      const whole = await group(['begin', `update users set n = 3 where user_id = '${key}'`, 'commit'])
+      expect([tagsOf(whole), statusOf(whole)]).toEqual([['BEGIN', 'UPDATE 1', 'COMMIT'], 'I'])
+      expect(rowsOf(await client.query(`select n from users where user_id = '${key}'`))).toEqual([['3']])
+    }
+  })
+
+  it('refuses texts that are not UTF-8, as Postgres does', async () => {
+    await using client = await RawClient.open(single.wirePort)
+    const text = Buffer.concat([Buffer.from("select '"), Buffer.from([0xe4]), Buffer.from("'\0")])
+    const header = Buffer.alloc(5)
+    header[0] = 0x51
+    header.writeInt32BE(text.length + 4, 1)
+    client.socket.write(Buffer.concat([header, text]))
+    expect(errorOf(await client.until('Z'))?.code).toBe('22021')
   })
 })
