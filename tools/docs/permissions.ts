@@ -82,4 +82,4 @@ databases, and has the rights that the databases give him. The database \`fleets
 const beside = `\`/docs\`, \`/openapi.json\` and \`/\` of every server are open: they describe the program, which is public. \`/metrics\` and
 \`/health\` on the metrics ports are open as well, because scrapers and probes have no tokens: they hold numbers, names of
 shards and keyspaces, and neither rows nor statements nor secrets. Whoever should not see them is kept away by the
-network: the metrics have ports of their own.`
+network: the metrics have ports of their own. \`PUT /log-level\` there is for programs on the same machine.`

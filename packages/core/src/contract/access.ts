@@ -63,7 +63,7 @@ export const AuditRecord = closed({
   phase: oneOf(['begun', 'ended', 'refused'], 'an act is begun, and ended with an outcome; or refused'),
   change: Type.String({ description: 'the same in both records of one act' }),
   who: closed({
-    kind: oneOf(['anonymous', 'admin', 'token', 'jwt']),
+    kind: oneOf(['anonymous', 'admin', 'token', 'jwt', 'system']),
     subject: Type.String(),
     role: nullable(oneOf(['viewer', 'operator', 'admin'])),
   }),

@@ -7,6 +7,13 @@ import { FleetError, type Principal } from '@fleetshard/core'
  */
 export type AuditPhase = 'begun' | 'ended' | 'refused'
 
+/** Who acted; `system` is a process that nobody asked. */
+export interface AuditActor {
+  readonly kind: Principal['kind'] | 'system'
+  readonly subject: string
+  readonly role: Principal['role']
+}
+
 /** One act. */
 export interface AuditEntry {
   /** ISO 8601. */
@@ -14,7 +21,7 @@ export interface AuditEntry {
   readonly phase: AuditPhase
   /** The same in `begun` and `ended`. */
   readonly change: string
-  readonly who: Pick<Principal, 'kind' | 'subject'> & { readonly role: Principal['role'] }
+  readonly who: AuditActor
   /** Address that it came from. */
   readonly from: string
   /** `shard.create` */

@@ -1,13 +1,15 @@
 // `fleetshard manager`: the control plane as a process.
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
+import type { Clock } from '@fleetshard/core'
 import type { CommandContext, ExitCode } from '../cli/mod.ts'
 import { createAgentClient } from '../agent-api/mod.ts'
-import { createAuditLog } from '../audit/mod.ts'
+import { createAuditLog, type AuditLog } from '../audit/mod.ts'
+import type { Catalog } from '../catalog/mod.ts'
 import { createHealthController } from '../control-plane/health/mod.ts'
 import { createManager } from '../control-plane/manager/mod.ts'
 import { createEngine, createHealthEngine } from '../engine/mod.ts'
-import type { Service } from '../runtime/mod.ts'
+import type { Config, Service } from '../runtime/mod.ts'
 import { authenticatorOf } from './authentication.ts'
 import { openCatalog, viewOf, type OpenCatalog } from './catalog.ts'
 import { targetOf } from './node-target.ts'
@@ -34,7 +36,7 @@ export function buildManager(parts: RoleParts, open: OpenCatalog): Role {
     secrets,
     metrics,
     tracing,
-    audit: createAuditLog({ store: catalog.store, clock, recordsMax: config.get('audit.records-max') }),
+    audit: auditOf(config, clock, catalog),
     gate: (tokens) => authenticatorOf({ config, clock, log, tokens }),
     engine: (name) => createEngine(name, { clock }),
     agent: (record, token) => createAgentClient({ url: record.url, token }),
@@ -63,6 +65,9 @@ export function buildManager(parts: RoleParts, open: OpenCatalog): Role {
   }
 }
 
+const auditOf = (config: Config, clock: Clock, { store }: Catalog): AuditLog =>
+  createAuditLog({ store, clock, recordsMax: config.get('audit.records-max') })
+
 /** What watches the shards, with the live copy of the catalog that it goes by. */
 function healthServices(
   { config, clock, log, metrics, tracing }: RoleParts,
@@ -80,6 +85,7 @@ function healthServices(
     view,
     engine: (name) => createHealthEngine(name, { clock }),
     target: (node, signal) => targetOf(secrets, node, signal),
+    audit: auditOf(config, clock, catalog),
     agent: async ({ url, tokenRef }, signal) =>
       createAgentClient({ url, token: (await secrets.resolve(tokenRef, signal)) ?? '' }),
     options: {
