@@ -25,7 +25,7 @@ export function groupLines(groups: readonly ShownGroup[]): readonly string[] {
 }
 
 /** Where the processes listen. */
-export function processLines({ urls, ports }: ClusterState): readonly string[] {
+export function processLines({ urls, ports, auth }: ClusterState): readonly string[] {
   const metrics = (url: string | undefined): string => (url === undefined ? '' : `metrics ${url}/metrics`)
   const line = (name: string, url: string, rest: string): string =>
     `  ${name.padEnd(10)} ${url.padEnd(23)}  ${rest}`.trimEnd()
@@ -35,7 +35,9 @@ export function processLines({ urls, ports }: ClusterState): readonly string[] {
     line('router', urls.router, metrics(urls.routerMetrics)),
     ...(wirePort === undefined
       ? []
-      : [`  ${'postgres'.padEnd(10)} psql -h ${host} -p ${String(wirePort)} default`]),
+      : [
+          `  ${'postgres'.padEnd(10)} psql -h ${host} -p ${String(wirePort)}${auth === 'required' ? ' -U token' : ''} default`,
+        ]),
     line('manager', urls.manager, metrics(urls.managerMetrics)),
     line('agent', urls.agent ?? '', `worker ${metrics(urls.workerMetrics)}`),
   ]
