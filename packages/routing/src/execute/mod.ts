@@ -2,7 +2,7 @@
 export { Cancellation, DeadlineSweeper } from './cancellation.ts'
 export { parseArrayLiteral } from './array-literal.ts'
 export { Executor } from './executor.ts'
-export type { ExecutorMetrics, Idempotency, StatementAnswer, TransactionAnswer } from './executor.ts'
+export type { ExecutorMetrics, Idempotency, StatementAnswer } from './executor.ts'
 export type { HeldTransaction } from './held-transaction.ts'
 export { HoldBuffer } from './hold-buffer.ts'
 export { executeLimitsDefault, type ExecuteLimits } from './limits.ts'

@@ -58,9 +58,16 @@ describe('the metrics server', () => {
     })
   })
 
+  test('leads whoever opens the address to the metrics', async () => {
+    await serving(setup().server, async (url) => {
+      const answer = await fetch(url)
+      expect([new URL(answer.url).pathname, answer.status]).toEqual(['/metrics', 200])
+    })
+  })
+
   test('refuses other paths and methods', async () => {
     await serving(setup().server, async (url) => {
-      expect((await fetch(`${url}/`)).status).toBe(404)
+      expect((await fetch(`${url}/nothing`)).status).toBe(404)
       expect((await fetch(`${url}/metrics`, { method: 'POST', body: 'x' })).status).toBe(405)
     })
   })

@@ -80,6 +80,7 @@ async function answer(
       send(response, 405, 'text/plain', 'only GET\n')
     else if (path === '/metrics')
       send(response, 200, options.metrics.contentType, await options.metrics.text())
+    else if (path === '/') response.writeHead(302, { location: '/metrics' }).end()
     else if (path === '/health') sendHealth(response, options.health())
     else send(response, 404, 'text/plain', 'there are /metrics, /health and /log-level\n')
   } catch (error) {

@@ -35,6 +35,7 @@ class Bench implements AsyncDisposable {
   readonly backend: MemoryBackend = createMemoryBackend({ clock: systemClock })
   readonly catalog: Catalog
   readonly #stop = new AbortController()
+  readonly metrics = createMetrics(false)
   readonly #running: Promise<void>[] = []
   #jobs = 0
 
@@ -51,7 +52,8 @@ class Bench implements AsyncDisposable {
       throw new Error('no engine in this test')
     }
     const runner = new WorkerRunner({
-      metrics: createMetrics(false),
+      // Each a process of its own; the first one's are looked at.
+      metrics: this.#running.length === 0 ? this.metrics : createMetrics(false),
       ...deps,
       catalog,
       view,
@@ -106,6 +108,30 @@ async function complete(parts: WorkerParts, run: JobRun): Promise<{ kind: 'ended
 }
 
 describe('worker runner', () => {
+  it('counts its turns at jobs by how they were left', async () => {
+    await using bench = new Bench()
+    let turns = 0
+    bench.start(
+      defineWorker({
+        name: 'test',
+        run: (parts, run) => {
+          turns += 1
+          if (turns === 1) throw new FleetError('shard_unavailable', 'not yet')
+          if (turns === 2) return Promise.resolve({ kind: 'waiting', reason: 'for a while' })
+          return complete(parts, run)
+        },
+      }),
+    )
+    await bench.submit()
+    const turnsOf = (outcome: string): string =>
+      `fleetshard_worker_job_turns_total{type="test",outcome="${outcome}"} 1\n`
+    await until(async () => (await bench.metrics.text()).includes(turnsOf('ended')))
+    const text = await bench.metrics.text()
+    expect(text).toContain(turnsOf('shard_unavailable'))
+    expect(text).toContain(turnsOf('waiting'))
+    expect(text).toContain('fleetshard_worker_job_turn_duration_seconds_count{type="test"} 3\n')
+  })
+
   it('runs the jobs of its type and leaves others alone', async () => {
     await using bench = new Bench()
     const foreign = await bench.submit('other')

@@ -39,7 +39,12 @@ export function processLines({ urls, ports, auth }: ClusterState): readonly stri
           `  ${'postgres'.padEnd(10)} psql -h ${host} -p ${String(wirePort)}${auth === 'required' ? ' -U token' : ''} default`,
         ]),
     line('manager', urls.manager, metrics(urls.managerMetrics)),
-    line('agent', urls.agent ?? '', `worker ${metrics(urls.workerMetrics)}`),
+    // One line for both, of 100 columns: the quickstart's screen has none to spare.
+    line(
+      'agent',
+      urls.agent ?? '',
+      `metrics ${urls.agentMetrics ?? ''} · worker ${urls.workerMetrics ?? ''}`,
+    ),
   ]
 }
 

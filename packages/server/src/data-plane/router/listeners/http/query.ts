@@ -32,7 +32,6 @@ import type {
   Idempotency,
   RowsConsumer,
   StatementAnswer,
-  TransactionAnswer,
 } from '@fleetshard/routing/execute'
 import {
   checkStatementText,
@@ -183,9 +182,11 @@ async function execute(
   const onlyReads = requireGrant(call.principal, keyspace) === 'read'
   const map = parts.map(keyspace)
   const { ran } = call
-  const plan = (): KnownStatement | Promise<KnownStatement> =>
-    knownOf(parts, request.query, call.cancellation)
-  const known = ran.span === null ? await plan() : await inSpan(ran.span, 'plan', async () => plan())
+  const { query } = request
+  const known =
+    ran.span === null
+      ? await knownOf(parts, query, call.cancellation)
+      : await inSpan(ran.span, 'plan', async () => knownOf(parts, query, call.cancellation))
   if (onlyReads) refuseWriting(known.facts)
   ran.map = map
   ran.statements = [known]
@@ -206,8 +207,10 @@ async function execute(
     map: () => parts.map(keyspace),
     cancellation: call.cancellation,
   }
-  const run = (): Promise<StatementAnswer> => parts.executor.execute(asked)
-  const answer = ran.span === null ? await run() : await onShard(ran.span, keyspace, known.text, run)
+  const answer =
+    ran.span === null
+      ? await parts.executor.execute(asked)
+      : await onShard(ran.span, keyspace, known.text, () => parts.executor.execute(asked))
   ran.shard = answer.shard
   ran.rows = answer.rowCount
   return answer
@@ -288,9 +291,11 @@ export async function answerTransaction(
       map: () => parts.map(keyspace),
       cancellation: call.cancellation,
     } as const
-    const run = (): Promise<TransactionAnswer> => parts.executor.transaction(asked)
     const { span } = call.ran
-    const answer = span === null ? await run() : await onShard(span, keyspace, 'transaction', run)
+    const answer =
+      span === null
+        ? await parts.executor.transaction(asked)
+        : await onShard(span, keyspace, 'transaction', () => parts.executor.transaction(asked))
     call.ran.shard = answer.shard
     call.ran.rows = answer.rowCounts.reduce((sum, count) => sum + count, 0)
     const results = statements.flatMap(({ consumer }, index) => [

@@ -209,38 +209,6 @@ describe('a shard that is gone before its names are known', () => {
   })
 })
 
-describe('a transaction whose server connection ends, as in a cutover', () => {
-  /** Ends the connection of the transaction, and waits until it is gone. */
-  async function endBackendOf(client: pg.Client): Promise<void> {
-    const { rows } = await client.query<{ pid: number }>('select pg_backend_pid() as pid')
-    const pid = rows[0]?.pid ?? 0
-    const other = await connect(single)
-    await other.query(`select pg_terminate_backend(${String(pid)})`)
-    await expect
-      .poll(
-        async () => (await other.query(`select from pg_stat_activity where pid = ${String(pid)}`)).rowCount,
-      )
-      .toBe(0)
-  }
-
-  it.each([
-    { what: 'a statement', text: 'select 1', values: undefined },
-    { what: 'one with parameters', text: 'select $1::int as n', values: [1] },
-    { what: 'COMMIT', text: 'commit', values: undefined },
-  ])('is told so by 40001 at $what, and by 25P02 only afterwards', async ({ what, text, values }) => {
-    const client = await connect(single)
-    await client.query('begin')
-    await client.query(`insert into users (user_id) values ('never')`)
-    await endBackendOf(client)
-    await expect(client.query(text, values)).rejects.toMatchObject({ code: '40001' })
-    if (what !== 'COMMIT') {
-      await expect(client.query('select 1')).rejects.toMatchObject({ code: '25P02' })
-      await client.query('rollback')
-    }
-    expect((await client.query(`select from users where user_id = 'never'`)).rowCount).toBe(0)
-  })
-})
-
 describe('EXPLAIN (ROUTE)', () => {
   const linesOf = ({ rows }: pg.QueryResult): string[] =>
     rows.map((row: Record<string, string>) => row['QUERY PLAN'] ?? '')
