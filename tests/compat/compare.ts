@@ -67,6 +67,21 @@ const rules: Readonly<Record<string, Rule>> = {
     isError(message) && (!hasOrigin(message) || (other !== undefined && isError(other) && !hasOrigin(other)))
       ? { ...message, bytes: withoutOrigin(message.bytes) }
       : message,
+  'aborted-first': (message, other) =>
+    message.letter === 'E' && other?.letter === 'E' && isAborted(message, other)
+      ? { ...message, bytes: Buffer.from('E25P02') }
+      : message,
+}
+
+/** SQLSTATEs that a Bind may have for the same reasons, in a transaction that has failed. */
+const aborted = ['25P02', '08P01']
+
+function isAborted(one: Received, other: Received): boolean {
+  const [code, otherCode] = [one, other].map(({ bytes }) => decodeServerError(bytes, 0, bytes.length).code)
+  return (
+    (code === '25P02' || otherCode === '25P02') &&
+    [code, otherCode].every((each) => aborted.includes(each ?? ''))
+  )
 }
 
 /** What the router adds to an error of its own. */

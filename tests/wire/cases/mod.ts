@@ -4,6 +4,7 @@ import { copyCases } from './copy.ts'
 import { errorCases } from './errors.ts'
 import { extendedCases } from './extended.ts'
 import { formatCases } from './formats.ts'
+import { groupCases } from './groups.ts'
 import { lookupCases } from './lookups.ts'
 import { sessionCases } from './session.ts'
 import { simpleCases } from './simple.ts'
@@ -14,6 +15,7 @@ export const wireCases: Readonly<Record<string, readonly WireCase[]>> = {
   simple: simpleCases,
   lookups: lookupCases,
   extended: extendedCases,
+  groups: groupCases,
   errors: errorCases,
   transactions: transactionCases,
   session: sessionCases,

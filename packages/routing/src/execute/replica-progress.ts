@@ -45,6 +45,11 @@ export class ReplicaProgress {
     this.#clock = clock
   }
 
+  /** The same at once, of what is known already. */
+  known(access: ShardAccess, wanted: Freshness): NodeAccess | null {
+    return this.#isOf(access) ? this.#chosen(access.primary(), access.replicas(new Set()), wanted) : null
+  }
+
   /** The first of the shard's replicas, least busy first, that is fresh enough; null when none is known to be. */
   async choose(
     access: ShardAccess,
@@ -54,19 +59,27 @@ export class ReplicaProgress {
     const replicas = access.replicas(without)
     if (replicas.length === 0) return null
     const primary = access.primary()
-    if (this.#ofPrimary !== primary || this.#term !== access.record.term) {
+    if (!this.#isOf(access)) {
       this.#samples = []
       this.#ofPrimary = primary
       this.#term = access.record.term
     }
-    const known = replicas.find((replica) => this.#fits(replica, wanted))
-    if (known !== undefined) {
-      if (this.#isHalfStale(known, wanted)) void this.#ask(primary, replicas)
-      return known
-    }
+    const known = this.#chosen(primary, replicas, wanted)
+    if (known !== null) return known
     if (this.#clock.monotonic() - this.#askedMs < askEveryMs && this.#asking === null) return null
     await cancellation.until(this.#ask(primary, replicas))
     return replicas.find((replica) => this.#fits(replica, wanted)) ?? null
+  }
+
+  /** What is known is of the shard as it is now. */
+  #isOf(access: ShardAccess): boolean {
+    return this.#ofPrimary === access.primary() && this.#term === access.record.term
+  }
+
+  #chosen(primary: NodeAccess, replicas: readonly NodeAccess[], wanted: Freshness): NodeAccess | null {
+    const known = replicas.find((replica) => this.#fits(replica, wanted)) ?? null
+    if (known !== null && this.#isHalfStale(known, wanted)) void this.#ask(primary, replicas)
+    return known
   }
 
   #fits(replica: NodeAccess, { position, maxStalenessMs }: Freshness): boolean {

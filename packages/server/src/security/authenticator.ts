@@ -58,8 +58,6 @@ export interface Authenticator extends Gate {
    * @throws FleetError `unauthenticated`, `rate_limited`, `identity_unavailable`
    */
   verify(token: string, address: string): Principal | Promise<Principal>
-  /** Failed logins by other means: the same limit. */
-  readonly failures: Pick<RateLimit, 'check' | 'count'>
 }
 
 interface Verified {
@@ -84,7 +82,7 @@ class TokenAuthenticator implements Authenticator {
   readonly #parts: AuthenticatorParts
   readonly #verified = new Map<string, Verified>()
   readonly #requests: RateLimit
-  readonly failures: RateLimit
+  readonly #failures: RateLimit
 
   constructor(parts: AuthenticatorParts) {
     const { clock, failuresPerMinute, requestsPerSecond } = parts
@@ -95,7 +93,7 @@ class TokenAuthenticator implements Authenticator {
       burst: requestsPerSecond,
       what: (name) => `requests of ${name}`,
     })
-    this.failures = new RateLimit({
+    this.#failures = new RateLimit({
       clock,
       perSecond: failuresPerMinute / 60,
       burst: failuresPerMinute,
@@ -152,7 +150,7 @@ class TokenAuthenticator implements Authenticator {
 
   async #find(token: string, digest: string, address: string): Promise<Principal> {
     this.#verified.delete(digest)
-    this.failures.check(address)
+    this.#failures.check(address)
     try {
       const found = await this.#check(token)
       this.#verified.set(digest, found)
@@ -160,7 +158,7 @@ class TokenAuthenticator implements Authenticator {
       if (this.#verified.size > verifiedMax && oldest !== undefined) this.#verified.delete(oldest)
       return found.principal
     } catch (error) {
-      if (isFleetError(error, 'unauthenticated')) this.failures.count(address)
+      if (isFleetError(error, 'unauthenticated')) this.#failures.count(address)
       throw error
     }
   }

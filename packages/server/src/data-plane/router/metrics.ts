@@ -131,6 +131,12 @@ function registerWire(metrics: Metrics, { wire }: RouterGauges): void {
   metrics.observedGauge(TABLE.wire_sessions, () =>
     Array.from(wire()?.activities() ?? [], ([state, value]) => ({ labels: [state], value })),
   )
+  metrics.observedCounter(TABLE.wire_wrong_attempts_total, () =>
+    Object.entries(wire()?.attempts ?? {}).flatMap(([kind, { wrong, ignored }]) => [
+      { labels: [kind, 'wrong'] as const, value: wrong },
+      { labels: [kind, 'ignored'] as const, value: ignored },
+    ]),
+  )
 }
 
 function registerGauges(metrics: Metrics, gauges: RouterGauges): void {

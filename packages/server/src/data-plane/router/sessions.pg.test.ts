@@ -1,5 +1,6 @@
 // Which node answers a read that wants to see its own writes, or nothing too old: a primary with a real replica, whose
 // replay is held up and let go.
+import type { EventEmitter } from 'node:events'
 import { parseShardId } from '@fleetshard/core'
 import { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -196,6 +197,98 @@ describe('a read that must see what its session has written', () => {
     // The bound alone asks for eventual.
     const alone = { query: read, options: { ...keyspace, max_staleness_ms: 600_000 } }
     expect(await router.post('/v1/execute', alone)).toMatchObject({ body: { node: replicaId } })
+  })
+
+  describe('on the Postgres port', () => {
+    /** A session, and the token that it was told last. */
+    const open = async (): Promise<{ wire: Client; token: () => string | null } & AsyncDisposable> => {
+      const wire = new Client({ host: '127.0.0.1', port: router.wirePort, user: 'app', database: 'app' })
+      let token: string | null = null
+      const { connection } = wire as unknown as { connection: EventEmitter }
+      connection.on('parameterStatus', (told: { parameterName: string; parameterValue: string }) => {
+        if (told.parameterName === 'fleetshard.session_token') token = told.parameterValue
+      })
+      await wire.connect()
+      return { wire, token: () => token, [Symbol.asyncDispose]: () => wire.end() }
+    }
+    const seen = async (wire: Client): Promise<unknown> => (await wire.query(read)).rows[0]
+
+    it('reads what it has written, also what was written over HTTP, and the other way round', async () => {
+      await using session = await open()
+      const { wire, token } = session
+      await wire.query("set fleetshard.consistency = 'eventual'")
+      await wire.query(write)
+      expect(token()).toBeNull()
+      await wire.query("set fleetshard.session_token = ''")
+      await paused(async () => {
+        await wire.query(write)
+        expect(token()).toMatch(/^fs1,app\/s0=1\.[0-9a-f]+$/)
+        const rows = [await now()]
+        expect(await seen(wire)).toEqual(rows[0])
+        expect(await eventual({ session_token: token() })).toMatchObject({ body: { node: primaryId, rows } })
+        expect((await wire.query('show fleetshard.session_token')).rows).toEqual([
+          { 'fleetshard.session_token': token() },
+        ])
+
+        await using other = await open()
+        await other.wire.query("set fleetshard.consistency = 'eventual'")
+        expect(await seen(other.wire)).not.toEqual(rows[0])
+        await other.wire.query(`set fleetshard.session_token = '${await change()}'`)
+        expect(await seen(other.wire)).toEqual(await now())
+      })
+      // What it has written is replayed: it reads from the replica, which lacks what others have written since.
+      await expect.poll(async () => (await eventual({ session_token: token() })).body['node']).toBe(replicaId)
+      await paused(async () => {
+        await change()
+        expect(await seen(wire)).not.toEqual(await now())
+      })
+    })
+
+    it('is told of a transaction at its commit, and of a pipeline at its end', async () => {
+      await using session = await open()
+      const { wire, token } = session
+      await wire.query("set fleetshard.session_token = ''")
+      await wire.query('begin')
+      await wire.query(write)
+      expect(token()).toBe('')
+      await wire.query('commit')
+      const first = token()
+      expect(first).toMatch(/^fs1,/)
+      await wire.query(read)
+      expect(token()).toBe(first)
+      await wire.query(`${write}; ${write}`)
+      expect(token()).not.toBe(first)
+      await wire.query('reset fleetshard.session_token')
+      const last = token()
+      await wire.query(write)
+      expect(token()).toBe(last)
+      await expect(wire.query("set fleetshard.session_token = 'nonsense'")).rejects.toMatchObject({
+        code: '22023',
+      })
+    })
+
+    it('takes a replica within the staleness that is allowed', async () => {
+      await using session = await open()
+      const { wire } = session
+      await wire.query("set fleetshard.consistency = 'bounded'")
+      await expect(wire.query(read)).rejects.toMatchObject({ code: '22023' })
+      await wire.query('set fleetshard.max_staleness_ms = 60000')
+      await seen(wire)
+      await paused(async () => {
+        await change()
+        const newest = await now()
+        expect(await seen(wire)).not.toEqual(newest)
+        await wire.query('set fleetshard.max_staleness_ms = 200')
+        await expect.poll(() => seen(wire)).toEqual(newest)
+        await wire.query('set fleetshard.max_staleness_ms = 600000')
+        expect(await seen(wire)).not.toEqual(newest)
+        await wire.query("set fleetshard.consistency = 'strong'")
+        expect(await seen(wire)).toEqual(newest)
+      })
+      await expect(wire.query("set fleetshard.max_staleness_ms = 'soon'")).rejects.toMatchObject({
+        code: '22023',
+      })
+    })
   })
 
   it('goes to the primary when the replica is gone', async () => {

@@ -127,6 +127,11 @@ export class WirePort implements AsyncDisposable {
     return this.#listener.connections
   }
 
+  /** Wrong attempts of clients. */
+  get attempts(): WireListener['attempts'] {
+    return this.#listener.attempts
+  }
+
   /** Sessions by what they do. */
   activities(): ReadonlyMap<string, number> {
     const counts = new Map<string, number>()

@@ -70,7 +70,7 @@ export const ACCESS_SETTINGS = {
     min: 0,
     max: 1_000_000,
     unit: 'logins',
-    doc: 'Failed logins of one address, by any token or password, beyond which it has to wait; 0 for no limit.',
+    doc: 'Tokens of one address that are not valid, beyond which it has to wait; 0 for no limit.',
     usedBy: ['up', 'router', 'manager'],
   },
   'http.requests-per-second': {

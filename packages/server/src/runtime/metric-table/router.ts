@@ -47,6 +47,13 @@ export const ROUTER_METRICS = named({
     labels: ['state'],
     roles,
   },
+  wire_wrong_attempts_total: {
+    type: 'counter',
+    unit: 'count',
+    help: 'Wrong passwords (kind login) and wrong keys of cancel requests (kind cancel); result ignored: passed over after too many',
+    labels: ['kind', 'result'],
+    roles,
+  },
   transactions_open: {
     type: 'gauge',
     unit: 'count',

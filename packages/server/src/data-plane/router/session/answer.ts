@@ -51,6 +51,8 @@ export interface AnswerHost {
   lagging(): void
   /** COPY FROM STDIN has begun: the client's bytes are wanted. */
   copyIn(): void
+  /** Of a group that stays open: everything in it is answered, or it has failed. */
+  answered?(answer: Answer): void
   /** Last call: ReadyForQuery came, or the connection is gone. */
   ended(answer: Answer, end: AnswerEnd): void
 }
@@ -58,6 +60,8 @@ export interface AnswerHost {
 /** How an answer ended. */
 export type AnswerEnd =
   | { readonly kind: 'ready'; readonly status: TransactionStatus }
+  /** The Sync is still to come. */
+  | { readonly kind: 'open' }
   | { readonly kind: 'lost'; readonly error: FleetError; readonly sent: boolean }
 
 /** What was in a group. */
@@ -68,6 +72,8 @@ export interface AnswerParts {
   readonly wantsTags: boolean
   /** Nothing of the answer goes to the client. */
   readonly isHidden?: boolean
+  /** The group stays open behind it: no ReadyForQuery comes. */
+  readonly stays?: boolean
 }
 
 const serverNamePrefix = '"fw_'
@@ -89,6 +95,8 @@ export class Answer implements GroupSink {
   readonly tags: string[] = []
   /** Commands that were completed. */
   completed = 0
+  /** Messages of the client that were answered without an error. */
+  answered = 0
   rowBytes = 0
   rows = 0
   /** SQLSTATE of the error that ended the group; empty for none. */
@@ -181,12 +189,19 @@ export class Answer implements GroupSink {
     for (let next = this.#steps[this.#at]; next instanceof Buffer; next = this.#steps[this.#at]) {
       if (!this.#isAbandoned) this.#output.copy(next, 0, next.length)
       this.#at += 1
+      this.answered += 1
     }
   }
 
   #advance(): void {
+    if (this.#steps[this.#at] !== step.hide) this.answered += 1
     this.#at += 1
     if (this.#at < this.#steps.length) this.#emit()
+    if (this.#at >= this.#steps.length) this.#allAnswered()
+  }
+
+  #allAnswered(): void {
+    if (this.#parts.stays === true) this.#parts.host.answered?.(this)
   }
 
   #forward(buf: Buffer, start: number, end: number): void {
@@ -221,6 +236,10 @@ export class Answer implements GroupSink {
     this.error = error
     this.#isErrorHeld = true
     this.#at = this.#steps.length
+    if (this.#parts.stays !== true) return
+    // Nothing follows it.
+    this.#tellError()
+    this.#allAnswered()
   }
 
   #tellError(): void {

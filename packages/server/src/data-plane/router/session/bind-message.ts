@@ -22,6 +22,12 @@ export class BindMessage {
     this.#end = end
   }
 
+  /** How many parameters were sent. @throws FleetError `protocol_violation` */
+  get parameterCount(): number {
+    const formats = this.#buf.readUInt16BE(this.#check(this.#at, 2))
+    return this.#buf.readUInt16BE(this.#check(this.#at + 2 + formats * 2, 2))
+  }
+
   /** Writes formats, parameters and result formats, as they came. */
   writeRest(out: WireWriter): void {
     out.span(this.#buf, this.#at, this.#end)

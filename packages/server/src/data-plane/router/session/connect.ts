@@ -1,6 +1,7 @@
 // A connection for what a session is about to do: the one it holds, or one of the shard that the statement belongs to,
 // with the transaction begun on it.
 import { FleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
+import type { ReadTerms } from '@fleetshard/routing/execute'
 import { exec } from '@fleetshard/routing/wire'
 import { borrow, type Held } from './server-side.ts'
 import type { SessionState } from './session-state.ts'
@@ -12,7 +13,8 @@ export interface Purpose {
   readonly map: ShardMap
   /** What is done may be done again on another shard, as long as the transaction is bound to none. */
   readonly isRepeatable: boolean
-  readonly onReplica: boolean
+  /** What is asked of a replica; null for the primary. */
+  readonly reads: ReadTerms | null
 }
 
 /**
@@ -53,8 +55,8 @@ function begin(state: SessionState, held: Held, purpose: Purpose): Held | Promis
 }
 
 /** True as long as nothing ties the session to the connection it holds. */
-export function mayMove({ isBound, transaction }: SessionState): boolean {
-  return !isBound && (transaction === null || transaction.pin !== 'hard')
+export function mayMove({ isBound, isGroupOpen, transaction }: SessionState): boolean {
+  return !isBound && !isGroupOpen && (transaction === null || transaction.pin !== 'hard')
 }
 
 function harden(state: SessionState, held: Held, { isRepeatable }: Purpose): Held {
@@ -66,7 +68,7 @@ function harden(state: SessionState, held: Held, { isRepeatable }: Purpose): Hel
 /** Gives up the connection, and with it a transaction that has only done what can be done again elsewhere. */
 export async function leaveShard(state: SessionState, held: Held): Promise<void> {
   if (state.transaction !== null) {
-    await exec(held.session.connection, 'rollback')
+    if (state.transaction.isClients) await exec(held.session.connection, 'rollback')
     held.session.settings = state.transaction.settingsBefore
     state.transaction.pin = 'none'
   }
@@ -76,7 +78,9 @@ export async function leaveShard(state: SessionState, held: Held): Promise<void>
 /** BEGIN, and what the transaction has done so far; null when there is nothing to wait for. */
 function beginOn({ transaction }: SessionState, { session }: Held): Promise<void> | null {
   if (transaction === null || transaction.pin !== 'none') return null
-  const { begin: first, prologue } = transaction
+  const { begin: first, prologue, isClients } = transaction
+  // The server begins that one itself.
+  if (!isClients) return null
   const begun = exec(session.connection, [first, ...prologue].join(';\n'))
   if (prologue.length > 0) return begun
   // BEGIN alone cannot fail on a primary: what follows is sent right behind it.

@@ -34,6 +34,8 @@ export class CopyIn {
   }
   #now: Copying | null = null
   #hasSynced = false
+  /** That Sync stood behind the end of the rows. */
+  #isEnded = false
 
   constructor(connection: ClientConnection, runner: { running: Held | null; hasFailed: boolean }) {
     this.#connection = connection
@@ -56,7 +58,13 @@ export class CopyIn {
     const hasSynced = this.#hasSynced
     this.#now = null
     this.#hasSynced = false
+    this.#isEnded = false
     return hasSynced
+  }
+
+  /** True when the Sync that ends the group has been sent on: one behind the end of the rows, or behind an error. */
+  hasSynced(failed: boolean): boolean {
+    return this.#hasSynced && (failed || this.#isEnded)
   }
 
   /** @throws FleetError `protocol_violation` for a message that has no place in a COPY */
@@ -109,6 +117,7 @@ export class CopyIn {
   #sync(now: Copying, bytes: Buffer): void {
     this.#append(now, bytes)
     this.#hasSynced = true
+    this.#isEnded = now.isSaid
     if (now.isSaid || this.#runner.hasFailed) this.#finish()
   }
 

@@ -20,7 +20,8 @@ import {
 } from './group-items.ts'
 import { ownResultOf, type OwnResult } from './own-commands.ts'
 import type { Use } from './plan-use.ts'
-import type { SessionState } from './session-state.ts'
+import type { Unready } from './prepare.ts'
+import { inFailedTransaction, type SessionState } from './session-state.ts'
 import type { Executed, Work } from './work.ts'
 
 /** A group ready to be run or answered. */
@@ -29,9 +30,17 @@ export interface ExtendedWork {
   readonly work: Work | null
   /** The router's answers, in order, when no server is asked. */
   readonly own: readonly Buffer[]
+  /** The work is of the items in front of one that fails by the router's word; null where none does. */
+  readonly failure: Unready | null
 }
 
-const nothingOwn: ReadonlyMap<GroupItem, Buffer> = new Map()
+/** What the router says itself, and uses of portals that a server has to be told of first. */
+interface Answers {
+  readonly own: ReadonlyMap<GroupItem, Buffer>
+  readonly unbound: ReadonlySet<GroupItem>
+}
+
+const nothingOwn: Answers = { own: new Map(), unbound: new Set() }
 const nobodyAnswers: readonly Buffer[] = []
 
 /** True for what surely is no command of the router's own. */
@@ -45,13 +54,11 @@ const knownOf = ({ statement }: ClientStatement): KnownStatement => {
   return statement.known
 }
 
-/**
- * Makes work of the messages. Commands of the router's own take effect here.
- * @throws FleetError of a command of the router's own
- */
+/** Makes work of the messages. Commands of the router's own take effect here. @throws FleetError of one of them */
 export function extendedWork(state: SessionState, items: readonly GroupItem[]): ExtendedWork {
   // The way of most groups.
-  if (items.every(isForServer)) return { work: workOf(state, items, nothingOwn), own: nobodyAnswers }
+  if (state.ownPortals.size === 0 && items.every(isForServer))
+    return { work: workOf(state, items, nothingOwn), own: nobodyAnswers, failure: null }
   const executions = items.flatMap((item) => (item.kind === 'execute' ? [item.use?.statement] : []))
   const results = new Map<ClientStatement['statement'], OwnResult | null>()
   const resultOf = (use: ClientStatement): OwnResult | null => {
@@ -66,41 +73,140 @@ export function extendedWork(state: SessionState, items: readonly GroupItem[]): 
     return result
   }
   const own = new Map<GroupItem, Buffer>()
-  for (const item of items) {
-    const answer = ownFor(item, resultOf)
-    if (answer !== null) own.set(item, answer)
+  const unbound = new Set<GroupItem>()
+  for (const [ready, item] of items.entries()) {
+    try {
+      const answer = ownFor(state, item, { resultOf, unbound })
+      if (answer !== null) own.set(item, answer)
+    } catch (error) {
+      return { ...answeredBy(state, items.slice(0, ready), { own, unbound }), failure: { ready, error } }
+    }
   }
-  if (items.every((item) => own.has(item) || isForgotten(item))) {
+  return { ...answeredBy(state, items, { own, unbound }), failure: null }
+}
+
+function answeredBy(
+  state: SessionState,
+  items: readonly GroupItem[],
+  { own, unbound }: Answers,
+): Pick<ExtendedWork, 'work' | 'own'> {
+  if (items.every((item) => own.has(item) || isForgotten(item)))
     return { work: null, own: items.map((item) => own.get(item) ?? ownAnswer.close) }
+  return { work: workOf(state, items, { own, unbound }), own: [] }
+}
+
+/** The Sync of a group of which a server has had the rest already, behind answers of the router's own. */
+export function syncOf(own: readonly Buffer[]): Work {
+  return {
+    uses: [],
+    executed: [],
+    isPlain: false,
+    isFresh: () => false,
+    fingerprint: '',
+    group: () => ({
+      wantsTags: false,
+      encode: (out, end) => {
+        end(out)
+        return own
+      },
+    }),
   }
-  return { work: workOf(state, items, own), own: [] }
 }
 
 /** The router closes what only it knows by that name. */
 const isForgotten = (item: GroupItem): boolean =>
   item.kind === 'close-statement' && item.use?.isOnServer !== true
 
-function ownFor(item: GroupItem, resultOf: (use: ClientStatement) => OwnResult | null): Buffer | null {
+interface Answering {
+  readonly resultOf: (use: ClientStatement) => OwnResult | null
+  /** Gets uses of portals that have become a server's since they were bound. */
+  readonly unbound: Set<GroupItem>
+}
+
+/** @throws FleetError in the words of Postgres for what it would refuse, and of the command */
+function ownFor(state: SessionState, item: GroupItem, { resultOf, unbound }: Answering): Buffer | null {
   if (item.kind === 'close-statement' || item.kind === 'close-portal' || item.use === null) return null
+  if (item.kind === 'parse-taken') return null
+  if (item.kind === 'execute' || item.kind === 'describe-portal') {
+    const own = state.ownPortals.get(item.portal)
+    if (own === undefined) return null
+    const answer = ofPortal(state, { item, own, result: resultOf(item.use) })
+    if (answer === null) {
+      state.ownPortals.delete(item.portal)
+      unbound.add(item)
+    }
+    return answer
+  }
   const result = resultOf(item.use)
+  if (item.kind === 'bind') return bound(state, item, result)
   if (result === null) return null
   switch (item.kind) {
     case 'parse':
       return ownAnswer.parse
-    case 'bind':
-      return ownAnswer.bind
     case 'describe-statement':
       return built((out) => {
         writeNoParameters(out)
         describe(out, result)
       })
-    case 'describe-portal':
-      return built((out) => {
-        describe(out, result)
-      })
-    case 'execute':
-      return executed(result)
   }
+}
+
+function bound(
+  { ownPortals }: SessionState,
+  item: Extract<GroupItem, { kind: 'bind' }>,
+  result: OwnResult | null,
+): Buffer | null {
+  const { portal } = item.bind
+  if (portal !== '' && (ownPortals.has(portal) || (result !== null && item.was !== undefined))) {
+    throw new FleetError('invalid_request', `cursor "${portal}" already exists`, { sqlstate: '42P03' })
+  }
+  if (result === null) {
+    ownPortals.delete(portal)
+    return null
+  }
+  if (result.tag !== 'EXPLAIN') refuseParameters(item)
+  ownPortals.set(portal, { isRun: false })
+  return ownAnswer.bind
+}
+
+/** Null for one that has become a server's: it is bound there first. */
+function ofPortal(
+  state: SessionState,
+  {
+    item,
+    own,
+    result,
+  }: {
+    readonly item: Extract<GroupItem, { kind: 'execute' | 'describe-portal' }>
+    readonly own: { isRun: boolean }
+    readonly result: OwnResult | null
+  },
+): Buffer | null {
+  const { portal } = item
+  if (item.kind === 'execute' && own.isRun && (result === null || result.columns === null)) {
+    if (state.status === 'E') throw inFailedTransaction()
+    throw new FleetError('invalid_request', `portal "${portal}" cannot be run`, { sqlstate: '55000' })
+  }
+  if (result === null) return null
+  if (item.kind === 'describe-portal') {
+    return built((out) => {
+      describe(out, result)
+    })
+  }
+  const { isRun } = own
+  own.isRun = true
+  return executed(result, { rowsMax: item.rowsMax, isRun })
+}
+
+/** Commands have no parameters. */
+function refuseParameters({ bind, use }: Extract<GroupItem, { kind: 'bind' }>): void {
+  const count = bind.parameterCount
+  if (count === 0) return
+  throw new FleetError(
+    'invalid_request',
+    `bind message supplies ${String(count)} parameters, but prepared statement "${use.name}" requires 0`,
+    { sqlstate: '08P01' },
+  )
 }
 
 type Out = Parameters<Parameters<typeof built>[0]>[0]
@@ -111,15 +217,21 @@ function describe(out: Out, { columns }: OwnResult): void {
 }
 
 /** What Execute is answered: rows, and the end of the command. */
-function executed(result: OwnResult): Buffer {
+function executed(
+  result: OwnResult,
+  { rowsMax, isRun }: { readonly rowsMax: number; readonly isRun: boolean },
+): Buffer {
   return built((out) => {
-    result.run(out)
-    for (const row of result.rows) writeTextRow(out, row)
-    writeCommandComplete(out, result.tag)
+    if (!isRun) {
+      result.run(out)
+      for (const row of result.rows) writeTextRow(out, row)
+    }
+    if (!isRun && rowsMax > 0 && result.rows.length === rowsMax) writeBare(out, backendCode.portalSuspended)
+    else writeCommandComplete(out, result.tag)
   })
 }
 
-function workOf(state: SessionState, items: readonly GroupItem[], own: ReadonlyMap<GroupItem, Buffer>): Work {
+function workOf(state: SessionState, items: readonly GroupItem[], { own, unbound }: Answers): Work {
   const uses: Use[] = []
   const done: Executed[] = []
   let isPlain = true
@@ -140,10 +252,11 @@ function workOf(state: SessionState, items: readonly GroupItem[], own: ReadonlyM
     fingerprint: fingerprintOf(items),
     group: (statements, parsed) => ({
       wantsTags: done.some(({ known }) => known.facts.command.kind !== 'rows'),
-      encode(out) {
+      encode(out, end) {
         const { generation } = state.environment.wireStatements
-        const encoder = new GroupEncoder(out, { statements, parsed, generation })
-        return encoder.encode(items, own)
+        const isFailed = state.held?.session.connection.transactionStatus === 'failed'
+        const encoder = new GroupEncoder(out, { statements, parsed, generation, isFailed, unbound })
+        return encoder.encode(items, own, end)
       },
       clientNameOf: (serverName) => clientNameOf(items, statements, serverName),
     }),

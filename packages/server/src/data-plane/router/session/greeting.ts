@@ -100,7 +100,7 @@ export async function greet(state: SessionState, key: CancelKey): Promise<void> 
 }
 
 async function ask(state: SessionState): Promise<ReadonlyMap<string, string>> {
-  const held = await connectFor(state, { shard: null, map: state.map, isRepeatable: true, onReplica: false })
+  const held = await connectFor(state, { shard: null, map: state.map, isRepeatable: true, reads: null })
   const parameters = new Map(held.session.connection.parameters)
   state.release()
   return parameters

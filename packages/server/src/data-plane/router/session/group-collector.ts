@@ -36,8 +36,7 @@ export class GroupCollector {
   #items: GroupItem[] = []
   #bytes = 0
   #failure: FleetError | null = null
-  /** Names of statements that were defined in a group that failed: they may or may not exist to the client. */
-  readonly #doubtful = new Set<string>()
+  #mustRun = false
 
   constructor(state: SessionState, statements: WireStatements) {
     this.#state = state
@@ -53,19 +52,42 @@ export class GroupCollector {
     return this.#bytes > groupBytesMax
   }
 
+  /** True when a command is there that may change what names stand for: what comes behind it waits for its answer. */
+  get mustRun(): boolean {
+    return this.#mustRun
+  }
+
   /** What was collected; the next group begins. */
   take(): CollectedGroup {
     const group = { items: this.#items, failure: this.#failure }
     this.#items = []
     this.#bytes = 0
     this.#failure = null
+    this.#mustRun = false
     return group
   }
 
-  /** The group has failed: the client may define its statements again. */
-  doubt(items: readonly GroupItem[]): void {
-    if (this.#doubtful.size > namesMax) this.#doubtful.clear()
-    for (const item of items) if (item.kind === 'parse' && item.name !== '') this.#doubtful.add(item.name)
+  /** The items from that one on were not carried out: the names that they have changed stand for what they did before. */
+  undo(items: readonly GroupItem[], from: number): void {
+    const { statements, portals } = this.#state
+    for (const item of items.slice(from).toReversed()) {
+      switch (item.kind) {
+        case 'parse':
+          // One without a name has taken away the one before, whatever became of it, once it was looked at.
+          restore(statements, item.name, item === items[from] ? undefined : item.was)
+          break
+        case 'bind':
+          restore(portals, item.bind.portal, item.was)
+          break
+        case 'close-statement':
+          if (item.use !== null) statements.set(item.name, item.use)
+          break
+        case 'close-portal':
+          restore(portals, item.portal, item.was)
+          break
+        default:
+      }
+    }
   }
 
   /** @throws FleetError `protocol_violation` for a message that has no place in a group */
@@ -88,8 +110,9 @@ export class GroupCollector {
       return
     }
     use.statement.uses += 1
+    const was = this.#state.portals.get(bind.portal)
     this.#state.portals.set(bind.portal, use)
-    this.#items.push({ kind: 'bind', bind, use })
+    this.#items.push({ kind: 'bind', bind, use, was })
   }
 
   #other(type: number, buf: Buffer, start: number, end: number): void {
@@ -137,8 +160,8 @@ export class GroupCollector {
     start: number,
   ): void {
     const { statements } = this.#state
+    const isTaken = name !== '' && statements.has(name)
     try {
-      if (name !== '' && statements.has(name) && !this.#doubtful.has(name)) throw twice(name)
       if (statements.size >= namesMax) throw tooMany('prepared statements')
       refuseText(text, this.#state.map, buf, buf.indexOf(0, start + messageHeaderBytes) + 1)
     } catch (error) {
@@ -152,13 +175,21 @@ export class GroupCollector {
       generation: this.#statements.generation,
       shape: null,
     }
+    if (isTaken) {
+      this.#items.push({ kind: 'parse-taken', use })
+      this.#failure = twice(name)
+      return
+    }
+    const was = statements.get(name)
     statements.set(name, use)
-    this.#items.push({ kind: 'parse', name, use })
+    this.#items.push({ kind: 'parse', name, use, was })
   }
 
   #execute(portal: string, rowsMax: number): void {
     const use = this.#portal(portal)
-    if (use !== null) this.#items.push({ kind: 'execute', portal, rowsMax, use: use.statement })
+    if (use === null) return
+    this.#items.push({ kind: 'execute', portal, rowsMax, use: use.statement })
+    if (use.statement === null || use.statement.statement.changesNames) this.#mustRun = true
   }
 
   /** What the portal was made from, null where only the server may know it; null for one that cannot be there. */
@@ -177,10 +208,16 @@ export class GroupCollector {
       this.#state.statements.delete(name)
       this.#items.push({ kind: 'close-statement', name, use })
     } else {
+      const was = this.#state.portals.get(name)
       this.#state.portals.delete(name)
-      this.#items.push({ kind: 'close-portal', portal: name })
+      this.#items.push({ kind: 'close-portal', portal: name, was })
     }
   }
+}
+
+function restore(uses: Map<string, ClientStatement>, name: string, was: ClientStatement | undefined): void {
+  if (was === undefined) uses.delete(name)
+  else uses.set(name, was)
 }
 
 const noStatement = (name: string): FleetError =>

@@ -3,9 +3,11 @@
 import {
   frontendCode,
   writeBare,
+  writeBind,
   writeClose,
   writeDescribe,
   writeExecute,
+  writeParse,
   writeSync,
   WireWriter,
   backendCode,
@@ -14,6 +16,7 @@ import type { ServerStatements } from '@fleetshard/routing/wire'
 import { step, type AnswerStep } from './answer.ts'
 import type { BindMessage } from './bind-message.ts'
 import type { RowShape } from './row-shape.ts'
+import type { GroupEnd } from './server-side.ts'
 import type { WireStatement } from './wire-statements.ts'
 
 /** A statement under a name of a client. */
@@ -31,8 +34,22 @@ export interface ClientStatement {
 
 /** One message. */
 export type GroupItem =
-  | { readonly kind: 'parse'; readonly name: string; readonly use: ClientStatement }
-  | { readonly kind: 'bind'; readonly bind: BindMessage; readonly use: ClientStatement }
+  | {
+      readonly kind: 'parse'
+      readonly name: string
+      readonly use: ClientStatement
+      /** What had the name before; undefined for nothing. */
+      readonly was: ClientStatement | undefined
+    }
+  /** A Parse under a name that is taken: an error, but what else is wrong with it is said first. */
+  | { readonly kind: 'parse-taken'; readonly use: ClientStatement }
+  | {
+      readonly kind: 'bind'
+      readonly bind: BindMessage
+      readonly use: ClientStatement
+      /** What the portal was made from before; undefined where there was none. */
+      readonly was: ClientStatement | undefined
+    }
   | { readonly kind: 'describe-statement'; readonly use: ClientStatement }
   | { readonly kind: 'describe-portal'; readonly portal: string; readonly use: ClientStatement | null }
   | {
@@ -42,7 +59,7 @@ export type GroupItem =
       readonly use: ClientStatement | null
     }
   | { readonly kind: 'close-statement'; readonly name: string; readonly use: ClientStatement | null }
-  | { readonly kind: 'close-portal'; readonly portal: string }
+  | { readonly kind: 'close-portal'; readonly portal: string; readonly was: ClientStatement | undefined }
 
 /** What the router itself says for an item, in place of a server. */
 export type OwnAnswers = ReadonlyMap<GroupItem, Buffer>
@@ -74,7 +91,10 @@ const isKept = ({ statement, name }: ClientStatement): boolean =>
 const wantsShape = (use: ClientStatement | null): use is ClientStatement =>
   use !== null && use.name !== '' && use.shape === null
 
-/** Writes a group for one server connection, Sync included. */
+/** A name that no statement has. */
+const nobodys = 'fleetshard: none'
+
+/** Writes a group for one server connection, its end included. */
 export class GroupEncoder {
   readonly #out: WireWriter
   readonly #statements: ServerStatements
@@ -82,18 +102,30 @@ export class GroupEncoder {
   /** Gets the statements that this group makes the server parse. */
   readonly #parsed: WireStatement[]
   readonly #generation: number
+  readonly #isFailed: boolean
+  readonly #unbound: ReadonlySet<GroupItem>
 
   constructor(
     out: WireWriter,
-    knowing: { statements: ServerStatements; parsed: WireStatement[]; generation: number },
+    knowing: {
+      statements: ServerStatements
+      parsed: WireStatement[]
+      generation: number
+      /** The transaction has failed: a server refuses what it would do otherwise. */
+      isFailed: boolean
+      /** Uses of portals that the server has to be told of first. */
+      unbound: ReadonlySet<GroupItem>
+    },
   ) {
     this.#out = out
     this.#statements = knowing.statements
     this.#parsed = knowing.parsed
     this.#generation = knowing.generation
+    this.#isFailed = knowing.isFailed
+    this.#unbound = knowing.unbound
   }
 
-  encode(items: readonly GroupItem[], own: OwnAnswers): readonly AnswerStep[] {
+  encode(items: readonly GroupItem[], own: OwnAnswers, end: GroupEnd): readonly AnswerStep[] {
     // A Query that came over this connection since has taken it away.
     this.#statements.forgetUnnamed()
     for (const item of items) {
@@ -101,7 +133,12 @@ export class GroupEncoder {
       if (answer === undefined) this.#encode(item)
       else this.#steps.push(answer)
     }
-    writeSync(this.#out)
+    if (end !== writeSync && this.#steps.every((each) => each instanceof Buffer)) {
+      // Something must come from the server to say the answers behind: without a Sync it would say nothing.
+      writeClose(this.#out, 'S', nobodys)
+      this.#steps.push(step.hide)
+    }
+    end(this.#out)
     return this.#steps
   }
 
@@ -109,7 +146,11 @@ export class GroupEncoder {
     const out = this.#out
     switch (item.kind) {
       case 'parse':
-        this.#use(item.use, step.forward)
+        if (this.#isFailed) this.#parseUnnamed(item.use, step.forward)
+        else this.#use(item.use, step.forward)
+        return
+      case 'parse-taken':
+        this.#parseUnnamed(item.use, step.hide)
         return
       case 'bind':
         this.#bind(item)
@@ -119,10 +160,12 @@ export class GroupEncoder {
         this.#steps.push(wantsShape(item.use) ? item.use : step.describeStatement)
         return
       case 'describe-portal':
+        this.#bindOwn(item)
         writeDescribe(out, 'P', item.portal)
         this.#steps.push(wantsShape(item.use) ? item.use : step.describePortal)
         return
       case 'execute':
+        this.#bindOwn(item)
         writeExecute(out, item.portal, item.rowsMax)
         this.#steps.push(step.execute)
         return
@@ -138,6 +181,15 @@ export class GroupEncoder {
     }
   }
 
+  /** A command was the router's when it was bound, and is not any more. */
+  #bindOwn(item: Extract<GroupItem, { kind: 'execute' | 'describe-portal' }>): void {
+    const { portal, use } = item
+    if (use === null || !this.#unbound.has(item)) return
+    const statement = this.#use(use, null)
+    writeBind(this.#out, { portal, statement, params: [], resultFormats: [] })
+    this.#steps.push(step.hide)
+  }
+
   #bind({ bind, use }: Extract<GroupItem, { kind: 'bind' }>): void {
     const name = this.#use(use, null)
     const out = this.#out
@@ -149,9 +201,19 @@ export class GroupEncoder {
     this.#steps.push(step.forward)
   }
 
+  /** A server has to judge it, whether it knows the statement or not. */
+  #parseUnnamed({ statement }: ClientStatement, told: AnswerStep): void {
+    this.#statements.forgetUnnamed()
+    writeParse(this.#out, '', statement.text, statement.paramTypes)
+    this.#steps.push(told)
+  }
+
   /** Makes the server know the statement. `told` is how the client hears of a Parse, null when it did not ask. */
   #use(use: ClientStatement, told: typeof step.forward | null): string {
-    if (use.isOnServer) return use.name
+    if (use.isOnServer) {
+      if (told !== null) this.#steps.push(parseComplete)
+      return use.name
+    }
     // One from before a change of the tables is the server's to judge: it may not fit any more.
     const isOld = use.generation < this.#generation
     const { name, parsed, closes } = this.#statements.use(this.#out, use.statement, {

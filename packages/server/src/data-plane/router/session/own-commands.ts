@@ -1,6 +1,12 @@
 // The commands that the router answers for a session without asking a server.
 import { FleetError } from '@fleetshard/core'
-import { writeNoticeResponse, type WireWriter } from '@fleetshard/routing/pgwire'
+import {
+  writeCommandComplete,
+  writeNoticeResponse,
+  writeTextColumns,
+  writeTextRow,
+  type WireWriter,
+} from '@fleetshard/routing/pgwire'
 import {
   explainRoute,
   routeLines,
@@ -13,7 +19,7 @@ import { ownCommandOf } from './effects.ts'
 import type { SessionState } from './session-state.ts'
 import { keepsPrepared, preparedStatement } from './sql-prepare.ts'
 import { OpenTransaction } from './transaction-state.ts'
-import { setVariable, showVariable, targetOfSession } from './variables.ts'
+import { resetVariable, setVariable, showVariable, targetOfSession } from './variables.ts'
 
 /** The answer to one command. */
 export interface OwnResult {
@@ -23,6 +29,14 @@ export interface OwnResult {
   readonly tag: string
   /** Takes effect, and says what comes before the answer. */
   readonly run: (out: WireWriter) => void
+}
+
+/** Says the answer to a Query, but for ReadyForQuery. @throws FleetError of the command */
+export function writeOwnResult(writer: WireWriter, { run, columns, rows, tag }: OwnResult): void {
+  run(writer)
+  if (columns !== null) writeTextColumns(writer, columns)
+  for (const row of rows) writeTextRow(writer, row)
+  writeCommandComplete(writer, tag)
 }
 
 /** The statement, and where it stands among those that are sent with it. */
@@ -67,8 +81,8 @@ function transactionResult(state: SessionState, { known, text, place }: OwnState
 
 function beginResult(state: SessionState, text: string): OwnResult | null {
   const { transaction } = state
-  if (transaction === null) {
-    if (!isWaiting(state)) return null
+  if (transaction === null || !transaction.isClients) {
+    if (!isWaiting(state) || state.isGroupOpen) return null
     return tagOnly('BEGIN', () => {
       state.transaction = new OpenTransaction(text, state.settings)
     })
@@ -82,12 +96,13 @@ function endResult(
   { kind, chain }: { readonly kind: 'commit' | 'rollback'; readonly chain: boolean },
 ): OwnResult | null {
   const { transaction } = state
-  if (transaction === null || (transaction.pin !== 'none' && transaction.failure === null)) return null
+  if (transaction?.isClients !== true) return null
+  if (transaction.pin !== 'none' && transaction.failure === null) return null
   const isCommitted = kind === 'commit' && transaction.failure === null
   return tagOnly(isCommitted ? 'COMMIT' : 'ROLLBACK', () => {
     if (!isCommitted) state.settings = transaction.settingsBefore
     state.transaction = chain ? new OpenTransaction(transaction.begin, state.settings) : null
-    state.portals.clear()
+    state.clearPortals()
     state.release()
   })
 }
@@ -104,8 +119,11 @@ function settingResult(state: SessionState, statement: OwnStatement): OwnResult 
   if (state.status === 'E') return null
   switch (own.kind) {
     case 'set-own': {
-      const fallback = own.name === 'application_name' ? state.start.variables.applicationName : ''
-      const changed = setVariable(state.variables, own.name, own.value ?? fallback)
+      const { value, name } = own
+      const fallback = name === 'application_name' ? state.start.variables.applicationName : null
+      const given = value ?? fallback
+      const changed =
+        given === null ? resetVariable(state.variables, name) : setVariable(state.variables, name, given)
       // Later statements of the same group are placed by it already.
       if (!own.local) state.variables = changed
       return tagOnly(known.facts.command.kind === 'reset' ? 'RESET' : 'SET', nothing)
@@ -147,9 +165,11 @@ function deallocate(state: SessionState, name: string | null): OwnResult | null 
   }
   const known = statements.get(name)
   if (known?.isOnServer === true || (known === undefined && state.isBound)) return null
-  if (known !== undefined) return tagOnly('DEALLOCATE', () => statements.delete(name))
-  throw new FleetError('invalid_request', `prepared statement "${name}" does not exist`, {
-    sqlstate: '26000',
+  return tagOnly('DEALLOCATE', () => {
+    if (statements.delete(name)) return
+    throw new FleetError('invalid_request', `prepared statement "${name}" does not exist`, {
+      sqlstate: '26000',
+    })
   })
 }
 

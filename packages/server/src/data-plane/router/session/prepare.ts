@@ -1,7 +1,7 @@
 // What must be known of statements before they can be placed: what the grammar says, and the types of parameters that
 // decide a shard. Both are kept, so that mostly there is nothing to do.
 import { FleetError, isFleetError } from '@fleetshard/core'
-import { writeDescribe, writeErrorResponse, writeParse, writeSync } from '@fleetshard/routing/pgwire'
+import { writeDescribe, writeErrorResponse, writeParse } from '@fleetshard/routing/pgwire'
 import { lexQuery, type KnownStatement } from '@fleetshard/routing/plan'
 import { step } from './answer.ts'
 import { connectFor } from './connect.ts'
@@ -9,7 +9,8 @@ import { ownCommandOf } from './effects.ts'
 import { SaidByServer } from './errors.ts'
 import { built, type ClientStatement, type GroupItem } from './group-items.ts'
 import { wantsTypes } from './plan-use.ts'
-import type { GroupRunner } from './server-side.ts'
+import type { GroupRunner } from './group-runner.ts'
+import { teachNames, untaught } from './teach-names.ts'
 import { rolledBack, type SessionState } from './session-state.ts'
 import type { WireStatement } from './wire-statements.ts'
 
@@ -17,7 +18,7 @@ import type { WireStatement } from './wire-statements.ts'
 export interface Unready {
   /** How many. */
   readonly ready: number
-  /** What is wrong with the one behind them. */
+  /** What is wrong with the one behind them; null when that can only be found out once they have been run. */
   readonly error: unknown
 }
 
@@ -27,11 +28,7 @@ export function prepare(
   runner: GroupRunner,
   items: readonly GroupItem[],
 ): Promise<Unready | null> | null {
-  for (const item of items) {
-    const isUse = item.kind === 'parse' || item.kind === 'bind' || item.kind === 'describe-statement'
-    if (isUse && !isReady(state, item.use, item.kind === 'bind')) return findOut(state, runner, items)
-  }
-  return null
+  return items.every((item) => isKnown(state, item)) ? null : findOut(state, runner, items)
 }
 
 function isReady(state: SessionState, use: ClientStatement, isBound: boolean): boolean {
@@ -59,17 +56,47 @@ async function findOut(
   items: readonly GroupItem[],
 ): Promise<Unready | null> {
   for (const [ready, item] of items.entries()) {
-    if (item.kind !== 'parse' && item.kind !== 'bind' && item.kind !== 'describe-statement') continue
-    const { statement } = item.use
+    // What is asked, and fails, within a transaction fails it: what stands in front of it goes first.
+    if (ready > 0 && !isKnown(state, item) && isWithin(state)) return { ready, error: null }
     try {
-      statement.known ??=
-        state.environment.statements.get(statement.text) ?? (await load(state, runner, statement))
-      if (item.kind === 'bind' && !isReady(state, item.use, true)) await learn(state, runner, item.use)
+      await findOne(state, runner, item)
     } catch (error) {
       return { ready, error }
     }
   }
   return null
+}
+
+/** True when a server has a transaction under way. */
+const isWithin = ({ isGroupOpen, held }: SessionState): boolean =>
+  isGroupOpen || (held !== null && held.session.connection.transactionStatus !== 'idle')
+
+/** True when nobody has to be asked about the item. */
+function isKnown(state: SessionState, item: GroupItem): boolean {
+  switch (item.kind) {
+    case 'execute':
+      return untaught(state, item.use?.statement.known ?? null).length === 0
+    case 'parse':
+    case 'parse-taken':
+    case 'bind':
+    case 'describe-statement':
+      return isReady(state, item.use, item.kind === 'bind')
+    default:
+      return true
+  }
+}
+
+async function findOne(state: SessionState, runner: GroupRunner, item: GroupItem): Promise<void> {
+  if (isKnown(state, item) || item.kind === 'close-statement' || item.kind === 'close-portal') return
+  if (item.kind === 'execute') {
+    await teachNames(state, runner, item.use?.statement.known ?? null)
+    return
+  }
+  if (item.kind === 'describe-portal') return
+  const { statement } = item.use
+  statement.known ??=
+    state.environment.statements.get(statement.text) ?? (await load(state, runner, statement))
+  if (item.kind === 'bind' && !isReady(state, item.use, true)) await learn(state, runner, item.use)
 }
 
 async function load(
@@ -120,13 +147,13 @@ export async function unseenStatement(state: SessionState, text: string): Promis
  */
 export async function askToParse(state: SessionState, runner: GroupRunner, text: string): Promise<void> {
   const { map } = state
-  const held = await connectFor(state, { shard: null, map, isRepeatable: true, onReplica: false })
+  const held = await connectFor(state, { shard: null, map, isRepeatable: true, reads: null })
   const { answer } = await runner.run(held, {
     wantsTags: false,
     isHidden: true,
-    encode: (out) => {
+    encode: (out, end) => {
       writeParse(out, '', text)
-      writeSync(out)
+      end(out)
       return [step.hide]
     },
   })
@@ -142,14 +169,14 @@ export async function learn(state: SessionState, runner: GroupRunner, use: Clien
   const { map, settings } = state
   const { statement } = use
   const { generation } = state.environment.wireStatements
-  const held = await connectFor(state, { shard: null, map, isRepeatable: true, onReplica: false })
+  const held = await connectFor(state, { shard: null, map, isRepeatable: true, reads: null })
   const { answer, end } = await runner.run(held, {
     wantsTags: false,
     isHidden: true,
-    encode: (out) => {
+    encode: (out, end) => {
       writeParse(out, '', statement.text, statement.paramTypes)
       writeDescribe(out, 'S', '')
-      writeSync(out)
+      end(out)
       return [step.hide, step.learn]
     },
   })
@@ -176,37 +203,6 @@ function changedShape(): SaidByServer {
     })
   })
   return new SaidByServer(bytes, code)
-}
-
-/**
- * Statements of SQL and of the protocol have one set of names: for an EXECUTE of one of the protocol the connection
- * learns it by the client's name, as PREPARE would have taught it, and the session stays on it from then on.
- * @throws SaidByServer
- */
-export async function teachByName(
-  state: SessionState,
-  runner: GroupRunner,
-  { facts: { command } }: KnownStatement,
-): Promise<void> {
-  if (command.kind !== 'execute' || state.map.owners.length > 1 || state.status === 'E') return
-  const use = state.statements.get(command.name)
-  if (use === undefined || use.isOnServer) return
-  const { map } = state
-  const held = await connectFor(state, { shard: null, map, isRepeatable: false, onReplica: false })
-  const { statement, name } = use
-  state.bind()
-  const { answer, end } = await runner.run(held, {
-    wantsTags: false,
-    isHidden: true,
-    encode: (out) => {
-      writeParse(out, name, statement.text, statement.paramTypes)
-      writeSync(out)
-      return [step.hide]
-    },
-  })
-  if (answer.error !== null) throw new SaidByServer(answer.error, answer.sqlstate)
-  if (end.kind === 'lost') throw end.error
-  use.isOnServer = true
 }
 
 /**

@@ -8,6 +8,8 @@ import { ownCommandOf } from './effects.ts'
 import { lookupOf } from './lookup.ts'
 import type { Use } from './plan-use.ts'
 import type { Group } from './server-side.ts'
+import type { SessionState } from './session-state.ts'
+import { keepsPrepared } from './sql-prepare.ts'
 import type { WireStatements } from './wire-statements.ts'
 import type { Executed, InLane, Work } from './work.ts'
 
@@ -27,9 +29,12 @@ export const isPlain = ({ known }: QueryStatement): boolean => plainCommands.has
  * The Query as work for a server.
  * @throws FleetError `statement_refused` for several statements of which the router answers one itself
  */
-export function queryWork(text: string, statements: readonly QueryStatement[]): Work {
+export function queryWork(state: SessionState, text: string, statements: readonly QueryStatement[]): Work {
   if (statements.length > 1) {
-    const own = statements.find(({ known }) => ownCommandOf(known.facts.command) !== null)
+    const own = statements.find(({ known: { facts } }) => {
+      const command = ownCommandOf(facts.command)
+      return command !== null && (command.kind !== 'deallocate' || keepsPrepared(state))
+    })
     if (own !== undefined) {
       throw new FleetError(
         'statement_refused',

@@ -1,17 +1,19 @@
 // Work on a connection of its own: placed, sent, and its effects on the session taken over. Sent again only where
 // nothing of it can have happened, or it only reads.
 import { FleetError, isFleetError, toFleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
-import { learnCost, refuseMoreThanReads, type SchemaFacts } from '@fleetshard/routing/execute'
+import { learnCost, refuseMoreThanReads, type ReadTerms, type SchemaFacts } from '@fleetshard/routing/execute'
 import type { KnownStatement } from '@fleetshard/routing/plan'
 import { exec } from '@fleetshard/routing/wire'
 import { connectFor, leaveShard, mayMove, shardFor } from './connect.ts'
 import { isRepeatable } from './effects.ts'
 import { SessionLost } from './errors.ts'
 import { check, place, traitsOf, type Placed, type Traits } from './plan-use.ts'
-import type { Answered, GroupRunner, Held } from './server-side.ts'
+import type { GroupRunner } from './group-runner.ts'
+import type { Answered, Held } from './server-side.ts'
 import { rolledBack, transactionAborted, type SessionState } from './session-state.ts'
+import { isUntold, tellWritten } from './session-token.ts'
 import { OpenTransaction } from './transaction-state.ts'
-import { consistencyOf, refuseSettings, targetOfSession } from './variables.ts'
+import { readTermsOf, refuseSettings, targetOfSession } from './variables.ts'
 import type { WireStatement } from './wire-statements.ts'
 import type { Work } from './work.ts'
 
@@ -26,6 +28,8 @@ export interface Ran {
   readonly sqlstate: string
   readonly rows: number
   readonly shard: ShardRecord | null
+  /** Messages of the client that were answered without an error. */
+  readonly answered: number
 }
 
 /** Who is told how it went: one of both, once. */
@@ -39,12 +43,22 @@ export interface RanHost {
  * Runs it, without a promise where nothing but the server's answer has to be waited for; the client is told everything
  * but ReadyForQuery.
  */
-export function runAlone(state: SessionState, runner: GroupRunner, work: Work, host: RanHost): void {
-  attempt(state, runner, { work, host, count: 1 })
+export function runAlone(
+  state: SessionState,
+  runner: GroupRunner,
+  { work, stays }: Piece,
+  host: RanHost,
+): void {
+  attempt(state, runner, { work, stays, host, count: 1 })
 }
 
-interface Trying {
+/** Work, and whether more of its group is to come. */
+export interface Piece {
   readonly work: Work
+  readonly stays: boolean
+}
+
+interface Trying extends Piece {
   readonly host: RanHost
   /** This attempt, the first one is 1. */
   readonly count: number
@@ -66,13 +80,13 @@ function attempt(state: SessionState, runner: GroupRunner, trying: Trying): void
 function attemptBy(
   state: SessionState,
   runner: GroupRunner,
-  { work, host, count, map }: Trying & { readonly map: ShardMap },
+  { work, stays, host, count, map }: Trying & { readonly map: ShardMap },
 ): void {
   const { transaction } = state
   const isTied = state.isBound || (transaction !== null && transaction.pin !== 'none')
   const isLast = count === attemptsMax || isTied
   const again = (): void => {
-    attempt(state, runner, { work, host, count: count + 1 })
+    attempt(state, runner, { work, stays, host, count: count + 1 })
   }
   const failed = (error: unknown): void => {
     const mayHelp = count < attemptsMax && (!isTied || mayMove(state))
@@ -94,7 +108,7 @@ function attemptBy(
     })
   }
   try {
-    const found = connect(state, { work, map, isLast })
+    const found = connect(state, { work, stays, map, isLast })
     if (found instanceof Promise) found.then(go).catch(failed)
     else go(found)
   } catch (error) {
@@ -133,12 +147,11 @@ const placeAll = (state: SessionState, work: Work, map: ShardMap): readonly Plac
 }
 
 const readsOlder = (state: SessionState, map: ShardMap, work: Work): boolean =>
-  consistencyOf(state.variables, map) === 'eventual' &&
   state.transaction === null &&
-  work.executed.every(({ known }) => known.facts.kind === 'read')
+  work.executed.every(({ known }) => known.facts.kind === 'read') &&
+  readTermsOf(state.variables, map) !== null
 
-interface Attempt {
-  readonly work: Work
+interface Attempt extends Piece {
   readonly map: ShardMap
   readonly isLast: boolean
 }
@@ -167,7 +180,7 @@ function connect(state: SessionState, trial: Attempt): Sending | Promise<Sending
       shard: placed.some((one) => one.shard !== null) ? shard : null,
       map,
       isRepeatable: work.executed.every(({ known }, index) => mayMoveOn(known, traits[index])),
-      onReplica: readsReplica(state, map, traits),
+      reads: readTerms(state, map, traits),
     })
     return held instanceof Promise ? held.then(connected, about(shard)) : connected(held)
   }
@@ -218,13 +231,9 @@ async function refuseSuperseded(state: SessionState, held: Held): Promise<never>
   throw new FleetError('stale_map', 'the shard map changed while the statement waited')
 }
 
-function readsReplica(state: SessionState, map: ShardMap, traits: readonly Traits[]): boolean {
-  return (
-    consistencyOf(state.variables, map) === 'eventual' &&
-    state.transaction === null &&
-    traits.length > 0 &&
-    traits.every(({ shares }) => shares)
-  )
+function readTerms(state: SessionState, map: ShardMap, traits: readonly Traits[]): ReadTerms | null {
+  const isRead = state.transaction === null && traits.length > 0 && traits.every(({ shares }) => shares)
+  return isRead ? readTermsOf(state.variables, map) : null
 }
 
 /** The one shard of all. @throws FleetError `cross_shard` */
@@ -244,7 +253,8 @@ function oneOf(placed: readonly Placed[]): Placed['shard'] {
   return shard
 }
 
-function note(state: SessionState, held: Held, { left, binds }: Traits): void {
+function note(state: SessionState, held: Held, { left, binds, writes }: Traits): void {
+  if (writes) held.hasWritten = true
   if (left === 'more' || (left === 'state' && held.left === 'nothing')) held.left = left
   if (binds) state.bind()
 }
@@ -262,7 +272,7 @@ interface SentHost {
 
 /** @throws FleetError before it was sent */
 function send(state: SessionState, runner: GroupRunner, sending: Sending, host: SentHost): void {
-  const { work, held } = sending
+  const { work, held, stays } = sending
   for (const trait of sending.traits) note(state, held, trait)
   const before = { settings: state.settings, transaction: state.transaction }
   const parsed: WireStatement[] = []
@@ -278,7 +288,8 @@ function send(state: SessionState, runner: GroupRunner, sending: Sending, host: 
     else host.ran(ran)
   }
   try {
-    runner.begin(held, work.group(held.session.statements, parsed), ended)
+    runner.begin(held, { group: work.group(held.session.statements, parsed), stays }, ended)
+    state.isGroupOpen = runner.isOpen
   } catch (error) {
     state.release()
     throw error
@@ -300,6 +311,7 @@ function finish(
   const { work, held } = sending
   const { answer, end } = answered
   if (end.kind === 'lost') return afterLoss(state, sending, { answer, error: end.error, sent: end.sent })
+  state.isGroupOpen = end.kind === 'open'
   if (mayReparse(sending, answered, parsed)) {
     state.release()
     return null
@@ -307,6 +319,10 @@ function finish(
   takeOver(state, work, { answered, before })
   const { headTookMs } = held.session.connection
   const learned = (): Ran => learn(state, sending, { answer, serverMs: headTookMs })
+  if (end.kind === 'open') {
+    state.beginImplicit()
+    return learn(state, sending, { answer, serverMs: null })
+  }
   const settling = settle(state, held)
   return settling === null ? learned() : settling.then(learned)
 }
@@ -314,17 +330,18 @@ function finish(
 function learn(
   state: SessionState,
   { work, held }: Sending,
-  { answer, serverMs }: { readonly answer: Answered['answer']; readonly serverMs: number },
+  { answer, serverMs }: { readonly answer: Answered['answer']; readonly serverMs: number | null },
 ): Ran {
   const [only] = work.executed
-  if (answer.sqlstate === '' && only !== undefined && work.executed.length === 1) {
+  if (serverMs !== null && answer.sqlstate === '' && only !== undefined && work.executed.length === 1) {
     learnCost(only.known.cost, { bytes: answer.rowBytes, serverMs })
   }
   if (work.executed.some(({ known }) => known.facts.kind === 'ddl')) {
     held.access.schemaChanged()
     state.environment.wireStatements.generation += 1
   }
-  return { sqlstate: answer.sqlstate, rows: answer.rows, shard: held.shard }
+  const { sqlstate, rows, answered } = answer
+  return { sqlstate, rows, shard: held.shard, answered }
 }
 
 /**
@@ -346,14 +363,20 @@ function mayReparse(
   return mayHelp && isUntouched && !isLast && answer.takeBack()
 }
 
+/** True when a transaction may have been committed by it: by COMMIT, or by the Sync of a group answered in parts. */
+const mayCommit = ({ transaction }: SessionState, { work, stays }: Piece): boolean =>
+  (transaction?.isClients === false && !stays) ||
+  work.executed.some(({ known }) => known.facts.command.kind === 'commit')
+
 /** The connection is gone in the middle of the work; null when it is worth another attempt. */
 function afterLoss(
   state: SessionState,
-  { work, held, traits, isLast }: Sending,
+  { work, held, traits, isLast, stays }: Sending,
   { answer, error, sent }: { answer: Answered['answer']; error: FleetError; sent: boolean },
 ): null {
   const { transaction } = state
-  const commits = work.executed.some(({ known }) => known.facts.command.kind === 'commit')
+  state.isGroupOpen = false
+  const commits = mayCommit(state, { work, stays })
   const writes = transaction === null ? traits.some((trait) => trait.writes) : false
   const isSafe = !sent || !(writes || commits)
   if (isSafe && !isLast && state.cancellation.reason === null && answer.takeBack()) {
@@ -398,6 +421,7 @@ function takeOver(
       transaction.prologue.push(text)
     state.carried({ command, text, tag: answer.tags[index] ?? '' })
   }
+  if (answer.sqlstate !== '') state.failImplicit()
   // An error takes back the settings of an implicit transaction; where one had been ended before, nobody knows which.
   if (answer.sqlstate === '' || state.settings === before.settings || state.transaction !== null) return
   if (before.transaction !== null) state.bind()
@@ -421,7 +445,7 @@ function refuseUnreadable(held: Held): void {
 }
 
 /**
- * After ReadyForQuery: the transaction is what the server says it is, and the connection goes where it belongs. Null
+ * After ReadyForQuery, to a Sync or to a Query: the transaction is what the server says it is, and the connection goes where it belongs. Null
  * when that is done.
  * @throws SessionLost
  */
@@ -431,7 +455,7 @@ function settle(state: SessionState, held: Held): Promise<void> | null {
   const status = session.connection.transactionStatus
   if (status === 'idle' && state.transaction !== null) {
     if (state.transaction.pin !== 'none') state.transaction = null
-    state.portals.clear()
+    state.clearPortals()
   }
   if (status !== 'idle' && state.transaction === null) {
     state.transaction = new OpenTransaction('begin', state.settings)
@@ -439,9 +463,11 @@ function settle(state: SessionState, held: Held): Promise<void> | null {
   }
   const leave = (): void => {
     if (status !== 'idle') return
-    state.portals.clear()
+    state.clearPortals()
     state.release()
   }
+  if (status === 'idle' && isUntold(state, held))
+    return tellWritten(state, held).then(() => settle(state, held) ?? undefined)
   const isDifferent = session.settings.key !== state.settings.key
   if (status === 'failed' || !isDifferent || state.held === null) {
     leave()

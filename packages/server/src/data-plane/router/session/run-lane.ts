@@ -3,19 +3,22 @@
 import { FleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import {
   abandonInLane,
+  freshnessOf,
   suitsLane,
   learnCost,
   type LaneSharer,
   type NodeAccess,
+  type ReadTerms,
   type Session,
   type ShardAccess,
   type Taker,
 } from '@fleetshard/routing/execute'
+import { writeSync } from '@fleetshard/routing/pgwire'
 import { Answer, type AnswerEnd, type AnswerHost } from './answer.ts'
 import { shardFor } from './connect.ts'
 import { check, place, traitsOf } from './plan-use.ts'
 import type { SessionState } from './session-state.ts'
-import { consistencyOf, targetOfSession, type Consistency } from './variables.ts'
+import { readTermsOf, targetOfSession } from './variables.ts'
 import type { WireStatement } from './wire-statements.ts'
 import type { Prepared, Work } from './work.ts'
 
@@ -26,6 +29,7 @@ export type LaneEnd =
       readonly sqlstate: string
       readonly rows: number
       readonly shard: ShardRecord
+      readonly answered: number
     }
   | { readonly kind: 'alone'; readonly why: 'lane' | 'lost' | null }
   | { readonly kind: 'canceled' }
@@ -75,7 +79,7 @@ function findLane(
     const schema = access.knownFacts
     if (schema === null || !traitsOf(use.known, schema).shares) return null
     check(placed, map, schema, session)
-    const node = nodeFor(consistencyOf(state.variables, map), shard, access)
+    const node = nodeFor(readTermsOf(state.variables, map), shard, access)
     return node === null ? null : { node, shard, map }
   } catch (error) {
     if (error instanceof FleetError) return null
@@ -83,10 +87,15 @@ function findLane(
   }
 }
 
-/** Null while the shard is held for a cutover: but for reads that may be older, statements wait. */
-function nodeFor(consistency: Consistency, { hold }: ShardRecord, access: ShardAccess): NodeAccess | null {
-  if (consistency === 'eventual') return access.replica(new Set()) ?? access.primary()
-  return hold === undefined ? access.primary() : null
+/**
+ * Null while the shard is held for a cutover: but for reads that may be older, statements wait; and where it is not
+ * known at once which replica is fresh enough.
+ */
+function nodeFor(reads: ReadTerms | null, shard: ShardRecord, access: ShardAccess): NodeAccess | null {
+  const freshness = reads === null ? 'none' : freshnessOf(reads, shard)
+  if (freshness === 'any') return access.replica(new Set()) ?? access.primary()
+  if (freshness !== 'none') return access.progress.known(access, freshness)
+  return shard.hold === undefined ? access.primary() : null
 }
 
 interface ReadParts {
@@ -130,7 +139,7 @@ class Read implements AnswerHost, LaneRead, LaneSharer, Taker {
     this.#prepared = prepared
     try {
       lane.connection.submitWith((out) => {
-        this.#answer.expect(group.encode(out), group.clientNameOf)
+        this.#answer.expect(group.encode(out, writeSync), group.clientNameOf)
       }, this.#answer)
     } catch {
       return false
@@ -220,7 +229,8 @@ class Read implements AnswerHost, LaneRead, LaneSharer, Taker {
     }
     const [use] = work.uses
     if (sqlstate === '' && use !== undefined) learnCost(use.known.cost, { bytes: answer.rowBytes, serverMs })
-    this.#finish({ kind: 'answered', sqlstate, rows: answer.rows, shard })
+    const { rows, answered } = answer
+    this.#finish({ kind: 'answered', sqlstate, rows, shard, answered })
   }
 
   /** What may be answered otherwise on a connection of its own. */

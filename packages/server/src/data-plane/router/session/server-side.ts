@@ -1,21 +1,21 @@
 // The server connection that a session holds for a while: for one group of messages, for a transaction, or, where it
 // keeps state that belongs to the session, until the session ends. Borrowed clean, given back clean.
-import { FleetError, toFleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
+import { FleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import {
   cleanSession,
+  freshnessOf,
   refuseOldMap,
-  requestCancel,
   settled,
   type Cancellation,
   type NodeAccess,
+  type ReadTerms,
   type Session,
   type SessionSettings,
   type ShardAccess,
   type ShardLogin,
 } from '@fleetshard/routing/execute'
-import { frontendCode, writeQuery, writeSync, type WireWriter } from '@fleetshard/routing/pgwire'
-import type { ClientOutput } from '../listeners/pgwire/output.ts'
-import { Answer, step, type AnswerEnd, type AnswerHost, type AnswerStep } from './answer.ts'
+import { frontendCode, writeQuery, type WireWriter, type writeSync } from '@fleetshard/routing/pgwire'
+import { step, type Answer, type AnswerEnd, type AnswerStep } from './answer.ts'
 import type { SessionEnvironment } from './environment.ts'
 
 /** What a connection may hold when it is given back. */
@@ -28,6 +28,8 @@ export interface Held {
   readonly node: NodeAccess
   readonly shard: ShardRecord
   left: Leftover
+  /** Something on it may have written since the session's token was told last. */
+  hasWritten: boolean
 }
 
 /** Where and how a connection is wanted. */
@@ -37,17 +39,21 @@ export interface Wanted {
   readonly settings: SessionSettings
   readonly login: ShardLogin | null
   readonly cancellation: Cancellation
-  readonly onReplica: boolean
+  readonly reads: ReadTerms | null
 }
 
 /** One group to be sent. */
 export interface Group {
-  readonly encode: (out: WireWriter) => readonly AnswerStep[]
+  /** Writes it. `end` stands behind messages of the extended protocol; a Query has its end in itself. */
+  readonly encode: (out: WireWriter, end: GroupEnd) => readonly AnswerStep[]
   readonly wantsTags: boolean
   readonly isHidden?: boolean
   /** The client's name for a statement that the server knows by another one; null for none of the group's. */
   readonly clientNameOf?: (serverName: string) => string | null
 }
+
+/** Writes Sync; Flush for a group that stays open. */
+export type GroupEnd = typeof writeSync
 
 /** An answer and how it ended. */
 export interface Answered {
@@ -60,9 +66,31 @@ const rollbackMs = 5_000
 
 /** At once where a connection is free. @throws FleetError of the queue, of the server, `stale_map` */
 export function borrow(environment: SessionEnvironment, wanted: Wanted): Held | Promise<Held> {
-  const { shard, settings, login, cancellation, onReplica } = wanted
-  const access = environment.access(shard, login)
-  const node = (onReplica ? access.replica(new Set()) : null) ?? access.primary()
+  const access = environment.access(wanted.shard, wanted.login)
+  const node = nodeFor(access, wanted)
+  return node instanceof Promise
+    ? node.then((found) => borrowFrom(environment, wanted, { access, node: found }))
+    : borrowFrom(environment, wanted, { access, node })
+}
+
+/** A replica that is fresh enough, else the primary. */
+function nodeFor(
+  access: ShardAccess,
+  { reads, shard, cancellation }: Wanted,
+): NodeAccess | Promise<NodeAccess> {
+  const freshness = reads === null ? 'none' : freshnessOf(reads, shard)
+  if (freshness === 'none') return access.primary()
+  if (freshness === 'any') return access.replica(new Set()) ?? access.primary()
+  const choosing = access.progress.choose(access, freshness, { without: new Set(), cancellation })
+  return choosing.then((replica) => replica ?? access.primary())
+}
+
+function borrowFrom(
+  environment: SessionEnvironment,
+  wanted: Wanted,
+  { access, node }: Pick<Held, 'access' | 'node'>,
+): Held | Promise<Held> {
+  const { settings, cancellation } = wanted
   const session = node.pool.borrow(cancellation, settings)
   if (!(session instanceof Promise)) return take(environment, wanted, { access, node, session })
   return session.then((given) => take(environment, wanted, { access, node, session: given }))
@@ -80,7 +108,7 @@ function take(
     throw error
   }
   environment.metrics.routed(node.node.role === 'primary' ? 'primary' : 'replica', 'alone')
-  return { session, access, node, shard, left: 'nothing' }
+  return { session, access, node, shard, left: 'nothing', hasWritten: false }
 }
 
 /** Gives a connection back; what was left in it is removed first, in the background. */
@@ -133,121 +161,20 @@ async function clean(environment: SessionEnvironment, { session, left }: Held): 
   }
 }
 
-/** Sends one group and waits for its answer, which goes to the client as it comes. */
-export class GroupRunner implements AnswerHost {
-  readonly #output: ClientOutput
-  readonly #onCopyIn: (held: Held) => void
-  #held: Held | null = null
-  #answer: Answer | null = null
-  #ended: ((answered: Answered) => void) | null = null
-
-  constructor(output: ClientOutput, onCopyIn: (held: Held) => void) {
-    this.#output = output
-    this.#onCopyIn = onCopyIn
-  }
-
-  /** What runs now; null between groups. */
-  get running(): Held | null {
-    return this.#held
-  }
-
-  /** True when what runs has failed: the server passes over all that comes up to a Sync. */
-  get hasFailed(): boolean {
-    return this.#answer !== null && this.#answer.sqlstate !== ''
-  }
-
-  /** @throws FleetError (the promise) `overloaded`: nothing was sent */
-  run(held: Held, group: Group): Promise<Answered> {
-    return new Promise((resolve, reject) => {
-      try {
-        this.begin(held, group, resolve)
-      } catch (error) {
-        reject(toFleetError(error))
-      }
-    })
-  }
-
-  /**
-   * The same without a promise: `ended` is called when the answer is complete, not before this returns. What was
-   * submitted on the connection goes out now: there is nobody to share its way with.
-   * @throws FleetError `overloaded`: nothing was sent
-   */
-  begin(held: Held, group: Group, ended: (answered: Answered) => void): void {
-    const { connection } = held.session
-    const answer = new Answer({
-      output: this.#output,
-      host: this,
-      wantsTags: group.wantsTags,
-      isHidden: group.isHidden === true,
-    })
-    connection.submitNow((out) => {
-      answer.expect(group.encode(out), group.clientNameOf)
-    }, answer)
-    this.#held = held
-    this.#answer = answer
-    this.#ended = ended
-  }
-
-  /** Asks the server to give up what runs. */
-  cancel(): void {
-    if (this.#held !== null) requestCancel(this.#held.session)
-  }
-
-  /** The client has gone: nobody waits for what comes, and the server must not wait for its reader. */
-  abandon(): void {
-    if (this.#held === null) return
-    this.#held.session.connection.resume()
-    this.cancel()
-  }
-
-  lagging(): void {
-    const connection = this.#held?.session.connection
-    if (connection === undefined || connection.paused) return
-    connection.pause()
-    this.#output.whenTaken(() => {
-      connection.resume()
-    })
-  }
-
-  copyIn(): void {
-    if (this.#held !== null) this.#onCopyIn(this.#held)
-  }
-
-  ended(answer: Answer, end: AnswerEnd): void {
-    this.#held = null
-    this.#answer = null
-    const ended = this.#ended
-    this.#ended = null
-    ended?.({ answer, end })
-  }
-}
-
 /** A portal that nobody has: to execute it is an error, by which a transaction on a server fails as it should. */
 const noPortal = 'fleetshard: refused'
 
 /** Makes the transaction on the server fail, and says `error` (an ErrorResponse) in place of what the server says. */
 export function poison(error: Buffer): Group {
   return {
-    encode: (out) => {
+    encode: (out, end) => {
       const offset = out.begin(frontendCode.execute)
       out.cstring(noPortal)
       out.int32(0)
       out.end(offset)
-      writeSync(out)
+      end(out)
       return [step.poison, error]
     },
     wantsTags: false,
-  }
-}
-
-/** Statements of the router's own, in the simple protocol; the client sees nothing of the answer. */
-export function hiddenQuery(text: string): Group {
-  return {
-    encode: (out) => {
-      writeQuery(out, text)
-      return []
-    },
-    wantsTags: true,
-    isHidden: true,
   }
 }

@@ -1,6 +1,6 @@
 // What a session of the wire protocol is at a moment: its settings, its transaction, the connection it holds. Changed
 // by what its commands have done.
-import { FleetError, type ShardMap } from '@fleetshard/core'
+import { FleetError, formatSessionToken, type SessionToken, type ShardMap } from '@fleetshard/core'
 import { Cancellation, noSettings, type SessionSettings, type ShardLogin } from '@fleetshard/routing/execute'
 import type { Command } from '@fleetshard/routing/plan'
 import { writeNotification, writeParameterStatus } from '@fleetshard/routing/pgwire'
@@ -45,14 +45,19 @@ export class SessionState {
   held: Held | null = null
   /** The held connection has state that belongs to the session. */
   isBound = false
+  /** The held connection waits for the Sync of a group of which parts are answered. */
+  isGroupOpen = false
   cancellation = new Cancellation()
   /** Told by the connections that the session holds. */
   readonly onNotification: (notification: ServerNotification) => void
   /** By the client's names. */
   readonly statements = new Map<string, ClientStatement>()
   readonly portals = new Map<string, ClientStatement>()
+  /** Portals that no server knows, of the router's own commands; and whether they were run. */
+  readonly ownPortals = new Map<string, { isRun: boolean }>()
   /** The application_name that the client was told last. */
   #reportedName: string
+  #reportedToken: SessionToken | null = null
 
   constructor(environment: SessionEnvironment, output: ClientOutput, start: SessionStart) {
     this.environment = environment
@@ -78,18 +83,54 @@ export class SessionState {
     return held?.session.connection.transactionStatus === 'failed' ? 'E' : 'T'
   }
 
-  /** Servers tell of what has changed in front of ReadyForQuery; this setting none of them has. */
-  reportName(): void {
-    const { applicationName } = this.variables
-    if (applicationName === this.#reportedName) return
-    this.#reportedName = applicationName
-    writeParameterStatus(this.output.writer, 'application_name', applicationName)
+  /** Servers tell of what has changed in front of ReadyForQuery; these settings none of them has. */
+  report(): void {
+    const { applicationName, sessionToken } = this.variables
+    const { writer } = this.output
+    if (applicationName !== this.#reportedName) {
+      this.#reportedName = applicationName
+      writeParameterStatus(writer, 'application_name', applicationName)
+    }
+    if (sessionToken === this.#reportedToken) return
+    this.#reportedToken = sessionToken
+    if (sessionToken === null) return
+    writeParameterStatus(writer, 'fleetshard.session_token', formatSessionToken(sessionToken))
+  }
+
+  /** Up to the Sync it is one implicit transaction, though parts of it are answered before. */
+  beginImplicit(): void {
+    if (this.transaction !== null) return
+    this.transaction = new OpenTransaction('', this.settings, false)
+    if (this.isGroupOpen) this.transaction.pin = 'hard'
+  }
+
+  /** The Sync has come behind what was answered in parts: the transaction around it is over. */
+  endImplicit(): void {
+    if (this.transaction?.isClients === true) return
+    this.clearPortals()
+    if (this.transaction === null) return
+    this.transaction = null
+    this.release()
+  }
+
+  /** An error takes back the settings of an implicit transaction that is answered in parts. */
+  failImplicit(): void {
+    const { transaction, held } = this
+    if (transaction?.isClients !== false) return
+    this.settings = transaction.settingsBefore
+    if (held !== null) held.session.settings = this.settings
+  }
+
+  /** Portals end with their transaction. */
+  clearPortals(): void {
+    this.portals.clear()
+    this.ownPortals.clear()
   }
 
   /** Gives the connection back unless it has to stay. */
   release(): void {
     const { held } = this
-    if (held === null || this.isBound) return
+    if (held === null || this.isBound || this.isGroupOpen) return
     this.held = null
     giveBack(this.environment, held)
   }
@@ -97,6 +138,7 @@ export class SessionState {
   /** The end of the session: whatever is under way is rolled back. */
   leave(): void {
     this.isBound = false
+    this.isGroupOpen = false
     const { held } = this
     if (held !== null && this.#hasState) held.left = held.left === 'more' ? 'more' : 'state'
     this.release()
@@ -104,11 +146,20 @@ export class SessionState {
   }
 
   #hasState = false
+  #watched: Held | null = null
+  /** Told when the connection that the session is bound to is gone, whatever runs on it or not. */
+  onBoundLost: (reason: string) => void = () => undefined
 
   /** The connection stays with the session until DISCARD ALL or its end. */
   bind(): void {
     this.isBound = true
     this.#hasState = true
+    const { held } = this
+    if (held === null || held === this.#watched) return
+    this.#watched = held
+    void held.session.connection.closed.then((reason) => {
+      if (this.held === held && this.isBound) this.onBoundLost(reason?.message ?? 'the server has closed it')
+    })
   }
 
   /** The connection is gone, and with it the transaction and whatever else was in it. */
@@ -116,7 +167,8 @@ export class SessionState {
     const { held, transaction } = this
     this.held = null
     this.isBound = false
-    this.portals.clear()
+    this.isGroupOpen = false
+    this.clearPortals()
     if (held !== null) giveBack(this.environment, held)
     if (transaction === null) return
     const failed = new OpenTransaction(transaction.begin, transaction.settingsBefore, transaction.isClients)
@@ -130,7 +182,7 @@ export class SessionState {
     const { command, text, tag } = done
     switch (command.kind) {
       case 'begin':
-        if (this.transaction === null) this.#begin(text)
+        this.#begin(text)
         return
       case 'commit':
       case 'rollback':
@@ -168,8 +220,11 @@ export class SessionState {
     }
   }
 
+  /** Within a group that is answered in parts, the transaction of the group becomes the client's. */
   #begin(text: string): void {
-    this.transaction = new OpenTransaction(text, this.settings)
+    const { transaction } = this
+    if (transaction?.isClients === true) return
+    this.transaction = new OpenTransaction(text, transaction?.settingsBefore ?? this.settings)
     this.transaction.pin = 'hard'
   }
 
@@ -181,8 +236,9 @@ export class SessionState {
       if (this.held !== null) this.held.session.settings = this.settings
     }
     this.transaction = null
-    this.portals.clear()
+    this.clearPortals()
     if (isChained) this.#begin(transaction.begin)
+    else if (this.isGroupOpen) this.beginImplicit()
   }
 
   /** What SQL's PREPARE has made is a statement of the protocol too. The session is bound to its connection. */
@@ -213,7 +269,8 @@ export class SessionState {
     if (command.kind === 'reset' && command.name === null) this.variables = resetOwn(this.start)
     if (command.kind !== 'discard' || command.what !== 'all') return
     this.variables = resetOwn(this.start)
-    this.statements.clear()
+    // The one without a name stays, as it does in Postgres.
+    for (const known of this.statements.keys()) if (known !== '') this.statements.delete(known)
     this.isBound = false
     this.#hasState = false
     if (held === null) return
@@ -228,13 +285,29 @@ const resetOwn = ({ variables }: SessionStart): Variables => ({
   applicationName: variables.applicationName,
 })
 
+/** A server waits for the Sync of a group, or would if its connection were not lost. */
+export const waitsForSync = ({ isGroupOpen, transaction, held }: SessionState): boolean =>
+  isGroupOpen || (transaction?.isClients === false && held !== null)
+
+/** True when a server has a transaction that ends with the next Sync. */
+export const hasImplicitLeft = ({ transaction, held }: SessionState): boolean =>
+  transaction?.isClients === false && held !== null && held.session.connection.transactionStatus !== 'idle'
+
+/** True when a server has a transaction that an error of the router's own must make fail. */
+export const mustFail = ({ isGroupOpen, transaction }: SessionState, { session }: Held): boolean =>
+  isGroupOpen || (transaction !== null && session.connection.transactionStatus === 'transaction')
+
 /** What is said of a statement in a transaction that has failed, in the words of Postgres. */
-export const transactionAborted = (failure: FleetError): FleetError =>
+export const inFailedTransaction = (hint = ''): FleetError =>
   new FleetError(
     'statement_refused',
     'current transaction is aborted, commands ignored until end of transaction block',
-    { sqlstate: '25P02', hint: `it failed because of: ${failure.message}` },
+    { sqlstate: '25P02', ...(hint === '' ? {} : { hint }) },
   )
+
+/** The same where only the router knows why. */
+export const transactionAborted = (failure: FleetError): FleetError =>
+  inFailedTransaction(`it failed because of: ${failure.message}`)
 
 /**
  * What is said of a transaction whose server has gone before it was committed, as in a cutover. Nothing of it has

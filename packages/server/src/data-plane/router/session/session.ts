@@ -7,44 +7,31 @@ import {
   frontendCode,
   messageHeaderBytes,
   writeBare,
-  writeCommandComplete,
   writeReadyForQuery,
-  writeTextColumns,
-  writeTextRow,
 } from '@fleetshard/routing/pgwire'
 import { lexQuery } from '@fleetshard/routing/plan'
 import type { EnteredClient, WireClientSession } from '../listeners/pgwire/listener.ts'
 import { writeThrown } from '../listeners/pgwire/errors.ts'
 import { CopyIn } from './copy-in.ts'
-import type { SessionEnvironment } from './environment.ts'
-import { fatalOf, refusalOf } from './errors.ts'
-import { extendedWork } from './extended-work.ts'
+import { fatalOf, refusalOf, SessionLost } from './errors.ts'
+import { extendedWork, syncOf, type ExtendedWork } from './extended-work.ts'
 import { GroupCollector, noFunctionCalls, queryText, refuseText } from './group-collector.ts'
 import type { GroupItem } from './group-items.ts'
 import { greet } from './greeting.ts'
-import { ownResultOf } from './own-commands.ts'
-import { askToParse, isTooDeep, prepare, teachByName, unseenStatement, type Unready } from './prepare.ts'
+import { GroupRunner } from './group-runner.ts'
+import { ownResultOf, writeOwnResult } from './own-commands.ts'
+import { prepare, type Unready } from './prepare.ts'
+import { closeForQuery, endBehindQuery } from './query-in-group.ts'
+import { findStatements, knownStatement } from './query-statements.ts'
 import { isPlain, queryWork, type QueryStatement } from './query-work.ts'
-import { runAlone, type Ran } from './run-alone.ts'
+import { runAlone, type Piece, type Ran } from './run-alone.ts'
 import { beginInLane, type LaneEnd, type LaneRead } from './run-lane.ts'
-import { GroupRunner, hiddenQuery, poison, type Held } from './server-side.ts'
-import { SessionState, type SessionStart } from './session-state.ts'
+import { poison, type Held } from './server-side.ts'
+import { hasImplicitLeft, mustFail, SessionState, waitsForSync } from './session-state.ts'
 import { PieceFigures } from './piece-figures.ts'
-import { OpenTransaction } from './transaction-state.ts'
 import { checkPrepare, executeWork } from './sql-prepared.ts'
-import type { Behind, PieceEnd, Work } from './work.ts'
-
-/** What a session is made of. */
-export interface WireSessionParts {
-  readonly environment: SessionEnvironment
-  readonly client: EnteredClient
-  readonly start: SessionStart
-  /** Told when the session is over. */
-  readonly onEnd: () => void
-}
-
-/** What the client is doing, for SHOW CLIENTS. */
-export type Activity = 'greeting' | 'idle' | 'idle in transaction' | 'active' | 'over'
+import { teachNames } from './teach-names.ts'
+import type { Activity, Behind, PieceEnd, WireSessionParts, Work } from './work.ts'
 
 /** One client's session. */
 export class WireSession implements WireClientSession {
@@ -55,8 +42,8 @@ export class WireSession implements WireClientSession {
   readonly #collector: GroupCollector
   /** After an error everything up to the next Sync is passed over. */
   #isSkipping = false
-  /** A Query that came before the group in front of it had its Sync: it is run behind that. */
-  #nextQuery: Buffer | null = null
+  /** A message that came before what is in front of it was answered, as it had to be: it is looked at behind that. */
+  #next: { readonly type: number; readonly bytes: Buffer } | null = null
   #read: LaneRead | null = null
   /** What failed behind the part of a piece that runs now. */
   #behind: Behind | null = null
@@ -71,16 +58,19 @@ export class WireSession implements WireClientSession {
     this.#figures = new PieceFigures(parts.environment)
     this.#collector = new GroupCollector(this.state, parts.environment.wireStatements)
     const { connection } = parts.client
-    this.#runner = new GroupRunner(connection.output, (held) => {
-      this.#copy.begin(held, this.#isQuery)
+    this.#runner = new GroupRunner(connection.output, {
+      begin: (held) => {
+        this.#copy.begin(held, this.#isQuery)
+      },
+      hasSynced: (failed) => this.#copy.hasSynced(failed),
     })
     this.#copy = new CopyIn(connection, this.#runner)
+    this.state.onBoundLost = (reason) => this.#boundLost(reason)
   }
 
   get client(): EnteredClient {
     return this.#parts.client
   }
-
   get activity(): Activity {
     return this.#activity
   }
@@ -89,12 +79,8 @@ export class WireSession implements WireClientSession {
     const { client } = this.#parts
     client.connection.hold()
     greet(this.state, client.key).then(
-      () => {
-        this.#ready()
-      },
-      (error: unknown) => {
-        this.#die(error)
-      },
+      () => this.#ready(),
+      (error: unknown) => this.#die(error),
     )
   }
 
@@ -119,8 +105,10 @@ export class WireSession implements WireClientSession {
     this.#activity = 'over'
     this.state.cancellation.cancel(new FleetError('canceled', 'the client has gone'))
     this.#read?.cancel()
+    const hasEnd = this.#copy.isOn || this.#copy.hasSynced(true)
     this.#copy.abort()
     this.#runner.abandon()
+    if (!hasEnd) this.#runner.closeOpen()
     // What runs ends first: its end gives the connection back.
     if (!wasActive || this.#runner.running === null) this.state.leave()
     this.#parts.onEnd()
@@ -128,6 +116,11 @@ export class WireSession implements WireClientSession {
 
   broken(error: FleetError): void {
     this.#die(error)
+  }
+
+  /** Whoever only listens would never hear of it; what runs ends with it anyway. */
+  #boundLost(reason: string): void {
+    if (this.#activity.startsWith('idle')) this.#die(new SessionLost(reason).error)
   }
 
   acceptsPieces(type: number): boolean {
@@ -176,9 +169,19 @@ export class WireSession implements WireClientSession {
         this.#fail(noFunctionCalls(), 'sync')
         return
       default:
+        if (this.#collector.mustRun) {
+          this.#runFirst(type, buf, start, end)
+          return
+        }
         this.#collector.add(type, buf, start, end)
         if (this.#collector.isFull) this.#piece('flush')
     }
+  }
+
+  /** What was collected is run; then the message is taken. */
+  #runFirst(type: number, buf: Buffer, start: number, end: number): void {
+    this.#next = { type, bytes: Buffer.from(buf.subarray(start, end)) }
+    this.#piece('flush')
   }
 
   /** From here on the next message waits until this piece is answered. */
@@ -193,32 +196,32 @@ export class WireSession implements WireClientSession {
   #piece(end: PieceEnd): void {
     const { items, failure } = this.#collector.take()
     this.#enter(false)
-    if (this.#isSkipping || (items.length === 0 && failure === null)) {
-      if (end === 'sync') this.#isSkipping = false
-      this.#finish(end, '')
+    if (end === 'sync') this.#isSkipping = false
+    if (items.length === 0 && failure === null) {
+      if (end === 'sync' && waitsForSync(this.state)) this.#runItems(items, end)
+      else this.#finish(end, '')
       return
     }
-    const broken = failure === null ? null : { ready: items.length, error: failure }
-    const finding = prepare(this.state, this.#runner, items)
-    if (finding === null) this.#runReady(items, end, broken)
-    else {
-      void finding.then((unready) => {
-        this.#runReady(items, end, unready ?? broken)
-      })
-    }
+    this.#prepare({ error: null, end, items, broken: failure })
+  }
+
+  #prepare(rest: Behind): void {
+    const finding = prepare(this.state, this.#runner, rest.items)
+    if (finding === null) this.#runReady(rest, null)
+    else void finding.then((unready) => this.#runReady(rest, unready))
   }
 
   /** What is in front of something wrong is answered before the client hears of that, as a server would. */
-  #runReady(items: readonly GroupItem[], end: PieceEnd, unready: Unready | null): void {
-    if (unready === null) {
+  #runReady({ end, items, broken }: Behind, unready: Unready | null): void {
+    if (unready === null && broken === null) {
       this.#runItems(items, end)
       return
     }
-    const ready = items.slice(0, unready.ready)
-    if (ready.length === 0) this.#fail(unready.error, end, items)
+    const { ready, error } = unready ?? { ready: items.length, error: broken }
+    if (ready === 0) this.#fail(error, end, items)
     else {
-      this.#behind = { error: unready.error, end, items }
-      this.#runItems(ready, 'flush')
+      this.#behind = { error, end, items: items.slice(ready), broken }
+      this.#runItems(items.slice(0, ready), 'flush')
     }
   }
 
@@ -226,38 +229,60 @@ export class WireSession implements WireClientSession {
     const { state } = this
     const { variables } = state
     const runs = items.some(({ kind }) => kind === 'bind' || kind === 'execute')
-    if (end === 'flush' && runs && state.transaction === null) {
-      // Up to the Sync it is one implicit transaction, though parts of it are answered before.
-      state.transaction = new OpenTransaction('begin', state.settings, false)
-    }
+    if (end === 'flush' && runs) state.beginImplicit()
     try {
-      const { work, own } = extendedWork(state, items)
-      if (work !== null) {
-        this.#run(work, end, items)
+      const made = extendedWork(state, items)
+      const { failure } = made
+      if (failure === null) {
+        this.#runWork(made, { end, runs, items })
         return
       }
-      for (const answer of own) state.output.copy(answer, 0, answer.length)
-      this.#finish(end, '')
+      if (failure.ready === 0) throw failure.error
+      this.#behind = { error: failure.error, end, items: items.slice(failure.ready), broken: null }
+      state.beginImplicit()
+      this.#runWork(made, { end: 'flush', runs, items: items.slice(0, failure.ready) })
     } catch (error) {
       state.variables = variables
       this.#fail(error, end, items)
     }
   }
 
+  #runWork(
+    { work, own }: ExtendedWork,
+    {
+      end,
+      runs,
+      items,
+    }: { readonly end: PieceEnd; readonly runs: boolean; readonly items: readonly GroupItem[] },
+  ): void {
+    if (work !== null || (end === 'sync' && waitsForSync(this.state))) {
+      const stays = end === 'flush' && (runs || this.#runner.isOpen)
+      this.#run({ work: work ?? syncOf(own), stays }, end, items)
+      return
+    }
+    for (const answer of own) this.state.output.copy(answer, 0, answer.length)
+    this.#finish(end, '')
+  }
+
   #query(buf: Buffer, start: number, end: number): void {
     const text = queryText(buf, start, end)
     if (!this.#collector.isEmpty) {
-      this.#nextQuery = Buffer.from(buf.subarray(start, end))
-      this.#piece('flush')
+      this.#runFirst(frontendCode.query, buf, start, end)
       return
     }
     this.#enter(true)
     this.state.statements.delete('')
-    try {
-      this.#runQuery(text, buf, start)
-    } catch (error) {
-      this.#fail(error, 'sync')
+    const { isOpen } = this.#runner
+    const kept = isOpen ? Buffer.from(buf.subarray(start, end)) : buf
+    const run = (): void => {
+      try {
+        this.#runQuery(text, kept, isOpen ? 0 : start)
+      } catch (error) {
+        this.#fail(error, 'sync')
+      }
     }
+    if (isOpen) closeForQuery(this.state, this.#runner).then(run, run)
+    else run()
   }
 
   #runQuery(text: string, buf: Buffer, start: number): void {
@@ -270,58 +295,37 @@ export class WireSession implements WireClientSession {
     }
     const [only] = lexed
     // The way of most queries, without a promise.
-    const known = only !== undefined && lexed.length === 1 ? this.#knownOf(only) : null
+    const known = only !== undefined && lexed.length === 1 ? knownStatement(this.state, only) : null
     if (known !== null && isPlain(known)) {
-      if (!this.#answerOwn(known)) this.#run(queryWork(text, [known]), 'sync', [])
+      if (!this.#answerOwn(known))
+        this.#run({ work: queryWork(this.state, text, [known]), stays: false }, 'sync', [])
     } else {
-      this.#findOut(text, lexed).catch((error: unknown) => {
-        this.#fail(error, 'sync')
-      })
+      this.#findOut(text, lexed).catch((error: unknown) => this.#fail(error, 'sync'))
     }
-  }
-
-  #knownOf(lexed: QueryStatement['lexed']): QueryStatement | null {
-    const known = this.#parts.environment.statements.get(lexed.key)
-    return known === null ? null : { lexed, known }
   }
 
   async #findOut(text: string, lexed: readonly QueryStatement['lexed'][]): Promise<void> {
-    const known: QueryStatement[] = []
-    for (const one of lexed)
-      known.push(this.#knownOf(one) ?? { lexed: one, known: await this.#load(text, one) })
-    const only = known.length === 1 ? known[0] : undefined
-    if (only !== undefined) await checkPrepare(this.state, this.#runner, only.known)
-    if (only !== undefined && this.#answerOwn(only)) return
-    for (const one of known) await teachByName(this.state, this.#runner, one.known)
-    const use = only === undefined ? null : await executeWork(this.state, this.#runner, only.known)
-    this.#run(use ?? queryWork(text, known), 'sync', [])
-  }
-
-  async #load(text: string, lexed: QueryStatement['lexed']): Promise<QueryStatement['known']> {
     const { state } = this
-    try {
-      return await state.cancellation.until(this.#parts.environment.statements.loadLexed(lexed))
-    } catch (error) {
-      if (isTooDeep(error) && state.map.owners.length <= 1) return unseenStatement(state, text)
-      if (isFleetError(error, 'sql_syntax')) await askToParse(state, this.#runner, text)
-      throw error
-    }
+    const known = await findStatements(state, this.#runner, { text, lexed })
+    const only = known.length === 1 ? known[0] : undefined
+    if (only !== undefined) await checkPrepare(state, this.#runner, only.known)
+    if (only !== undefined && this.#answerOwn(only)) return
+    for (const one of known) await teachNames(state, this.#runner, one.known, only !== undefined)
+    const use = only === undefined ? null : await executeWork(state, this.#runner, only.known)
+    this.#run({ work: use ?? queryWork(this.state, text, known), stays: false }, 'sync', [])
   }
 
   #answerOwn({ lexed, known }: QueryStatement): boolean {
     const { state } = this
     const result = ownResultOf(state, { known, text: lexed.text, place: 'alone', lexed })
     if (result === null) return false
-    const { writer } = state.output
-    result.run(writer)
-    if (result.columns !== null) writeTextColumns(writer, result.columns)
-    for (const row of result.rows) writeTextRow(writer, row)
-    writeCommandComplete(writer, result.tag)
+    writeOwnResult(state.output.writer, result)
     this.#finish('sync', '')
     return true
   }
 
-  #run(work: Work, end: PieceEnd, items: readonly GroupItem[]): void {
+  #run(piece: Piece, end: PieceEnd, items: readonly GroupItem[]): void {
+    const { work } = piece
     this.#figures.planned(work)
     if (end === 'sync') {
       this.#read = beginInLane(this.state, work, (laneEnd) => {
@@ -329,13 +333,13 @@ export class WireSession implements WireClientSession {
       })
       if (this.#read !== null) return
     }
-    this.#alone(work, end, items)
+    this.#alone(piece, end, items)
   }
 
-  #alone(work: Work, end: PieceEnd, items: readonly GroupItem[]): void {
-    runAlone(this.state, this.#runner, work, {
+  #alone(piece: Piece, end: PieceEnd, items: readonly GroupItem[]): void {
+    runAlone(this.state, this.#runner, piece, {
       ran: (ran) => {
-        if (ran.sqlstate !== '') this.#collector.doubt(items)
+        if (ran.sqlstate !== '') this.#undo(items, ran.answered)
         this.#finish(end, ran.sqlstate, ran)
       },
       failed: (error) => {
@@ -348,12 +352,12 @@ export class WireSession implements WireClientSession {
     this.#read = null
     switch (laneEnd.kind) {
       case 'answered':
-        if (laneEnd.sqlstate !== '') this.#collector.doubt(items)
+        if (laneEnd.sqlstate !== '') this.#undo(items, laneEnd.answered)
         this.#finish('sync', laneEnd.sqlstate, laneEnd)
         return
       case 'alone':
         if (laneEnd.why !== null) this.#parts.environment.metrics.retried(laneEnd.why)
-        this.#alone(work, 'sync', items)
+        this.#alone({ work, stays: false }, 'sync', items)
         return
       case 'canceled':
         this.#fail(this.state.cancellation.reason, 'sync', items)
@@ -366,6 +370,7 @@ export class WireSession implements WireClientSession {
   /** The piece has failed before a server ran it: the client is told, and its transaction fails with it. */
   #fail(thrown: unknown, asked: PieceEnd, items: readonly GroupItem[] = []): void {
     const end = this.#behind?.end ?? asked
+    this.#undo(items, 0)
     this.#behind = null
     if (this.#activity === 'over') {
       this.state.leave()
@@ -376,7 +381,6 @@ export class WireSession implements WireClientSession {
       this.#die(fatal)
       return
     }
-    this.#collector.doubt(items)
     if (isFleetError(thrown, 'internal')) {
       this.#parts.environment.log.error({ err: thrown.cause ?? thrown }, 'a session had a defect')
     }
@@ -384,14 +388,11 @@ export class WireSession implements WireClientSession {
     this.#figures.failed(thrown, this.state.map)
     const { state } = this
     const { held, transaction } = state
-    if (transaction !== null && held?.session.connection.transactionStatus === 'transaction') {
-      this.#poison(held, bytes).then(
-        () => {
-          this.#finish(end, sqlstate)
-        },
-        (error: unknown) => {
-          this.#die(error)
-        },
+    state.failImplicit()
+    if (held !== null && mustFail(state, held) && !this.#runner.isOpenFailed) {
+      this.#poison(held, bytes, end).then(
+        () => this.#finish(end, sqlstate),
+        (error: unknown) => this.#die(error),
       )
       return
     }
@@ -401,11 +402,19 @@ export class WireSession implements WireClientSession {
     this.#finish(end, sqlstate)
   }
 
-  async #poison(held: Held, bytes: Buffer): Promise<void> {
-    const { end } = await this.#runner.run(held, poison(bytes))
+  /** What was not carried out has changed no names. */
+  #undo(items: readonly GroupItem[], from: number): void {
+    const behind = this.#behind?.items ?? []
+    this.#collector.undo(behind.length === 0 ? items : [...items, ...behind], from)
+  }
+
+  async #poison(held: Held, bytes: Buffer, asked: PieceEnd): Promise<void> {
+    const { state } = this
+    const { end } = await this.#runner.run(held, poison(bytes), this.#runner.isOpen && asked === 'flush')
+    state.isGroupOpen = end.kind === 'open'
     if (end.kind !== 'lost') return
-    this.state.output.copy(bytes, 0, bytes.length)
-    this.state.lose(end.error)
+    state.output.copy(bytes, 0, bytes.length)
+    state.lose(end.error)
   }
 
   #finish(asked: PieceEnd, sqlstate: string, ran?: Pick<Ran, 'rows' | 'shard'>): void {
@@ -418,7 +427,8 @@ export class WireSession implements WireClientSession {
       return
     }
     if (behind !== null && sqlstate === '') {
-      this.#fail(behind.error, end, behind.items)
+      if (behind.error === null) this.#prepare(behind)
+      else this.#fail(behind.error, end, behind.items)
       return
     }
     if (end === 'flush') {
@@ -426,35 +436,21 @@ export class WireSession implements WireClientSession {
       this.#idle()
       return
     }
-    if (this.state.transaction?.isClients === false) {
-      this.#endPipeline().then(
-        () => {
-          this.#ready()
-        },
-        (error: unknown) => {
-          this.#die(error)
-        },
+    if (this.#runner.isOpen) {
+      // It has failed before its end was reached.
+      this.#alone({ work: syncOf([]), stays: false }, 'sync', [])
+    } else if (hasImplicitLeft(this.state)) {
+      endBehindQuery(this.state, this.#runner).then(
+        () => this.#over(),
+        (error: unknown) => this.#die(error),
       )
-    } else this.#ready()
+    } else this.#over()
   }
 
-  /** The Sync behind what was run in parts: the transaction around it ends. */
-  async #endPipeline(): Promise<void> {
-    const { state } = this
-    const { held, transaction } = state
-    state.transaction = null
-    state.portals.clear()
-    if (held === null || transaction?.pin === 'none') return
-    const isFailed = held.session.connection.transactionStatus === 'failed'
-    const { answer, end } = await this.#runner.run(held, hiddenQuery(isFailed ? 'rollback' : 'commit'))
-    if (end.kind === 'lost') {
-      state.lose(end.error)
-      throw end.error
-    }
-    if (answer.error !== null) state.output.copy(answer.error, 0, answer.error.length)
-    if (isFailed || answer.error !== null) state.settings = transaction?.settingsBefore ?? state.settings
-    held.session.settings = state.settings
-    state.release()
+  /** The Sync, or the Query, is answered. */
+  #over(): void {
+    this.state.endImplicit()
+    this.#ready()
   }
 
   #ready(): void {
@@ -465,7 +461,7 @@ export class WireSession implements WireClientSession {
       return
     }
     if (!this.#isQuery) this.#isSkipping = false
-    state.reportName()
+    state.report()
     writeReadyForQuery(state.output.writer, status)
     if (this.#shutDown !== null && state.transaction === null) this.#die(this.#shutDown)
     else this.#idle()
@@ -473,11 +469,12 @@ export class WireSession implements WireClientSession {
 
   #idle(): void {
     this.#activity = this.state.transaction === null ? 'idle' : 'idle in transaction'
-    const query = this.#nextQuery
-    this.#nextQuery = null
-    if (query !== null && !this.#isSkipping) {
-      this.#query(query, 0, query.length)
-      return
+    const next = this.#next
+    this.#next = null
+    if (next !== null) {
+      this.message(next.type, next.bytes, 0, next.bytes.length)
+      // Whatever it has begun lets the next ones in.
+      if (this.activity === 'active' || this.activity === 'over') return
     }
     this.#parts.client.connection.release()
   }

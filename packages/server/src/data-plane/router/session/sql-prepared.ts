@@ -8,7 +8,7 @@ import { BindMessage } from './bind-message.ts'
 import { extendedWork } from './extended-work.ts'
 import { built, type GroupItem } from './group-items.ts'
 import { learn, prepare } from './prepare.ts'
-import type { GroupRunner } from './server-side.ts'
+import type { GroupRunner } from './group-runner.ts'
 import type { SessionState } from './session-state.ts'
 import { keepsPrepared, preparedStatement, refused } from './sql-prepare.ts'
 import type { Work } from './work.ts'
@@ -34,7 +34,7 @@ export async function checkPrepare(
   const statement = preparedStatement(state, command)
   const { generation } = state.environment.wireStatements
   const use = { statement, name: command.name, isOnServer: false, generation, shape: null }
-  await found(prepare(state, runner, [{ kind: 'parse', name: command.name, use }]))
+  await found(prepare(state, runner, [{ kind: 'parse', name: command.name, use, was: undefined }]))
   if (statement.known?.facts.command.kind !== 'rows')
     throw refused('PREPARE of another command than SELECT, INSERT, UPDATE, DELETE, MERGE or VALUES')
   await learn(state, runner, use)
@@ -67,7 +67,7 @@ export async function executeWork(
     writeBind(out, { portal: '', statement: '', params, resultFormats: [] })
   })
   const items: readonly GroupItem[] = [
-    { kind: 'bind', bind: new BindMessage(bytes, 0, bytes.length), use },
+    { kind: 'bind', bind: new BindMessage(bytes, 0, bytes.length), use, was: undefined },
     { kind: 'describe-portal', portal: '', use },
     { kind: 'execute', portal: '', rowsMax: 0, use },
   ]
@@ -88,7 +88,7 @@ function answeredAsQuery(work: Work): Work {
     ...work,
     group: (statements, parsed) => {
       const group = work.group(statements, parsed)
-      return { ...group, encode: (out) => group.encode(out).map(inQuery) }
+      return { ...group, encode: (out, end) => group.encode(out, end).map(inQuery) }
     },
   }
 }

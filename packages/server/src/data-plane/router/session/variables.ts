@@ -1,14 +1,29 @@
 // The settings that the router keeps for a session itself: its own (`fleetshard.…`), and those that every server
 // connection must have as the router has them.
-import { FleetError, type ShardMap } from '@fleetshard/core'
+import {
+  FleetError,
+  emptySessionToken,
+  formatSessionToken,
+  parseSessionToken,
+  toFleetError,
+  type SessionToken,
+  type ShardMap,
+} from '@fleetshard/core'
+import type { ReadTerms } from '@fleetshard/routing/execute'
 import { noTarget, sessionTarget, type RouteTarget } from '@fleetshard/routing/plan'
 import { isOfRouter } from '@fleetshard/routing/shard-state'
 
-/** Consistency of reads that name none. */
-export type Consistency = 'strong' | 'eventual'
+/** Consistency of reads. */
+type Consistency = 'strong' | 'eventual' | 'bounded'
 
 /** The router's own settings of a session. */
-export const OWN_SETTINGS = ['fleetshard.shard_key', 'fleetshard.shard', 'fleetshard.consistency'] as const
+export const OWN_SETTINGS = [
+  'fleetshard.shard_key',
+  'fleetshard.shard',
+  'fleetshard.consistency',
+  'fleetshard.max_staleness_ms',
+  'fleetshard.session_token',
+] as const
 
 /** Values of one session. Immutable. */
 export interface Variables {
@@ -16,16 +31,29 @@ export interface Variables {
   readonly shard: string
   /** Empty for that of the keyspace. */
   readonly consistency: Consistency | ''
+  /** Digits; empty for none. */
+  readonly maxStalenessMs: string
+  /** What the session has seen and written; null for one whose client wants no token. */
+  readonly sessionToken: SessionToken | null
   readonly applicationName: string
 }
 
 /** Nothing is set. */
-export const noVariables: Variables = { shardKey: '', shard: '', consistency: '', applicationName: '' }
+export const noVariables: Variables = {
+  shardKey: '',
+  shard: '',
+  consistency: '',
+  maxStalenessMs: '',
+  sessionToken: null,
+  applicationName: '',
+}
 
 const fields: Readonly<Record<string, keyof Variables>> = {
   'fleetshard.shard_key': 'shardKey',
   'fleetshard.shard': 'shard',
   'fleetshard.consistency': 'consistency',
+  'fleetshard.max_staleness_ms': 'maxStalenessMs',
+  'fleetshard.session_token': 'sessionToken',
   application_name: 'applicationName',
 }
 
@@ -36,27 +64,63 @@ export const isOwnVariable = (name: string): boolean => name in fields || name.s
 
 /** The value as SHOW tells it. @throws FleetError with SQLSTATE 42704 for a setting that does not exist */
 export function showVariable(variables: Variables, name: string): string {
-  return variables[fieldOf(name)]
+  const value = variables[fieldOf(name)]
+  return typeof value === 'string' ? value : formatSessionToken(value ?? emptySessionToken)
+}
+
+/** Without a value of its own. @throws FleetError with SQLSTATE 42704 for a setting that does not exist */
+export function resetVariable(variables: Variables, name: string): Variables {
+  return { ...variables, [fieldOf(name)]: noVariables[fieldOf(name)] }
 }
 
 /** @throws FleetError with SQLSTATE 42704 or 22023, as Postgres has them for a bad name and a bad value */
 export function setVariable(variables: Variables, name: string, value: string): Variables {
   const field = fieldOf(name)
-  if (field === 'consistency' && value !== '' && value !== 'strong' && value !== 'eventual') {
-    throw new FleetError('invalid_request', `invalid value for parameter "${name}": "${value}"`, {
-      sqlstate: '22023',
-      hint: 'Available values: strong, eventual.',
-    })
-  }
+  if (field === 'sessionToken') return { ...variables, sessionToken: tokenFrom(name, value) }
+  if (field === 'consistency' && value !== '' && !/^(?:strong|eventual|bounded)$/.test(value))
+    throw badValue(name, value, 'Available values: strong, eventual, bounded.')
+  if (field === 'maxStalenessMs' && !/^\d{0,9}$/.test(value))
+    throw badValue(name, value, 'Available values: a number of milliseconds, or empty for no bound.')
   // As Postgres does: cut, and what is not printable ASCII replaced.
   const kept =
     field === 'applicationName' ? value.slice(0, applicationNameMax).replaceAll(/[^\x20-\x7e]/g, '?') : value
   return { ...variables, [field]: kept }
 }
 
-/** That of the session's reads, else that of the keyspace. */
-export const consistencyOf = ({ consistency }: Variables, { snapshot }: ShardMap): Consistency =>
-  consistency === '' ? snapshot.keyspace.defaultConsistency : consistency
+function tokenFrom(name: string, value: string): SessionToken {
+  try {
+    return parseSessionToken(value)
+  } catch (error) {
+    throw badValue(name, value, toFleetError(error).message)
+  }
+}
+
+const badValue = (name: string, value: string, hint: string): FleetError =>
+  new FleetError('invalid_request', `invalid value for parameter "${name}": "${value.slice(0, 100)}"`, {
+    sqlstate: '22023',
+    hint,
+  })
+
+/**
+ * What the session's reads ask of a replica; null when only the primary will do. A bound on staleness alone asks for
+ * `bounded`.
+ * @throws FleetError `invalid_request` for `bounded` without a bound
+ */
+export function readTermsOf(
+  { consistency, maxStalenessMs, sessionToken }: Variables,
+  { snapshot }: ShardMap,
+): ReadTerms | null {
+  const usual = maxStalenessMs === '' ? snapshot.keyspace.defaultConsistency : 'bounded'
+  const wanted = consistency === '' ? usual : consistency
+  if (wanted === 'strong') return null
+  if (wanted === 'bounded' && maxStalenessMs === '') {
+    throw new FleetError('invalid_request', 'fleetshard.consistency is bounded, but there is no bound', {
+      sqlstate: '22023',
+      hint: 'SET fleetshard.max_staleness_ms says how old what is read may be',
+    })
+  }
+  return { token: sessionToken, maxStalenessMs: maxStalenessMs === '' ? null : Number(maxStalenessMs) }
+}
 
 /** Where the session's settings send a statement. @throws FleetError when they contradict each other */
 export function targetOfSession({ shardKey, shard }: Variables): RouteTarget {

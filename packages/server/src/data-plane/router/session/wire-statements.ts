@@ -9,6 +9,8 @@ export interface WireStatement extends StatementText {
   known: KnownStatement | null
   /** The text with its values left out, for the statistics; null until it was wanted. */
   fingerprint: string | null
+  /** It may change what names of statements and portals stand for, by its first word. */
+  readonly changesNames: boolean
   /** How often it was bound. */
   uses: number
   /** Types of its parameters as a server has told them, and under which tables and settings. */
@@ -45,6 +47,7 @@ export class WireStatements {
       text,
       paramTypes,
       known: null,
+      changesNames: naming.test(text),
       fingerprint: null,
       uses: 0,
       described: null,
@@ -68,5 +71,9 @@ export class WireStatements {
     }
   }
 }
+
+/** Commands of SQL about statements and cursors, and ends of transactions, behind blanks and comments. */
+const naming =
+  /^(?:[\s;]|--[^\n]*\n|\/\*[^*]*\*+(?:[^/*][^*]*\*+)*\/)*(?:prepare|execute|explain|create|deallocate|discard|declare|close|commit|end|rollback|abort)\b/i
 
 const sizeOf = (key: string): number => key.length * 2 + entryBytes

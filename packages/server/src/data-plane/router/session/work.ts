@@ -2,9 +2,12 @@
 // shape that both share.
 import type { KnownStatement } from '@fleetshard/routing/plan'
 import type { ServerStatements } from '@fleetshard/routing/wire'
+import type { EnteredClient } from '../listeners/pgwire/listener.ts'
+import type { SessionEnvironment } from './environment.ts'
 import type { GroupItem } from './group-items.ts'
 import type { Use } from './plan-use.ts'
 import type { Group } from './server-side.ts'
+import type { SessionStart } from './session-state.ts'
 import type { WireStatement, WireStatements } from './wire-statements.ts'
 
 /** A command that the server is to complete. */
@@ -45,12 +48,26 @@ export interface Work {
   readonly fingerprint: string
 }
 
+/** What a session is made of; `onEnd` is called at its end. */
+export interface WireSessionParts {
+  readonly environment: SessionEnvironment
+  readonly client: EnteredClient
+  readonly start: SessionStart
+  readonly onEnd: () => void
+}
+
+/** What the client is doing, for SHOW CLIENTS. */
+export type Activity = 'greeting' | 'idle' | 'idle in transaction' | 'active' | 'over'
+
 /** Where the end of a piece leads. */
 export type PieceEnd = 'sync' | 'flush'
 
-/** The rest of a piece: the client is told why once what is in front is answered. */
+/** The rest of a piece, to be seen to once what is in front is answered. */
 export interface Behind {
+  /** Why it fails; null where that is to be found out. */
   readonly error: unknown
   readonly end: PieceEnd
   readonly items: readonly GroupItem[]
+  /** What is wrong with the one behind them all. */
+  readonly broken: unknown
 }

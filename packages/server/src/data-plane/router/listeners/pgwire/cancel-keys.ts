@@ -38,10 +38,12 @@ export class CancelKeys {
     this.#known.delete(processId)
   }
 
-  /** Cancels what the owner of the key runs; does nothing for a key that is not valid, as Postgres does. */
-  cancel(processId: number, secretKey: Uint8Array): void {
+  /** Cancels what the owner of the key runs; for a key that is not valid it does nothing, as Postgres, and is false. */
+  cancel(processId: number, secretKey: Uint8Array): boolean {
     const known = this.#known.get(processId)
-    if (known === undefined || known.secretKey.length !== secretKey.length) return
-    if (timingSafeEqual(known.secretKey, secretKey)) known.target.cancel()
+    if (known === undefined || known.secretKey.length !== secretKey.length) return false
+    if (!timingSafeEqual(known.secretKey, secretKey)) return false
+    known.target.cancel()
+    return true
   }
 }

@@ -10,6 +10,7 @@ import {
   requestCode,
   writeNegotiateVersion,
 } from '@fleetshard/routing/pgwire'
+import type { AttemptLimit } from './attempt-limit.ts'
 import type { CancelKeys } from './cancel-keys.ts'
 import type { ClientConnection, ClientReceiver } from './client-connection.ts'
 import { writeThrown } from './errors.ts'
@@ -23,6 +24,9 @@ export interface EntranceParts {
   /** Where the client is. */
   readonly address: string
   readonly cancelKeys: CancelKeys
+  /** Of the client's address. */
+  readonly cancels: AttemptLimit
+  readonly host: string
   /** Encrypts a server's end of a socket; null where there is no certificate. */
   readonly encrypt: ((socket: Socket, options: { readonly direct: boolean }) => Socket) | null
   readonly loginTimeoutMs: number
@@ -98,13 +102,21 @@ export class Entrance implements ClientReceiver {
         this.#answer('N')
         return
       case 'cancel':
-        this.#parts.cancelKeys.cancel(request.processId, request.secretKey)
+        this.#cancel(request)
         this.#leave()
         this.#connection.end()
         return
       case 'startup':
         this.#startUp(readStartup(request))
     }
+  }
+
+  /** Nobody is told what came of it. */
+  #cancel({ processId, secretKey }: { readonly processId: number; readonly secretKey: Uint8Array }): void {
+    const { cancelKeys, cancels, host } = this.#parts
+    if (!cancels.take(host)) return
+    if (cancelKeys.cancel(processId, secretKey)) cancels.giveBack(host)
+    else cancels.wrong += 1
   }
 
   #count(): void {
@@ -163,9 +175,9 @@ export class Entrance implements ClientReceiver {
     }
     const { user, database: keyspace } = claim
     const { output } = this.#connection
-    const { address } = this.#parts
+    const { address, host } = this.#parts
     const { isEncrypted } = this.#connection
-    const who = { user, keyspace, signal: stage.abort.signal, address, isEncrypted }
+    const who = { user, host, keyspace, signal: stage.abort.signal, address, isEncrypted }
     return logIn(this.#parts.login, who, { output, messages })
   }
 

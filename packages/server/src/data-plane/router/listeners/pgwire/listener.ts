@@ -6,6 +6,7 @@ import { FleetError, type Clock, type Principal } from '@fleetshard/core'
 import type { ScramKeys } from '@fleetshard/routing/pgwire'
 import { addressOf, type Logger } from '../../../../runtime/mod.ts'
 import type { Authenticator } from '../../../../security/mod.ts'
+import { AttemptLimit, cancelBounds, loginBounds } from './attempt-limit.ts'
 import { CancelKeys, type CancelKey, type Cancellable } from './cancel-keys.ts'
 import { ClientConnection, type ClientReceiver } from './client-connection.ts'
 import { Entrance } from './entrance.ts'
@@ -82,6 +83,8 @@ export class WireListener implements AsyncDisposable {
   readonly #buffers = new OutputBuffers()
   readonly #unknownSeed = randomBytes(seedBytes)
   readonly #cancelKeys = new CancelKeys(randomBytes)
+  readonly #cancels: AttemptLimit
+  readonly #failures: AttemptLimit
   readonly #encrypt: ReturnType<typeof createEncryption> | null
   #stopping: FleetError | null = null
   #whenEmpty: (() => void) | null = null
@@ -89,6 +92,8 @@ export class WireListener implements AsyncDisposable {
   /** @throws FleetError `invalid_config` for a certificate that cannot be used */
   constructor(parts: WireListenerParts) {
     this.#parts = parts
+    this.#cancels = new AttemptLimit(parts.clock, cancelBounds)
+    this.#failures = new AttemptLimit(parts.clock, loginBounds)
     this.#encrypt = parts.certificate === null ? null : createEncryption(parts.certificate)
     this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveDelayMs })
     this.#server.on('connection', (socket) => {
@@ -101,6 +106,11 @@ export class WireListener implements AsyncDisposable {
     const address = this.#server.address() as AddressInfo | null
     if (address === null) throw new FleetError('internal', 'the router does not listen yet')
     return { host: address.address, port: address.port }
+  }
+
+  /** What was wrong, and what was not looked at, since the start. */
+  get attempts(): Readonly<Record<'cancel' | 'login', Pick<AttemptLimit, 'wrong' | 'ignored'>>> {
+    return { cancel: this.#cancels, login: this.#failures }
   }
 
   /** Connections of clients, those that have not yet logged in among them. */
@@ -181,9 +191,17 @@ export class WireListener implements AsyncDisposable {
     const entrance = new Entrance(
       {
         clock,
-        login: { users, authenticator, unknownSeed: this.#unknownSeed, random: randomBytes },
+        login: {
+          users,
+          authenticator,
+          unknownSeed: this.#unknownSeed,
+          random: randomBytes,
+          failures: this.#failures,
+        },
         address: addressOf({ socket }),
         cancelKeys: this.#cancelKeys,
+        cancels: this.#cancels,
+        host,
         encrypt,
         loginTimeoutMs: limits.loginTimeoutMs,
         refusal: () => this.#stopping ?? refusal,

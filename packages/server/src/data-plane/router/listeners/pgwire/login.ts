@@ -11,6 +11,7 @@ import {
   type ScramKeys,
 } from '@fleetshard/routing/pgwire'
 import type { Authenticator } from '../../../../security/mod.ts'
+import type { AttemptLimit } from './attempt-limit.ts'
 import type { ClientOutput } from './output.ts'
 import type { WireUsers } from './users.ts'
 
@@ -28,10 +29,12 @@ export const tokenUser = 'token'
 /** What a login needs beside the client. */
 export interface LoginParts {
   readonly users: WireUsers
-  readonly authenticator: Pick<Authenticator, 'verify' | 'failures'>
+  readonly authenticator: Pick<Authenticator, 'verify'>
   /** Of this process: users who do not exist are asked as all others are. */
   readonly unknownSeed: Buffer
   readonly random: (bytes: number) => Buffer
+  /** Of a user from an address. */
+  readonly failures: AttemptLimit
 }
 
 /** The messages of a client while it logs in. */
@@ -50,6 +53,7 @@ export async function logIn(
   parts: LoginParts,
   claim: {
     readonly user: string
+    readonly host: string
     readonly keyspace: string
     readonly signal: AbortSignal
     readonly address: string
@@ -57,24 +61,18 @@ export async function logIn(
   },
   client: { readonly output: ClientOutput; readonly messages: LoginMessages },
 ): Promise<LoggedIn> {
-  const { user, keyspace, signal, address } = claim
+  const { user, host, keyspace, signal } = claim
   if (user === tokenUser) return logInByToken(parts, claim, client)
-  const { failures } = parts.authenticator
   const demand = await parts.users.demand(user, keyspace, signal)
   if (demand.kind === 'trust') {
     writeAuthenticationOk(client.output.writer)
     return { user, keys: null, principal: null }
   }
-  failures.check(address)
   const verifier = demand.kind === 'scram' ? demand.verifier : unknownUserVerifier(parts.unknownSeed, user)
-  const keys = await proveByScram(
-    new ScramServer(verifier, parts.random(nonceBytes).toString('base64')),
-    client,
+  const keys = await proveOnce(parts, `${host} ${user}`, () =>
+    proveByScram(new ScramServer(verifier, parts.random(nonceBytes).toString('base64')), client),
   )
-  if (keys === null) {
-    failures.count(address)
-    throw refused(user)
-  }
+  if (keys === null) throw refused(user)
   writeAuthenticationOk(client.output.writer)
   return { user, keys, principal: null }
 }
@@ -99,6 +97,28 @@ async function logInByToken(
     return { user, keys: null, principal }
   } catch (error) {
     throw isFleetError(error, 'unauthenticated') ? refused(user) : error
+  }
+}
+
+/** An attempt is taken before it is known to be wrong, so that many at a time are no way around. */
+async function proveOnce(
+  { failures }: LoginParts,
+  who: string,
+  prove: () => Promise<ScramKeys | null>,
+): Promise<ScramKeys | null> {
+  if (!failures.take(who)) {
+    throw new FleetError('overloaded', 'too many failed logins as this user from this address', {
+      hint: 'wait some seconds, then use the right password',
+    })
+  }
+  let isWrong = false
+  try {
+    const keys = await prove()
+    isWrong = keys === null
+    return keys
+  } finally {
+    if (isWrong) failures.wrong += 1
+    else failures.giveBack(who)
   }
 }
 

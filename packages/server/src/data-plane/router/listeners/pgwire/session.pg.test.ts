@@ -1,5 +1,6 @@
 // What a client finds in its session: settings, transactions, and the state that keeps it on one connection.
 import pg from 'pg'
+import { parseShardId } from '@fleetshard/core'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { testTable } from '@fleetshard/routing/testing'
 import {
@@ -388,6 +389,15 @@ describe('state that cannot be carried', () => {
     await expect.poll(() => heard).toEqual(['news:first'])
     await listener.query("select pg_notify('news', 'second')")
     await expect.poll(() => heard).toEqual(['news:first', 'news:second'])
+  })
+
+  it('ends the session when its connection is gone, though nothing runs on it', async () => {
+    const listener = await connect(single)
+    const told = new Promise((resolve) => listener.once('error', resolve))
+    await listener.query('listen news')
+    const { rows } = await listener.query<{ pid: number }>('select pg_backend_pid() as pid')
+    await single.onShard(parseShardId('s0'), `select pg_terminate_backend(${String(rows[0]?.pid)})`)
+    expect(await told).toMatchObject({ code: '57P01' })
   })
 
   it('of triggers does not bind the session', async () => {

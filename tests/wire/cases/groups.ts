@@ -1,0 +1,61 @@
+// What groups of several commands do: pipelines that are answered in parts, names that SQL and the protocol share.
+import { ask, bind, describe, execute, extended, flush, parse, say, sync, type WireCase } from '../script.ts'
+
+const byId = 'SELECT id, name FROM wire_items WHERE id = $1'
+
+/** Cases of groups. */
+export const groupCases: readonly WireCase[] = [
+  {
+    name: 'a transaction that begins in a pipeline outlives it',
+    steps: [
+      say([parse('', 'BEGIN'), bind(), execute(), parse('', byId), bind({ params: ['1'] }), flush], '12C12'),
+      say([execute(), sync], 'DCZ'),
+      say(extended("UPDATE wire_items SET name = 'once' WHERE id = 1"), '12nCZ'),
+      ask('ROLLBACK', 'CZ'),
+      ask('SELECT name FROM wire_items WHERE id = 1', 'TDCZ'),
+    ],
+  },
+  {
+    name: 'a pipeline whose parts are asked for is one transaction',
+    steps: [
+      say([parse('', "UPDATE wire_items SET name = 'never' WHERE id = 1"), bind(), execute(), flush], '12C'),
+      say([parse('', 'SELECT 1/0'), bind(), execute(), flush], '1E'),
+      say([parse('', byId), sync], 'Z'),
+      ask('SELECT name FROM wire_items WHERE id = 1', 'TDCZ'),
+    ],
+  },
+  {
+    name: 'statements of the protocol and of SQL have one set of names',
+    steps: [
+      say([parse('s1', byId), sync], '1Z'),
+      say(extended('EXECUTE s1 (2)'), '12TDCZ'),
+      ask('EXPLAIN (COSTS OFF) EXECUTE s1 (2)', 'TD+CZ'),
+      ask('PREPARE s1 AS SELECT 1', 'EZ'),
+      ask('PREPARE s2 (int) AS SELECT name FROM wire_items WHERE id = $1', 'CZ'),
+      say([bind({ statement: 's2', params: ['1'] }), describe('P'), execute(), sync], '2TDCZ'),
+      say([parse('s2', byId), sync], 'EZ'),
+      ask('DEALLOCATE s1; DEALLOCATE s2', 'CCZ'),
+      say([bind({ statement: 's1', params: ['1'] }), sync], 'EZ'),
+      say([bind({ statement: 's2', params: ['1'] }), sync], 'EZ'),
+    ],
+  },
+  {
+    name: 'an error of a command of names comes where the command stands',
+    steps: [
+      say(
+        [
+          parse('', byId),
+          bind({ params: ['1'] }),
+          execute(),
+          parse('', 'DEALLOCATE nobodys'),
+          bind(),
+          execute(),
+          sync,
+        ],
+        '12DC12EZ',
+      ),
+      say([parse('s1', byId), parse('s1', 'SELECT wrong'), sync], '1EZ'),
+      say([parse('s1', byId), sync], 'EZ'),
+    ],
+  },
+]
