@@ -1,5 +1,6 @@
 // Test projects by suffix: `unit` needs nothing, `pg` starts real servers, `e2e` starts whole clusters. `reshard` (moves
-// that are killed at every step) and `compat` (the clients that people use) take longer and are no part of `npm test`.
+// that are killed at every step), `compat` (the clients that people use) and `security` (attacks on a fleet that asks
+// everybody who he is) take longer and are no part of `npm test`.
 import { accessSync, constants, readFileSync, statfsSync } from 'node:fs'
 import { defineConfig } from 'vitest/config'
 
@@ -87,6 +88,17 @@ export default defineConfig({
           testTimeout: 60_000,
           hookTimeout: 180_000,
           maxWorkers: 2,
+        },
+      },
+      {
+        test: {
+          name: 'security',
+          include: ['tests/security/**/*.test.ts'],
+          exclude,
+          expect,
+          testTimeout: 120_000,
+          hookTimeout: 180_000,
+          maxWorkers: 1,
         },
       },
       {

@@ -9,6 +9,7 @@ import { configurationPage } from './docs/configuration.ts'
 import { errorsPage } from './docs/errors.ts'
 import { eventsPage } from './docs/events.ts'
 import { failoverPage } from './docs/failover.ts'
+import { permissionsPage } from './docs/permissions.ts'
 import { metricsPage } from './docs/metrics.ts'
 
 const pages: Readonly<Record<string, () => string>> = {
@@ -16,6 +17,7 @@ const pages: Readonly<Record<string, () => string>> = {
   'errors.md': errorsPage,
   'events.md': eventsPage,
   'failover-states.md': failoverPage,
+  'permissions.md': permissionsPage,
   'metrics.md': metricsPage,
   'cli.md': cliPage,
   'client.md': () => clientPage(root),

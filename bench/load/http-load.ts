@@ -10,6 +10,8 @@ export interface LoadOrder {
   readonly path: string
   /** Bodies sent in turn. */
   readonly bodies: readonly string[]
+  /** Bearer token; null for none. */
+  readonly token: string | null
   readonly connections: number
   readonly warmupMs: number
   readonly measureMs: number
@@ -45,10 +47,11 @@ class Load {
 
   constructor(order: LoadOrder) {
     this.#order = order
+    const token = order.token === null ? '' : `authorization: Bearer ${order.token}\r\n`
     this.#requests = order.bodies.map((body) =>
       Buffer.from(
         `POST ${order.path} HTTP/1.1\r\nhost: ${order.host}:${String(order.port)}\r\n` +
-          `content-type: application/json\r\ncontent-length: ${String(Buffer.byteLength(body))}\r\n\r\n${body}`,
+          `${token}content-type: application/json\r\ncontent-length: ${String(Buffer.byteLength(body))}\r\n\r\n${body}`,
       ),
     )
   }

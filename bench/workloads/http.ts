@@ -1,9 +1,10 @@
 // `http`: point reads by HTTP through the router, beside a plain server (fastify and pg.Pool) on the same database, in
 // the same run. Postgres, the servers and the load generator share the machine's cores.
+import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { alternate, difference, medianRuns, ratio, type Variant } from '../harness/alternate.ts'
-import { startBenchCluster } from '../harness/cluster.ts'
+import { startBenchCluster, type BenchCluster } from '../harness/cluster.ts'
 import { runToEnd, startMeasured, type Measured } from '../harness/process.ts'
 import { atLeast, atMost, describeMachine, median, round, type Report, type Run } from '../harness/report.ts'
 import { fillUsers, userKey } from './users.ts'
@@ -13,6 +14,8 @@ const bodyCount = 500
 const rounds = 5
 const warmupMs = 1_500
 const measureMs = 4_000
+const pollMs = 50
+const withToken = 'fleetshard with a token'
 const query = 'select id, user_id, name, email from users where user_id = $1'
 
 const script = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
@@ -26,6 +29,7 @@ export async function http(onRun: (run: Run) => void): Promise<Report> {
   const port = (server: Measured): number => Number(server.ready['port'])
   const variants = [
     serverVariant('fleetshard', cluster.router, cluster.router.port),
+    serverVariant(withToken, cluster.router, cluster.router.port, await tokenOf(cluster)),
     serverVariant('plain fastify + pg.Pool', plain, port(plain)),
   ]
   const one = await alternate([...variants, directVariant(url)], 1, rounds, onRun)
@@ -35,6 +39,7 @@ export async function http(onRun: (run: Run) => void): Promise<Report> {
   const latency = (run: Run): number => run.p50_ms ?? NaN
   const ours = median((many.runs.get('fleetshard') ?? []).map(throughput))
   const times = ratio(many, 'fleetshard', 'plain fastify + pg.Pool', throughput)
+  const asked = ratio(many, withToken, 'fleetshard', throughput)
   const added = difference(one, 'fleetshard', 'direct pg', latency)
   return {
     workload: 'http',
@@ -42,6 +47,7 @@ export async function http(onRun: (run: Run) => void): Promise<Report> {
     runs: [...medianRuns(one), ...medianRuns(many), ceiling],
     ratios: {
       'fleetshard / plain, throughput at 64': times,
+      'with / without a token, throughput at 64': asked,
       'fleetshard / plain, throughput at 1': ratio(one, 'fleetshard', 'plain fastify + pg.Pool', throughput),
       'fleetshard / plain, p99 at 64': ratio(
         many,
@@ -53,6 +59,7 @@ export async function http(onRun: (run: Run) => void): Promise<Report> {
     targets: [
       atLeast('fleetshard at 64 connections, ops/s', 10_000, ours),
       atLeast('fleetshard / plain at 64 connections', 2, times),
+      atLeast('with / without a token at 64 connections', 0.9, asked),
       atMost('median latency added to one direct pg connection, ms', 0.5, added),
     ],
     notes: [
@@ -62,7 +69,24 @@ export async function http(onRun: (run: Run) => void): Promise<Report> {
   }
 }
 
-function serverVariant(name: string, server: Measured, port: number): Variant {
+/** A token of the API that the router knows already. */
+async function tokenOf({ managerUrl, router }: BenchCluster): Promise<string> {
+  const headers = { 'content-type': 'application/json' }
+  const body = JSON.stringify({ name: 'bench', scopes: ['write:default'] })
+  const made = await fetch(`${managerUrl}/api/v1/tokens`, { method: 'POST', headers, body })
+  const { token } = (await made.json()) as { token: string }
+  const url = `http://127.0.0.1:${String(router.port)}/v1/topology`
+  const isKnown = async (): Promise<boolean> => {
+    const answer = await fetch(url, { headers: { authorization: `Bearer ${token}` } })
+    await answer.arrayBuffer()
+    return answer.ok
+  }
+  // oxlint-disable-next-line no-await-in-loop -- polls
+  while (!(await isKnown())) await pause(pollMs)
+  return token
+}
+
+function serverVariant(name: string, server: Measured, port: number, token: string | null = null): Variant {
   const bodies = Array.from({ length: bodyCount }, (_, index) =>
     JSON.stringify({ query, params: [userKey(index)] }),
   )
@@ -74,6 +98,7 @@ function serverVariant(name: string, server: Measured, port: number): Variant {
         port,
         path: '/v1/execute',
         bodies,
+        token,
         connections: clients,
         warmupMs,
         measureMs,

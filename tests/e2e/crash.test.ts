@@ -139,7 +139,7 @@ describe('what up refuses', () => {
     async (role) => {
       const refused = await fleetshard([role, '--host', '0.0.0.0'])
       expect(refused.code).toBe(2)
-      expect(refused.err).toContain('no authentication yet')
+      expect(refused.err).toContain('nobody is asked who he is')
       expect(refused.err).toContain('--insecure')
     },
   )

@@ -3,7 +3,7 @@
 import { readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { Failover, FailoverList, Shard, ShardList } from '@fleetshard/core/contract'
+import type { AuditList, Failover, FailoverList, Shard, ShardList } from '@fleetshard/core/contract'
 import { Ledger } from '../faults/ledger/ledger.ts'
 import { ledgerDdl, readLedger, writeLedger, type Execute } from '../faults/ledger/writers.ts'
 import { startCluster, type Cluster } from './harness/cluster.ts'
@@ -80,6 +80,12 @@ test('kill -9 of a primary that cannot start again: a replica leads, and it come
     type: 'failover',
     proof: { kind: 'death' },
     loss_bytes_max: 0,
+  })
+  const audit = await cluster.manager<AuditList>('GET', '/api/v1/audit')
+  expect(audit.body.records.find(({ what }) => what === 'failover.declare')).toMatchObject({
+    who: { kind: 'system', subject: 'health' },
+    target: `default/${before.name}`,
+    before: { primary: old },
   })
 })
 

@@ -26,6 +26,8 @@ const planted = {
 
 let cluster: Cluster
 let collector: Collector
+/** One that was made and revoked. */
+let apiToken = ''
 /** Bodies of the errors that operators were told. */
 const errors: string[] = []
 
@@ -76,12 +78,33 @@ async function useIt(): Promise<void> {
     ['GET', `/api/v1/shards?password=${planted.query}`, undefined],
     ['GET', `/api/v1/nothing?token=${planted.query}`, undefined],
   ]
-  for (const [method, path, body] of orders) {
-    const answer = await cluster.manager(method, path, body, headers)
-    expect(answer.status, `${method} ${path}`).toBeGreaterThanOrEqual(400)
-    errors.push(JSON.stringify(answer.body))
+  // By the operator, whose orders are looked at, and by somebody whose token is none.
+  for (const sent of [{}, headers]) {
+    for (const [method, path, body] of orders) {
+      const answer = await cluster.manager(method, path, body, sent as Record<string, string>)
+      expect(answer.status, `${method} ${path}`).toBeGreaterThanOrEqual(400)
+      errors.push(JSON.stringify(answer.body))
+    }
   }
+  await useTokens()
   await useWire()
+}
+
+/** A token of the API that is made, used on both ways, and revoked. */
+async function useTokens(): Promise<void> {
+  const scopes = ['operator', 'write:default']
+  const { body } = await cluster.manager<{ token: string }>('POST', '/api/v1/tokens', { name: 'app', scopes })
+  apiToken = body.token
+  const headers = { authorization: `Bearer ${apiToken}` }
+  await until('the router knows the token', async () => {
+    const answer = await cluster.router('POST', '/v1/execute', insertUser('by-token'), headers)
+    return answer.status === 200
+  })
+  const endpoint = `postgres://app:${planted.endpoint}@127.0.0.1:1/nothing`
+  const reason = `with ${apiToken}`
+  const order = { name: 'shard-y', primary_endpoint: endpoint }
+  await cluster.manager('POST', '/api/v1/shards', order, { ...headers, 'x-fleetshard-reason': reason })
+  await cluster.manager('DELETE', '/api/v1/tokens/app')
 }
 
 async function useWire(): Promise<void> {
@@ -110,7 +133,7 @@ async function useWire(): Promise<void> {
 
 /** Everything that must not be seen: what was planted, and the passwords and tokens that the cluster has made. */
 function secrets(): Record<string, string> {
-  const found: Record<string, string> = { ...planted, catalog: cluster.catalogPassword }
+  const found: Record<string, string> = { ...planted, catalog: cluster.catalogPassword, apiToken }
   for (const name of readdirSync(cluster.dataDir)) {
     if (name.endsWith('.token')) found[name] = readFileSync(join(cluster.dataDir, name), 'utf8').trim()
   }

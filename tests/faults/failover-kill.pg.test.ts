@@ -16,6 +16,7 @@ import {
 import { Client } from 'pg'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createAgentClient } from '../../packages/server/src/agent-api/mod.ts'
+import { createAuditLog } from '../../packages/server/src/audit/mod.ts'
 import { startAgentHttp } from '../../packages/server/src/agent/mod.ts'
 import {
   createCatalog,
@@ -194,6 +195,7 @@ async function runController(
     metrics: createMetrics(false),
     ...deps,
     catalog: createCatalog({ store, clock: systemClock, uuid: randomUUID }),
+    audit: createAuditLog({ store, clock: systemClock, recordsMax: 1_000 }),
     view,
     engine: (name) => createHealthEngine(name, deps),
     target: ({ host, port, database, user, tls }) =>

@@ -5,7 +5,14 @@ export type { Outcome } from '@fleetshard/core'
 export type { FleetShard, ShardPlace } from './fleet-shard.ts'
 export type { AllShards } from './all-shards.ts'
 export type { NamedShard, Queryable, ShardHandle } from './handles.ts'
-export type { ConnectOptions, Credentials, NodeAddress, NodeLogin, PoolOptions } from './options.ts'
+export type {
+  ConnectOptions,
+  Credentials,
+  NodeAddress,
+  NodeLogin,
+  PoolOptions,
+  TokenOption,
+} from './options.ts'
 export type { Parameter, ShardKey } from './parameters.ts'
 export type { SqlQuery, SqlTag } from './sql-query.ts'
 export type { CallOptions, Column, Consistency, Result, Row, TransactionOptions } from './statement.ts'

@@ -40,6 +40,9 @@ export interface PoolOptions {
   readonly idleMs?: number
 }
 
+/** A bearer token, or how to get one. */
+export type TokenOption = string | (() => string | Promise<string>)
+
 /** What `connect` is told. */
 export interface ConnectOptions {
   /** Base URL of a router. */
@@ -76,8 +79,8 @@ export interface ConnectOptions {
   readonly rowsMax?: number
   /** Statements of `all()` at a time; 8 by default. */
   readonly shardsAtOnce?: number
-  /** Bearer token for the routers. */
-  readonly token?: string
+  /** Bearer token for the routers; a function is asked before each request, for tokens that expire. */
+  readonly token?: TokenOption
   /** In place of the global fetch and, on Node, of its HTTP client, which answers that are not streamed come by. */
   readonly fetch?: typeof fetch
   /** Direct mode: how to log in to the servers; by default a router on this machine, or the topology, tells. */

@@ -1,4 +1,5 @@
 // Public face of @fleetshard/core: pure and browser-safe.
+export * from './access/mod.ts'
 export * from './assert-never.ts'
 export * from './clock.ts'
 export * from './ids.ts'

@@ -192,6 +192,23 @@ export interface AgentRecord {
   readonly startedAt: string
 }
 
+/** A token of the API. The token itself is not kept: its owner has it. */
+export interface TokenRecord {
+  /** Public part of the token. */
+  readonly id: string
+  /** Who its owner is, in lists and in the audit log; no two tokens have the same. */
+  readonly name: string
+  /** SHA-256 of the secret part, in hexadecimal. */
+  readonly digest: string
+  /** `viewer`, `operator`, `admin`, `read:KEYSPACE`, `write:KEYSPACE`; `*` stands for every keyspace. */
+  readonly scopes: readonly string[]
+  readonly createdBy: string
+  readonly createdAt: string
+  /** Null for never. */
+  readonly expiresAt: string | null
+  readonly version: number
+}
+
 /** A keyspace at one epoch: all that placement and routing need. */
 export interface KeyspaceSnapshot {
   readonly keyspace: KeyspaceRecord

@@ -2,6 +2,12 @@
 import type {
   Adopt,
   Adoption,
+  AuditList,
+  AuditQuery,
+  AuditVerification,
+  CreatedToken,
+  CreateToken,
+  TokenList,
   CreatedNode,
   CreateKeyspace,
   CreateNode,
@@ -141,6 +147,22 @@ export interface VdiffCalls {
   get(id: string, options?: CallOptions): Promise<VdiffJob>
 }
 
+/** Tokens of the API. */
+export interface TokenCalls {
+  list(options?: CallOptions): Promise<TokenList>
+  /** The only answer with the token itself. */
+  create(body: CreateToken, options?: CallOptions): Promise<CreatedToken>
+  /** By id or name. */
+  revoke(id: string, options?: CallOptions): Promise<void>
+}
+
+/** The audit log. */
+export interface AuditCalls {
+  /** The newest first. */
+  list(query?: AuditQuery, options?: CallOptions): Promise<AuditList>
+  verify(options?: CallOptions): Promise<AuditVerification>
+}
+
 /** The manager's API. Every call fails as a FleetError of the catalogue. */
 export interface AdminClient {
   readonly keyspaces: KeyspaceCalls
@@ -150,6 +172,8 @@ export interface AdminClient {
   readonly jobs: JobCalls
   readonly reshard: ReshardCalls
   readonly vdiff: VdiffCalls
+  readonly tokens: TokenCalls
+  readonly audit: AuditCalls
   topology(query?: TopologyQuery, options?: CallOptions): Promise<Topology>
   /** A snapshot, then every change; the caller opens it again when it ends or fails. */
   watchTopology(query?: TopologyQuery, signal?: AbortSignal): AsyncGenerator<TopologyEvent, void, void>
@@ -169,6 +193,8 @@ export function createAdminClient(options: AdminOptions): AdminClient {
     jobs: jobCalls(transport),
     reshard: reshardCalls(transport),
     vdiff: vdiffCalls(transport),
+    tokens: tokenCalls(transport),
+    audit: auditCalls(transport),
     topology: (query, call) => get<Topology>(transport, '/api/v1/topology', query, call),
     watchTopology: (query, signal) =>
       stream<TopologyEvent>(
@@ -285,6 +311,24 @@ function vdiffCalls(transport: Transport): VdiffCalls {
   return {
     create: (body, call) => send(transport, { method: 'POST', path: root, body }, call),
     get: (id, call) => get(transport, `${root}/${encodeURIComponent(id)}`, undefined, call),
+  }
+}
+
+function tokenCalls(transport: Transport): TokenCalls {
+  const root = '/api/v1/tokens'
+  return {
+    list: (call) => get(transport, root, undefined, call),
+    create: (body, call) => send(transport, { method: 'POST', path: root, body }, call),
+    revoke: (id, call) =>
+      send(transport, { method: 'DELETE', path: `${root}/${encodeURIComponent(id)}` }, call),
+  }
+}
+
+function auditCalls(transport: Transport): AuditCalls {
+  const root = '/api/v1/audit'
+  return {
+    list: (query, call) => get(transport, root, query, call),
+    verify: (call) => get(transport, `${root}/verification`, undefined, call),
   }
 }
 

@@ -8,8 +8,8 @@ export interface AdminOptions {
   readonly url: string
   /** Deadline of a call that gives none; 60,000 by default, since creating embedded nodes takes seconds. */
   readonly timeoutMs?: number
-  /** Bearer token, where the manager wants one. */
-  readonly token?: string
+  /** Bearer token, where the manager wants one; a function is asked before each request. */
+  readonly token?: string | (() => string | Promise<string>)
   /** In place of the global fetch. */
   readonly fetch?: typeof fetch
 }
@@ -60,7 +60,9 @@ export function createTransport(options: AdminOptions): Transport {
       if (value !== undefined) url.searchParams.set(name, String(value))
     }
     const headers = new Headers({ accept: 'application/json', ...exchange.headers, ...extra })
-    if (options.token !== undefined) headers.set('authorization', `Bearer ${options.token}`)
+    const { token } = options
+    const bearer = typeof token === 'function' ? await token() : token
+    if (bearer !== undefined) headers.set('authorization', `Bearer ${bearer}`)
     const init: RequestInit = { method: exchange.method, headers }
     if (signal !== undefined) init.signal = signal
     if (exchange.body !== undefined) {

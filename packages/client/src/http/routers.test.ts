@@ -53,6 +53,32 @@ const byFetch = exchangeByFetch(send)
 const write: RouterRequest = { method: 'POST', path: '/v1/execute', body: { write: 1 }, repeat: null }
 const read: RouterRequest = { ...write, body: { read: 1 }, repeat: { body: { read: 'again' } } }
 
+describe('a token', () => {
+  const routersWith = (url: string, token: string | (() => string | Promise<string>)): Routers =>
+    new Routers({ urls: [url], clock: systemClock, fetch: send, whole: byFetch, token, traceHeaders: null })
+
+  it('is asked for before each request where it is a function', async () => {
+    const seen: (string | undefined)[] = []
+    const { url } = await router((request, response) => {
+      seen.push(request.headers.authorization)
+      response.end('{}')
+    })
+    let count = 0
+    const routers = routersWith(url, async () => `t${String((count += 1))}`)
+    await routers.call(write, { timeoutMs: 10_000 })
+    await routers.call(read, { timeoutMs: 10_000 })
+    await routersWith(url, 'fixed').call(read, { timeoutMs: 10_000 })
+    expect(seen).toEqual(['Bearer t1', 'Bearer t2', 'Bearer fixed'])
+  })
+
+  it('that cannot be had fails the call, and nothing is sent', async () => {
+    const { url, bodies } = await works()
+    const routers = routersWith(url, () => Promise.reject(new Error('the issuer is away')))
+    const error = await failureOf(routers.call(read, { timeoutMs: 10_000 }))
+    expect([error.code, bodies]).toEqual(['unauthenticated', []])
+  })
+})
+
 async function failureOf(call: Promise<unknown>): Promise<FleetError> {
   const error: unknown = await call.then(
     () => null,

@@ -3,6 +3,7 @@
 import { FleetError, fromProblem, type Clock } from '@fleetshard/core'
 import { canceledBy } from '../errors.ts'
 import { parseJson } from '../json-reader.ts'
+import type { TokenOption } from '../options.ts'
 import type { Wanted, WholeExchange, WholeRequest } from './whole-exchange.ts'
 
 /** What the routers are reached with. */
@@ -14,8 +15,8 @@ export interface RoutersParts {
   readonly fetch: typeof fetch
   /** For answers that are read whole. */
   readonly whole: WholeExchange
-  /** Bearer token, where the routers want one. */
-  readonly token: string | null
+  /** Bearer token, or how to get one, where the routers want one. */
+  readonly token: TokenOption | null
   /** Headers of every request that tell of its trace; null where nobody traces. */
   readonly traceHeaders: (() => Readonly<Record<string, string>>) | null
 }
@@ -57,6 +58,15 @@ export interface OpenAnswer<T> {
   readonly reason: () => FleetError | null
   /** Gives it up, or cleans up after its end; to be called in any case. */
   readonly close: () => void
+}
+
+/** @throws FleetError `unauthenticated` when there is none to be had: no router is asked then */
+async function askedFor(token: () => string | Promise<string>): Promise<string> {
+  try {
+    return await token()
+  } catch (cause) {
+    throw new FleetError('unauthenticated', 'the function of the option token failed', { cause })
+  }
 }
 
 const noContent = 204
@@ -162,7 +172,9 @@ export class Routers {
     for (let attempt = 1; ; attempt += 1) {
       const base = request.base ?? this.base
       try {
-        return await send(this.#sent(request, base, body), base)
+        const { token } = this.#parts
+        const bearer = typeof token === 'function' ? await askedFor(token) : token
+        return await send(this.#sent(request, { base, body, bearer }), base)
       } catch (error) {
         const failure = afterLoss(this.#failureOf(error, base, bounds), lostBefore)
         const next = attempt < tries && bounds.reason === null ? nextTry(failure, request) : null
@@ -176,14 +188,17 @@ export class Routers {
     }
   }
 
-  #sent(request: RouterRequest, base: string, body: unknown): WholeRequest {
-    const { token, traceHeaders } = this.#parts
+  #sent(
+    request: RouterRequest,
+    { base, body, bearer }: { readonly base: string; readonly body: unknown; readonly bearer: string | null },
+  ): WholeRequest {
+    const { traceHeaders } = this.#parts
     const headers: Record<string, string> = {
       accept: 'application/json',
       ...traceHeaders?.(),
       ...request.headers,
     }
-    if (token !== null) headers['authorization'] = `Bearer ${token}`
+    if (bearer !== null) headers['authorization'] = `Bearer ${bearer}`
     if (body !== undefined) headers['content-type'] = 'application/json'
     const text = body === undefined ? undefined : JSON.stringify(body)
     return { url: base + request.path, method: request.method, headers, body: text }

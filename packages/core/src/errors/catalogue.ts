@@ -1,6 +1,7 @@
 // The error catalogue: every error that leaves FleetShard, over HTTP, the Postgres wire or the CLI, is one of
 // these. docs/reference/errors.md is generated from this table and held to it by a check.
 
+import { ACCESS_ERRORS } from './access-errors.ts'
 import type { ErrorSpec } from './error-spec.ts'
 import { JOB_ERRORS } from './job-errors.ts'
 import { TRANSACTION_ERRORS } from './transaction-errors.ts'
@@ -438,22 +439,7 @@ export const ERRORS = {
     cause: 'initdb, postgres or the clone of a server ended with an error; the message has its last words.',
     remedy: 'See the log file that the message names.',
   },
-  unauthenticated: {
-    status: 401,
-    sqlstate: '28000',
-    retryable: false,
-    title: 'The caller is not known',
-    cause: 'The request has no token, or one that is not valid.',
-    remedy: 'Send a valid token as `authorization: Bearer <token>`.',
-  },
-  login_refused: {
-    status: 401,
-    sqlstate: '28P01',
-    retryable: false,
-    title: 'The login failed',
-    cause: 'The user does not exist, may not log in, or the password is another one.',
-    remedy: 'Check user and password; roles and their SCRAM secrets must be the same on every shard.',
-  },
+  ...ACCESS_ERRORS,
   agent_unavailable: {
     status: 503,
     sqlstate: '57P03',

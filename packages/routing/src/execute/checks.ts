@@ -12,6 +12,7 @@ import {
   type StatementFacts,
 } from '../plan/mod.ts'
 import type { StatementCall, TransactionCall } from './executor.ts'
+import { refuseMoreThanReads, type OnlyReading } from './only-reads.ts'
 import { mayShareLane, readerIn, widthKey, type SchemaFacts } from './schema-facts.ts'
 import type { Session } from './session.ts'
 
@@ -66,16 +67,16 @@ export function refuseState(shard: ShardRecord, facts: Pick<StatementFacts, 'kin
 }
 
 /** What is checked of a statement by what the database says. */
-export type CheckedCall = Pick<
-  StatementCall,
-  'known' | 'params' | 'literals' | 'shardKey' | 'shardId' | 'target'
->
+export type CheckedCall = OnlyReading &
+  Pick<StatementCall, 'known' | 'params' | 'literals' | 'shardKey' | 'shardId' | 'target'>
 
 /**
- * With several shards: what reaches rows that the statement does not name, and keys that the column would cut.
- * @throws FleetError `shard_key_required`, `statement_refused`, `invalid_shard_key`, `shard_not_serving`
+ * What a caller that may only read must not do. With several shards: what reaches rows that the statement does not name, and keys that the column would cut.
+ * @throws FleetError `shard_key_required`, `statement_refused`, `invalid_shard_key`, `shard_not_serving`,
+ * `forbidden`
  */
 export function refuseHidden(call: CheckedCall, map: ShardMap, facts: SchemaFacts): void {
+  if (call.onlyReads === true) refuseMoreThanReads(call.known.facts, facts)
   if (map.owners.length <= 1) return
   const isFree = !isNamed(call.known, call)
   const reader = isFree || map.hasLeftovers ? readerIn(call.known.facts, facts) : null

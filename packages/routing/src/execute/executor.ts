@@ -34,6 +34,7 @@ import {
   refuseWholeFunctions,
 } from './checks.ts'
 import { learnCost, suitsLane } from './cost.ts'
+import type { OnlyReading } from './only-reads.ts'
 import { checkParameterCount } from './parameters.ts'
 import { beginLost, beginOn } from './begin.ts'
 import { giveBack } from './give-back.ts'
@@ -74,7 +75,7 @@ export interface Idempotency {
 }
 
 /** One statement of a client. */
-export interface StatementCall {
+export interface StatementCall extends OnlyReading {
   readonly known: KnownStatement
   readonly params: readonly unknown[]
   readonly consumer: RowsConsumer
@@ -390,8 +391,8 @@ export class Executor {
     let node: NodeAccess | null = null
     try {
       const facts = await access.schemaFacts(call.cancellation)
-      const { shardKey, shardId } = call
-      for (const statement of call.statements) refuseHidden({ ...statement, shardKey, shardId }, map, facts)
+      const placed = { ...call.options, shardKey: call.shardKey, shardId: call.shardId }
+      for (const one of call.statements) refuseHidden({ ...one, ...placed }, map, facts)
       node = access.primary()
       const left = call.statements
         .map(({ known }) => traitsOf(known, facts).leaves)

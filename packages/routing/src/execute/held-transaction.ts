@@ -179,7 +179,8 @@ export class HeldTransaction {
     const shard = placeStatement(known, map, { shardKey: undefined, shardId: this.shard.id, params })
     refuseState(shard, known.facts)
     const facts = await access.schemaFacts(cancellation)
-    refuseHidden({ known, params, shardKey: undefined, shardId: shard.id }, map, facts)
+    const { onlyReads } = options
+    refuseHidden({ known, params, shardKey: undefined, shardId: shard.id, onlyReads }, map, facts)
     this.#left = worseLeft(this.#left, traitsOf(known, facts).leaves)
     this.#changesSchema ||= known.facts.kind === 'ddl'
     const work = workOf({ known, params, consumer }, map, facts)

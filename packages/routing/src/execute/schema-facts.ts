@@ -161,8 +161,13 @@ export function mayShareLane(statement: StatementFacts, facts: SchemaFacts): boo
 /** True unless the statement surely changes nothing, so that it may be sent again when its outcome is unknown. */
 export function mayWrite(statement: StatementFacts, facts: SchemaFacts): boolean {
   if (statement.kind !== 'read') return true
-  if (statement.explained) return false
-  return !(
+  return !statement.explained && !surelyReads(statement, facts)
+}
+
+/** True for a read that runs nothing but what only computes, on tables that are read as they are. */
+export function surelyReads(statement: StatementFacts, facts: SchemaFacts): boolean {
+  return (
+    statement.kind === 'read' &&
     statement.tables.every((use) => readsPlainly(use, facts)) &&
     statement.functions.every((name) => facts.safeFunctions.has(name) || isRepeatable(name, facts)) &&
     namesNoCode(statement, facts)

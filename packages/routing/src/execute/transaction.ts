@@ -3,12 +3,13 @@ import { FleetError } from '@fleetshard/core'
 import { isOfRouter } from '../shard-state.ts'
 import { Cancellation } from './cancellation.ts'
 import { cancelGraceMs } from './limits.ts'
+import type { OnlyReading } from './only-reads.ts'
 import { runAlone, settled, type StatementWork, type WorkEnd, type WorkParts } from './session-work.ts'
 import type { Session } from './session.ts'
 import type { RowsConsumer, RunEnd } from './statement-run.ts'
 
 /** How the transaction is begun. */
-export interface TransactionOptions {
+export interface TransactionOptions extends OnlyReading {
   readonly isolation: 'read committed' | 'repeatable read' | 'serializable'
   readonly readOnly: boolean
 }

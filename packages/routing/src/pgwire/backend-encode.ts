@@ -122,6 +122,13 @@ export function writeAuthenticationOk(out: WireWriter): void {
   out.end(offset)
 }
 
+/** AuthenticationCleartextPassword. */
+export function writeAuthenticationCleartext(out: WireWriter): void {
+  const offset = out.begin(backendCode.authentication)
+  out.int32(authenticationCode.cleartextPassword)
+  out.end(offset)
+}
+
 /** AuthenticationSASL with the mechanisms offered, the best first. */
 export function writeAuthenticationSasl(out: WireWriter, mechanisms: readonly string[]): void {
   const offset = out.begin(backendCode.authentication)

@@ -26,12 +26,22 @@ import {
   type CreateServer,
   type ServerView,
 } from '../agent-api/mod.ts'
-import { createApp, created, gone, ok, route, type Around, type Route } from '../runtime/http/mod.ts'
+import {
+  createApp,
+  created,
+  gone,
+  ok,
+  openDoor,
+  route,
+  type Around,
+  type Route,
+} from '../runtime/http/mod.ts'
 import { listenError, type Logger, type Tracing } from '../runtime/mod.ts'
 import type { Agent } from './agent.ts'
 import type { ServerStatus } from './model.ts'
 
 const bodyBytesMax = 64 * 1024
+const receiveMsMax = 60_000
 const socketsMax = 200
 
 /** What the server is made from. */
@@ -71,17 +81,14 @@ export async function startAgentHttp(options: AgentHttpOptions): Promise<AgentHt
     tracing: options.tracing ?? null,
     version,
     socketsMax,
+    receiveMsMax,
     bodyLimitBytes: bodyBytesMax,
     title: 'FleetShard agent',
     description: 'Supervises the Postgres servers of one host.',
     bodyLimitSetting: 'nothing: no order is that large',
-    routes: [
-      ...readRoutes(agent),
-      ...makeAndDropRoutes(agent),
-      ...orderRoutes(agent),
-      ...failoverRoutes(agent),
-    ],
+    routes: agentRoutes(agent),
     around: letIn(token),
+    door: openDoor,
     onAnswer: () => undefined,
   })
   try {
@@ -115,6 +122,14 @@ function letIn(token: string): Around {
 const params = Type.Object({ id: ServerIdSchema })
 const tag = 'servers'
 
+/** All endpoints of an agent. */
+export const agentRoutes = (agent: Agent): readonly Route[] => [
+  ...readRoutes(agent),
+  ...makeAndDropRoutes(agent),
+  ...orderRoutes(agent),
+  ...failoverRoutes(agent),
+]
+
 function readRoutes(agent: Agent): Route[] {
   return [
     route({
@@ -122,6 +137,7 @@ function readRoutes(agent: Agent): Route[] {
       url: '/health',
       tag: 'agent',
       kind: 'probe',
+      permission: 'open',
       summary: 'The agent lives',
       answers: { 200: AgentHealthSchema },
       async handle() {
@@ -135,6 +151,7 @@ function readRoutes(agent: Agent): Route[] {
       url: '/v1/servers',
       tag,
       kind: 'read',
+      permission: 'agent',
       summary: 'All servers',
       answers: { 200: ServerListSchema },
       handle: async () => ok({ servers: agent.list().map(viewOf) }),
@@ -144,6 +161,7 @@ function readRoutes(agent: Agent): Route[] {
       url: '/v1/servers/:id',
       tag,
       kind: 'read',
+      permission: 'agent',
       params,
       summary: 'One server',
       answers: { 200: ServerViewSchema },
@@ -154,6 +172,7 @@ function readRoutes(agent: Agent): Route[] {
       url: '/v1/servers/:id/liveness',
       tag,
       kind: 'read',
+      permission: 'agent',
       params,
       summary: 'One server, looked at from its own host',
       answers: { 200: LivenessSchema },
@@ -167,6 +186,7 @@ function readRoutes(agent: Agent): Route[] {
       url: '/v1/servers/:id/credentials',
       tag,
       kind: 'read',
+      permission: 'agent',
       params,
       summary: "How to log in as the application's role; holds a password",
       answers: { 200: CredentialsSchema },
@@ -186,6 +206,7 @@ function makeAndDropRoutes(agent: Agent): Route[] {
       url: '/v1/servers',
       tag,
       kind: 'change',
+      permission: 'agent',
       summary: 'Make a primary, or a replica of a server',
       body: CreateServerSchema,
       answers: { 201: ServerViewSchema },
@@ -199,6 +220,7 @@ function makeAndDropRoutes(agent: Agent): Route[] {
       url: '/v1/servers/:id',
       tag,
       kind: 'change',
+      permission: 'agent',
       params,
       summary: 'Stop and remove a server with its data',
       answers: { 204: null },
@@ -211,7 +233,7 @@ function makeAndDropRoutes(agent: Agent): Route[] {
 }
 
 function orderRoutes(agent: Agent): Route[] {
-  const order = { method: 'POST', tag, kind: 'change', params } as const
+  const order = { method: 'POST', tag, kind: 'change', permission: 'agent', params } as const
   const answers = { 200: ServerViewSchema }
   return [
     route({
@@ -265,7 +287,7 @@ function orderRoutes(agent: Agent): Route[] {
 
 /** What only a failover asks for. */
 function failoverRoutes(agent: Agent): Route[] {
-  const order = { method: 'POST', tag, kind: 'change', params } as const
+  const order = { method: 'POST', tag, kind: 'change', permission: 'agent', params } as const
   const answers = { 200: ServerViewSchema }
   return [
     route({

@@ -11,6 +11,7 @@ import { createSecrets } from './secrets.ts'
 import { createShards } from './shards.ts'
 import type { CatalogStore } from './store.ts'
 import { createTables } from './tables.ts'
+import { createTokens } from './tokens.ts'
 
 export interface CatalogDeps {
   readonly store: CatalogStore
@@ -32,6 +33,7 @@ export function createCatalog(deps: CatalogDeps): Catalog {
     routers: createRouters(store),
     agents: createAgents(store),
     secrets: createSecrets(store),
+    tokens: createTokens(store),
     cluster: (signal) => readCluster(deps, signal),
     changeRouting: (keyspace, plan, options = {}) => changeRouting(store, keyspace, plan, options),
   }

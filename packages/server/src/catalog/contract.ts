@@ -11,6 +11,7 @@ import type {
   ShardId,
   ShardRecord,
   TableRecord,
+  TokenRecord,
 } from '@fleetshard/core'
 import type { ClusterRecord } from './records.ts'
 import type { CatalogStore, KeyRevision, StoreCondition, StoreWrite } from './store.ts'
@@ -140,6 +141,14 @@ export interface Secrets {
   deleteWrite(name: string): StoreWrite
 }
 
+/** Tokens of the API; they are listed by the live view. */
+export interface Tokens {
+  /** @throws FleetError `already_exists`, `catalog_conflict` */
+  create(record: TokenRecord, options?: ChangeOptions): Promise<Stored<TokenRecord>>
+  /** @throws FleetError `not_found`, `catalog_conflict` */
+  delete(id: string, options?: ChangeOptions): Promise<void>
+}
+
 /**
  * All throw `catalog_unavailable`, `corrupt_record` and `catalog_limit` besides what they name. A change that
  * fails as `catalog_unavailable` has an unknown outcome.
@@ -154,6 +163,7 @@ export interface Catalog {
   readonly routers: LeasedRecords<RouterId, RouterRecord>
   readonly agents: LeasedRecords<string, AgentRecord>
   readonly secrets: Secrets
+  readonly tokens: Tokens
   /** The cluster's identity; made by whoever asks first. */
   cluster(signal?: AbortSignal): Promise<ClusterRecord>
   /**

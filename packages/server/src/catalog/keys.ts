@@ -10,6 +10,9 @@ import {
   type ShardId,
 } from '@fleetshard/core'
 
+/** Numbers whose order is that of their texts. */
+const digits = (value: number): string => String(value).padStart(12, '0')
+
 /** Builders of keys and of the prefixes that hold several. */
 export const keys = {
   all: '',
@@ -31,11 +34,17 @@ export const keys = {
   agents: 'agents/',
   agent: (agent: string) => `agents/${agent}`,
   election: (name: string) => `elections/${name}`,
+  tokens: 'tokens/',
+  token: (token: string) => `tokens/${token}`,
+  audit: 'audit/',
+  auditHead: 'audit/head',
+  auditBucket: (bucket: number) => `audit/${digits(bucket)}/`,
+  auditRecord: (bucket: number, seq: number) => `audit/${digits(bucket)}/${digits(seq)}`,
   secrets: 'secrets/',
   secret: (name: string) => `secrets/${name}`,
 } as const
 
-/** What a key names. `other`: a key of a later version, of an election, or of a secret. */
+/** What a key names. `other`: a key of a later version, of an election, of the audit log, or of a secret. */
 export type ParsedKey =
   | { readonly kind: 'cluster' }
   | { readonly kind: 'keyspace'; readonly keyspace: KeyspaceName }
@@ -46,6 +55,7 @@ export type ParsedKey =
   | { readonly kind: 'job_owner'; readonly job: JobId }
   | { readonly kind: 'router'; readonly router: RouterId }
   | { readonly kind: 'agent'; readonly agent: string }
+  | { readonly kind: 'token'; readonly token: string }
   | { readonly kind: 'other' }
 
 const other: ParsedKey = { kind: 'other' }
@@ -62,6 +72,7 @@ export function parseKey(key: string): ParsedKey {
   if (rest.length !== 1) return other
   if (head === 'routers') return { kind: 'router', router: parseRouterId(name) }
   if (head === 'agents') return { kind: 'agent', agent: name }
+  if (head === 'tokens') return { kind: 'token', token: name }
   return other
 }
 

@@ -17,6 +17,7 @@ import {
   type ShardRecord,
   type TableRecord,
   type Term,
+  type TokenRecord,
 } from '@fleetshard/core'
 import Type, { type Static, type TSchema } from 'typebox'
 import { compiledOnUse } from '@fleetshard/core/contract'
@@ -168,6 +169,17 @@ const router = Type.Object({
 
 const agent = Type.Object({ id: text, url: text, tokenRef: textOrNull, startedAt: text })
 
+const token = Type.Object({
+  id: Type.String({ pattern: id }),
+  name: text,
+  digest: text,
+  scopes: Type.Array(text),
+  createdBy: text,
+  createdAt: text,
+  expiresAt: textOrNull,
+  version,
+})
+
 /** One kind of record: reads a stored value, and writes one. */
 export interface RecordCodec<T> {
   readonly kind: string
@@ -222,6 +234,7 @@ export const codecs: {
   readonly quorum: RecordCodec<QuorumRecord>
   readonly router: RecordCodec<RouterRecord>
   readonly agent: RecordCodec<AgentRecord>
+  readonly token: RecordCodec<TokenRecord>
   readonly candidate: RecordCodec<CandidateRecord>
   readonly secret: RecordCodec<{ readonly value: string }>
 } = {
@@ -235,6 +248,7 @@ export const codecs: {
   quorum: codec('quorum', quorum),
   router: codec('router', router),
   agent: codec('agent', agent),
+  token: codec('token', token, true),
   candidate: codec('candidate', Type.Object({ id: text, url: textOrNull, since: text })),
   secret: codec('secret', Type.Object({ value: text }), true),
 }

@@ -75,6 +75,7 @@ class StateDraft {
   readonly jobOwners
   readonly routers
   readonly agents
+  readonly tokens
   readonly corrupt: MapDraft<string, FleetError>
   readonly #base: CatalogState
 
@@ -87,13 +88,14 @@ class StateDraft {
     this.jobOwners = draftOf(base.jobOwners)
     this.routers = draftOf(base.routers)
     this.agents = draftOf(base.agents)
+    this.tokens = draftOf(base.tokens)
     this.corrupt = draftOf(base.corrupt)
   }
 
   /** Null when nothing changed. */
   finish(): CatalogChange | null {
     const drafts = [this.keyspaces, this.stored, this.jobs, this.jobOwners, this.routers, this.agents]
-    const touched = [...drafts, this.corrupt].some((draft) => draft.touched.size > 0)
+    const touched = [...drafts, this.tokens, this.corrupt].some((draft) => draft.touched.size > 0)
     if (!touched && this.cluster === this.#base.cluster) return null
     const jobs = new Set([...this.jobs.touched, ...this.jobOwners.touched])
     const { keyspaces, routers, agents } = this
@@ -106,6 +108,7 @@ class StateDraft {
         jobOwners: this.jobOwners.result(),
         routers: routers.result(),
         agents: agents.result(),
+        tokens: this.tokens.result(),
         corrupt: this.corrupt.result(),
       },
       keyspaces: keyspaces.touched,
@@ -124,6 +127,7 @@ const emptyState: CatalogState = {
   jobOwners: new Map(),
   routers: new Map(),
   agents: new Map(),
+  tokens: new Map(),
   corrupt: new Map(),
 }
 
@@ -228,6 +232,9 @@ function changeSingle(draft: StateDraft, at: SingleKey, change: StoreChange): vo
       return
     case 'agent':
       put(draft.agents, at.agent, recordOf(draft, codecs.agent, change)?.record)
+      return
+    case 'token':
+      put(draft.tokens, at.token, recordOf(draft, codecs.token, change)?.record)
       return
   }
 }

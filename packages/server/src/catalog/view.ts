@@ -10,6 +10,7 @@ import {
   type KeyspaceSnapshot,
   type RouterId,
   type RouterRecord,
+  type TokenRecord,
 } from '@fleetshard/core'
 import type { Service } from '../runtime/mod.ts'
 import type { Stored, StoredKeyspace } from './contract.ts'
@@ -34,6 +35,8 @@ export interface CatalogState {
   readonly jobOwners: ReadonlyMap<JobId, JobOwnerRecord>
   readonly routers: ReadonlyMap<RouterId, RouterRecord>
   readonly agents: ReadonlyMap<string, AgentRecord>
+  /** Tokens of the API, by id. */
+  readonly tokens: ReadonlyMap<string, TokenRecord>
   /** Records that cannot be read, by key. */
   readonly corrupt: ReadonlyMap<string, FleetError>
 }

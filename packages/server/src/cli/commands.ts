@@ -1,5 +1,8 @@
 // The command table: one line a command, in the order of help.
 import { adopt } from './commands/adopt.ts'
+import { auditExport } from './commands/audit-export.ts'
+import { auditList } from './commands/audit-list.ts'
+import { auditVerify } from './commands/audit-verify.ts'
 import { completionCommand } from './commands/completion.ts'
 import { configShow } from './commands/config-show.ts'
 import { failoverExplain } from './commands/failover-explain.ts'
@@ -43,6 +46,9 @@ import { tableDelete } from './commands/table-delete.ts'
 import { tableGet } from './commands/table-get.ts'
 import { tableList } from './commands/table-list.ts'
 import { tableSuggest } from './commands/table-suggest.ts'
+import { tokenCreate } from './commands/token-create.ts'
+import { tokenList } from './commands/token-list.ts'
+import { tokenRevoke } from './commands/token-revoke.ts'
 import { vdiff } from './commands/vdiff.ts'
 import { topologyValidate } from './commands/topology-validate.ts'
 import { wait } from './commands/wait.ts'
@@ -96,6 +102,12 @@ export function commandTable(runners: RoleRunners): readonly CommandSpec[] {
     nodeDelete,
     jobList,
     jobGet,
+    tokenCreate,
+    tokenList,
+    tokenRevoke,
+    auditList,
+    auditVerify,
+    auditExport,
     topologyValidate,
     wait,
     configShow,

@@ -1,8 +1,10 @@
 // What a command is given: settings, terminal, time, and clients of the running fleet, made when first asked for.
 import { createAdminClient, type AdminClient, type ChangeOptions } from '@fleetshard/client/admin'
-import type { Clock } from '@fleetshard/core'
+import { FleetError, type Clock } from '@fleetshard/core'
+import { readFileSync } from 'node:fs'
 import {
   dataDirOf,
+  readAdminToken,
   runningCluster,
   type ClusterState,
   type Config,
@@ -64,6 +66,14 @@ export function createContext(
       config.get(key) ?? clusterOf()?.urls[name] ?? `http://127.0.0.1:${name === 'manager' ? '8081' : '8080'}`
     )
   }
+  /** The operator's own is for the local cluster alone: it is not sent to an address that somebody names. */
+  const tokenFor = (key: 'manager-url' | 'router-url'): string | null => {
+    const file = config.get('token-file')
+    const given = file === null ? config.get('token') : readTokenFile(file)
+    if (given !== null || config.get(key) !== null) return given
+    const local = clusterOf()
+    return local === null ? null : readAdminToken(local.dataDir)
+  }
   const timeoutMs = config.get('request-timeout-ms')
   return {
     ...dependencies,
@@ -82,11 +92,18 @@ export function createContext(
       return urlOf('router-url')
     },
     get admin() {
-      return createAdminClient({ url: urlOf('manager-url'), timeoutMs, fetch: dependencies.fetch })
+      const token = tokenFor('manager-url')
+      return createAdminClient({
+        url: urlOf('manager-url'),
+        timeoutMs,
+        fetch: dependencies.fetch,
+        ...(token === null ? {} : { token }),
+      })
     },
     get router() {
       return createRouterClient({
         url: urlOf('router-url'),
+        token: tokenFor('router-url'),
         timeoutMs,
         signal: stop,
         fetch: dependencies.fetch,
@@ -97,5 +114,14 @@ export function createContext(
       return { signal: stop, ...(reason === undefined ? {} : { reason }) }
     },
     withTerminal: (other) => createContext({ ...dependencies, terminal: other }, config, options),
+  }
+}
+
+/** @throws FleetError `invalid_config` */
+function readTokenFile(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').trim()
+  } catch (cause) {
+    throw new FleetError('invalid_config', `the token file ${path} cannot be read`, { cause })
   }
 }

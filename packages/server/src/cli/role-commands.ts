@@ -67,7 +67,7 @@ const SPECS = {
   manager: { summary: 'run a manager', user: 'manager' },
   worker: { summary: 'run a worker', user: 'worker' },
   agent: { summary: 'run an agent, which supervises the Postgres servers of its machine', user: 'agent' },
-} as const satisfies Readonly<Record<string, Omit<CommandSpec, 'path' | 'run'>>>
+} as const satisfies Readonly<Record<string, Omit<CommandSpec, 'path' | 'permission' | 'run'>>>
 
 /** Commands that need a function from roles/. */
 export type RoleCommandName = keyof typeof SPECS
@@ -82,6 +82,6 @@ export type RoleRunners = { readonly [Name in RoleCommandName]?: RoleRunner }
 export function roleCommands(runners: RoleRunners): readonly CommandSpec[] {
   return ROLE_COMMAND_NAMES.flatMap((name) => {
     const run = runners[name]
-    return run === undefined ? [] : [{ ...SPECS[name], path: name, run }]
+    return run === undefined ? [] : [{ ...SPECS[name], path: name, permission: null, run }]
   })
 }

@@ -11,6 +11,8 @@ import type {
 /** A router and how to reach it. */
 export interface RouterClientOptions {
   readonly url: string
+  /** Null for none. */
+  readonly token: string | null
   readonly timeoutMs: number
   readonly signal: AbortSignal
   readonly fetch: typeof fetch
@@ -69,11 +71,13 @@ async function call(options: RouterClientOptions, path: string, body?: unknown):
 async function exchange(options: RouterClientOptions, path: string, body?: unknown): Promise<Answer> {
   const deadline = AbortSignal.timeout(options.timeoutMs)
   try {
+    const headers = new Headers()
+    if (options.token !== null) headers.set('authorization', `Bearer ${options.token}`)
+    if (body !== undefined) headers.set('content-type', 'application/json')
     const response = await options.fetch(new URL(path, options.url), {
       signal: AbortSignal.any([deadline, options.signal]),
-      ...(body === undefined
-        ? {}
-        : { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
+      headers,
+      ...(body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) }),
     })
     return { status: response.status, json: parseJson(await response.text()) }
   } catch (error) {

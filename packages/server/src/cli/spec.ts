@@ -1,5 +1,6 @@
 // What a command is: its words, arguments, flags, and the function that does it. The commander tree, --help,
 // completion and docs/reference/cli.md are made from it.
+import type { Permission } from '@fleetshard/core'
 import type { ConfigUser } from '../runtime/mod.ts'
 import type { CommandContext } from './context.ts'
 import type { ExitCode } from './exit-codes.ts'
@@ -27,6 +28,8 @@ export interface FlagSpec {
 export interface CommandSpec {
   /** The words that call it: `status`, `shard create`. */
   readonly path: string
+  /** What it takes on the servers that it asks; null where it asks none, or only the machine that it runs on. */
+  readonly permission: Permission | null
   /** One line, no full stop. */
   readonly summary: string
   /** Paragraphs for --help and the reference. */
@@ -72,6 +75,8 @@ export const NOUNS: Readonly<Record<string, string>> = {
   reshard: 'splitting, merging, moving and rebalancing shards while they serve',
   node: 'database servers',
   job: 'long work of the control plane',
+  token: 'who may use the fleet, and for what',
+  audit: 'what was done, by whom, from where',
   topology: 'topology files of the static mode',
   config: 'settings of this program',
 }

@@ -18,8 +18,9 @@ test('an address that others reach is refused unless that is wanted', () => {
   const insecure: [ConfigKey, GivenFlag] = ['insecure', { flag: '--insecure', value: true }]
   expect(() => {
     refuseOpenBind(loadConfig({ env: {}, flags: new Map([bind]) }))
-  }).toThrow(/no authentication yet/)
+  }).toThrow(/nobody is asked who he is/)
   refuseOpenBind(loadConfig({ env: {}, flags: new Map([bind, insecure]) }))
+  refuseOpenBind(loadConfig({ env: { FLEETSHARD_AUTH: 'required' }, flags: new Map([bind]) }))
   refuseOpenBind(loadConfig({ env: {} }))
 })
 

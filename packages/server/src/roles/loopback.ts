@@ -1,4 +1,4 @@
-// Who may be let in while there is no authentication: this machine only, unless the operator says otherwise.
+// Who may reach a process that asks nobody who he is: this machine only, unless the operator says otherwise.
 import { FleetError } from '@fleetshard/core'
 import { flagOf, type Config } from '../runtime/mod.ts'
 
@@ -9,16 +9,17 @@ export function isLoopback(host: string): boolean {
 
 /**
  * To be called before anything listens.
- * @throws FleetError `invalid_config` for an address that others reach, unless `insecure` is set
+ * @throws FleetError `invalid_config` for an address that others reach, unless they are asked who they are, or `insecure`
+ * is set
  */
 export function refuseOpenBind(config: Config): void {
   const host = config.get('bind-host')
-  if (isLoopback(host) || config.get('insecure')) return
+  if (isLoopback(host) || config.get('auth') === 'required' || config.get('insecure')) return
   throw new FleetError(
     'invalid_config',
-    `others could reach ${host}, and there is no authentication yet: whoever connects may do everything`,
+    `others could reach ${host}, and nobody is asked who he is: whoever connects may do everything`,
     {
-      hint: `listen on this machine only (${flagOf('bind-host')} 127.0.0.1), or add ${flagOf('insecure')} in a network that you trust`,
+      hint: `add ${flagOf('auth')} required, or listen on this machine only (${flagOf('bind-host')} 127.0.0.1), or add ${flagOf('insecure')} in a network that you trust`,
     },
   )
 }

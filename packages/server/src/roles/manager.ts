@@ -1,12 +1,16 @@
 // `fleetshard manager`: the control plane as a process.
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
+import type { Clock } from '@fleetshard/core'
 import type { CommandContext, ExitCode } from '../cli/mod.ts'
 import { createAgentClient } from '../agent-api/mod.ts'
+import { createAuditLog, type AuditLog } from '../audit/mod.ts'
+import type { Catalog } from '../catalog/mod.ts'
 import { createHealthController } from '../control-plane/health/mod.ts'
 import { createManager } from '../control-plane/manager/mod.ts'
 import { createEngine, createHealthEngine } from '../engine/mod.ts'
-import type { Service } from '../runtime/mod.ts'
+import type { Config, Service } from '../runtime/mod.ts'
+import { authenticatorOf } from './authentication.ts'
 import { openCatalog, viewOf, type OpenCatalog } from './catalog.ts'
 import { targetOf } from './node-target.ts'
 import { runRole, type Role, type RoleParts } from './process.ts'
@@ -32,6 +36,8 @@ export function buildManager(parts: RoleParts, open: OpenCatalog): Role {
     secrets,
     metrics,
     tracing,
+    audit: auditOf(config, clock, catalog),
+    gate: (tokens) => authenticatorOf({ config, clock, log, tokens }),
     engine: (name) => createEngine(name, { clock }),
     agent: (record, token) => createAgentClient({ url: record.url, token }),
     options: {
@@ -40,6 +46,7 @@ export function buildManager(parts: RoleParts, open: OpenCatalog): Role {
       host: config.get('bind-host'),
       port: config.get('manager.http-port'),
       bodyBytesMax: config.get('manager.request-bytes-max'),
+      receiveMsMax: config.get('http.receive-ms'),
       nodeCheckMs: config.get('manager.node-check-ms'),
       leaseTtlMs: config.get('catalog.lease-ttl-ms'),
     },
@@ -58,6 +65,9 @@ export function buildManager(parts: RoleParts, open: OpenCatalog): Role {
   }
 }
 
+const auditOf = (config: Config, clock: Clock, { store }: Catalog): AuditLog =>
+  createAuditLog({ store, clock, recordsMax: config.get('audit.records-max') })
+
 /** What watches the shards, with the live copy of the catalog that it goes by. */
 function healthServices(
   { config, clock, log, metrics, tracing }: RoleParts,
@@ -75,6 +85,7 @@ function healthServices(
     view,
     engine: (name) => createHealthEngine(name, { clock }),
     target: (node, signal) => targetOf(secrets, node, signal),
+    audit: auditOf(config, clock, catalog),
     agent: async ({ url, tokenRef }, signal) =>
       createAgentClient({ url, token: (await secrets.resolve(tokenRef, signal)) ?? '' }),
     options: {

@@ -5,7 +5,7 @@ import { promisify } from 'node:util'
 import { createAdminClient } from '@fleetshard/client/admin'
 import { FleetError } from '@fleetshard/core'
 import { createRouterClient, EXIT, runSteps, type CommandContext, type ExitCode } from '../cli/mod.ts'
-import { dataDirOf, type ClusterState } from '../runtime/mod.ts'
+import { adminTokenPath, dataDirOf, readAdminToken, type ClusterState } from '../runtime/mod.ts'
 import { refuseOpenBind } from './loopback.ts'
 import { liveCluster } from './running.ts'
 import { renderScreen, screenCellsMax, wrapped, type Example, type ShownShard } from './quickstart/screen.ts'
@@ -92,8 +92,10 @@ async function runExamples(
   const statement = `SELECT count(*) FROM users`
   return [
     {
-      command: `curl -s ${url} -H 'content-type: application/json' -d '${body}'`.split('\n'),
-      answer: wrapped(await post(context, url, body), screenCellsMax, ''),
+      command: `curl -s ${url} -H 'content-type: application/json'${sendsToken(state)} -d '${body}'`.split(
+        '\n',
+      ),
+      answer: wrapped(await post(context, state, url, body), screenCellsMax, ''),
     },
     {
       command: ofLines(`npx fleetshard sql "${statement}" --key ${exampleUser}`, words),
@@ -108,9 +110,24 @@ function ofLines(command: string, words: string): readonly string[] {
   return whole.length <= screenCellsMax ? [whole] : [`${command} \\`, ` ${words}`]
 }
 
-async function post({ fetch, stop }: CommandContext, url: string, body: string): Promise<string> {
+/** What curl needs where whoever asks must say who he is. */
+function sendsToken({ auth, dataDir }: ClusterState): string {
+  if (auth !== 'required') return ''
+  return ` \\\n  -H "authorization: Bearer $(cat ${adminTokenPath(dataDir)})"`
+}
+
+async function post(
+  { fetch, stop }: CommandContext,
+  { dataDir }: ClusterState,
+  url: string,
+  body: string,
+): Promise<string> {
+  const token = readAdminToken(dataDir)
   const signal = AbortSignal.any([stop, AbortSignal.timeout(commandMsMax)])
-  const headers = { 'content-type': 'application/json' }
+  const headers = {
+    'content-type': 'application/json',
+    ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+  }
   return (await (await fetch(url, { method: 'POST', headers, body, signal })).text()).trim()
 }
 
@@ -133,17 +150,24 @@ async function ownOutput(
 
 function adminOf(
   { config, fetch }: CommandContext,
-  { urls }: ClusterState,
+  { urls, dataDir }: ClusterState,
 ): ReturnType<typeof createAdminClient> {
-  return createAdminClient({ url: urls.manager, timeoutMs: config.get('request-timeout-ms'), fetch })
+  const token = readAdminToken(dataDir)
+  return createAdminClient({
+    url: urls.manager,
+    timeoutMs: config.get('request-timeout-ms'),
+    fetch,
+    ...(token === null ? {} : { token }),
+  })
 }
 
 function routerOf(
   { config, fetch, stop }: CommandContext,
-  { urls }: ClusterState,
+  { urls, dataDir }: ClusterState,
 ): ReturnType<typeof createRouterClient> {
   return createRouterClient({
     url: urls.router,
+    token: readAdminToken(dataDir),
     timeoutMs: config.get('request-timeout-ms'),
     signal: stop,
     fetch,

@@ -10,6 +10,7 @@ import { createRouterPort, openStaticPort } from '../catalog/mod.ts'
 import {
   Router,
   loadMapCopy,
+  tokenSource,
   type LoadedCopy,
   type RouterDeps,
   type RouterOptions,
@@ -25,6 +26,7 @@ import {
   type Service,
 } from '../runtime/mod.ts'
 import { createSecretResolver, type SecretResolver } from '../security/mod.ts'
+import { authenticatorOf } from './authentication.ts'
 import { openCatalog, type OpenCatalog } from './catalog.ts'
 import { reachableHost, urlHost } from './loopback.ts'
 import { knownPort, runRole, type Role, type RoleParts } from './process.ts'
@@ -144,7 +146,8 @@ function routerRole(
 ): Role {
   const { config, log, clock, metrics, tracing } = parts
   const { port, copy, options } = own
-  const router = new Router({ log, clock, metrics, tracing, ...own })
+  const authenticator = authenticatorOf({ config, clock, log, tokens: tokenSource(port, copy) })
+  const router = new Router({ log, clock, metrics, tracing, authenticator, ...own })
   const knowsMap = (signal: AbortSignal): Promise<unknown> =>
     copy === null || copy.keyspaces.length === 0 ? port.view.loaded(signal) : Promise.resolve()
   return {
@@ -264,6 +267,7 @@ function routerOptions(
       statementBytesMax: Math.min(statementBytesMax, requestBytesMax),
     },
     endpoint: {
+      receiveMsMax: config.get('http.receive-ms'),
       requestBytesMax,
       requestBytesTotalMax: requestBytesMax * requestsInFlightFactor,
       answerBytesTotalMax: resultBytesMax * answersInFlightFactor,

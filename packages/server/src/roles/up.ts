@@ -12,7 +12,7 @@ import {
   type ClusterState,
 } from '../runtime/mod.ts'
 import { refuseOpenBind } from './loopback.ts'
-import { dataDirWords, groupLines, headLine, openNotice, processLines } from './up/banner.ts'
+import { accessNotice, dataDirWords, groupLines, headLine, processLines } from './up/banner.ts'
 import { logFileOf, prepareDataDir } from './up/data-dir.ts'
 import { startDetached } from './up/detach.ts'
 import { catalogUrlOf, LocalFleet } from './up/local-fleet.ts'
@@ -86,6 +86,7 @@ async function stateOf(context: CommandContext, fleet: LocalFleet, dataDir: stri
     startedAt: new Date(context.clock.now()).toISOString(),
     version: context.version,
     dataDir,
+    auth: config.get('auth'),
     postgresVersion: local.postgresVersion,
     ports: Object.fromEntries(UP_PORTS.map((key) => [key, config.get(key)])),
     urls: {
@@ -116,7 +117,7 @@ function printDetached(context: CommandContext, tookMs: number): void {
       ...processLines(state),
       `  ${'data'.padEnd(10)} ${state.dataDir}`,
       '',
-      context.style.yellow(openNotice(context.config.get('bind-host'))),
+      ...accessNotice(context.config, state.dataDir).map((line) => context.style.yellow(line)),
       `It runs in the background. See it with fleetshard status${words}, stop it with fleetshard down${words}.`,
       '',
     ].join('\n'),
@@ -150,7 +151,7 @@ function printBanner(
       `  ${'data'.padEnd(10)} ${state.dataDir}`,
       ...fleet.services.notes.map((note) => `  note: ${note}`),
       '',
-      style.yellow(openNotice(context.config.get('bind-host'))),
+      ...accessNotice(context.config, state.dataDir).map((line) => style.yellow(line)),
       `See it with fleetshard status${words}. Stop it with Ctrl-C, or fleetshard down${words}.`,
       '',
     ].join('\n'),

@@ -1,6 +1,6 @@
 // The local cluster's state file: `up` writes where it listens, the commands read it to find the cluster.
 import { FleetError } from '@fleetshard/core'
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { chmodSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { Type, type Static } from 'typebox'
@@ -21,6 +21,8 @@ const ClusterStateSchema = Type.Object({
   /** Version of FleetShard that runs it. */
   version: Type.String(),
   dataDir: Type.String(),
+  /** Whether its processes want to know who asks; they do not where it is left out. */
+  auth: Type.Optional(Type.Enum(['open', 'required'])),
   /** Of the servers, in full: `18.4`. */
   postgresVersion: Type.Optional(Type.String()),
   /** Ports by setting, `router.http-port` and so on, as they are in use. */
@@ -74,6 +76,39 @@ export function writeClusterState(state: ClusterState): void {
     renameSync(fresh, path)
   } catch (error) {
     throw new FleetError('data_dir_unusable', `${path} cannot be written: ${codeOf(error)}`, { cause: error })
+  }
+}
+
+/** Name of the file with the token of the cluster's operator, in the data directory. */
+const adminTokenFile = 'admin.token'
+const adminTokenBytes = 32
+
+/** Where the token of the cluster's operator lies. */
+export const adminTokenPath = (dataDir: string): string => join(dataDir, adminTokenFile)
+
+/** Makes the token of a new cluster, readable for its owner only; the one that is there stays. */
+export function makeAdminToken(dataDir: string): void {
+  try {
+    const token = randomBytes(adminTokenBytes).toString('base64url')
+    writeFileSync(adminTokenPath(dataDir), `${token}\n`, { mode: 0o600, flag: 'wx' })
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST') return
+    throw new FleetError(
+      'data_dir_unusable',
+      `${adminTokenPath(dataDir)} cannot be written: ${codeOf(error)}`,
+      {
+        cause: error,
+      },
+    )
+  }
+}
+
+/** The token of the cluster's operator; null where there is none, or this account may not read it. */
+export function readAdminToken(dataDir: string): string | null {
+  try {
+    return readFileSync(adminTokenPath(dataDir), 'utf8').trim()
+  } catch {
+    return null
   }
 }
 

@@ -1,4 +1,5 @@
 // What every process needs: time, logs, configuration, metrics, lifecycle.
+export * from './address.ts'
 export * from './clock.ts'
 export * from './log.ts'
 export * from './events.ts'

@@ -10,6 +10,7 @@ import { HASHES } from '../words.ts'
 /** `fleetshard adopt`. */
 export const adopt: CommandSpec = {
   path: 'adopt',
+  permission: 'operate',
   summary: 'make an existing database a keyspace of one shard; no row is moved',
   details:
     'The tables of the database are looked at, and a shard key is suggested for each, with the reason. Give the ' +

@@ -8,6 +8,7 @@ import type { CommandSpec } from '../spec.ts'
 export function completionCommand(commands: () => readonly CommandSpec[]): CommandSpec {
   return {
     path: 'completion',
+    permission: null,
     summary: 'print the completion script for a shell',
     user: 'cli',
     args: [{ name: 'shell', doc: SHELLS.join(', ') }],

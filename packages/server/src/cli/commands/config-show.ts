@@ -21,6 +21,7 @@ const view: View<ConfigLine> = {
 /** `fleetshard config show`. */
 export const configShow: CommandSpec = {
   path: 'config show',
+  permission: null,
   summary: 'print every setting, its value and where the value comes from',
   details: 'Passwords and tokens are not printed. Fails like any process would when a setting is not valid.',
   user: 'cli',

@@ -7,6 +7,7 @@ import { printOrWatch } from '../watch.ts'
 /** `fleetshard failover explain`. */
 export const failoverExplain: CommandSpec = {
   path: 'failover explain',
+  permission: 'view',
   summary: 'tell what became of the last failover of a shard, also of one that did not happen',
   user: 'cli',
   args: [{ name: 'shard', doc: 'id of the shard' }],

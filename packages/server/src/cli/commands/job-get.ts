@@ -7,6 +7,7 @@ import { printOrWatch } from '../watch.ts'
 /** `fleetshard job get`. */
 export const jobGet: CommandSpec = {
   path: 'job get',
+  permission: 'view',
   summary: 'show one job',
   user: 'cli',
   args: [{ name: 'id', doc: 'id of the job' }],

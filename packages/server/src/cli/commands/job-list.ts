@@ -8,6 +8,7 @@ import { JOB_STATUSES } from '../words.ts'
 /** `fleetshard job list`. */
 export const jobList: CommandSpec = {
   path: 'job list',
+  permission: 'view',
   summary: 'list jobs, newest first',
   user: 'cli',
   flags: [

@@ -20,6 +20,7 @@ const view: View<ShardForKeyResponse> = {
 /** `fleetshard key`. */
 export const key: CommandSpec = {
   path: 'key',
+  permission: 'place',
   summary: 'show which shard a key lies on',
   user: 'cli',
   args: [{ name: 'key', doc: 'value of the shard key' }],

@@ -8,6 +8,7 @@ import { CONSISTENCIES, DURABILITIES, HASHES } from '../words.ts'
 /** `fleetshard keyspace create`. */
 export const keyspaceCreate: CommandSpec = {
   path: 'keyspace create',
+  permission: 'operate',
   summary: 'create an empty keyspace',
   details: 'The hash of a keyspace cannot be changed later.',
   user: 'cli',

@@ -6,6 +6,7 @@ import { dryRunFlag, reasonFlag, yesFlag, type CommandSpec } from '../spec.ts'
 /** `fleetshard keyspace delete`. */
 export const keyspaceDelete: CommandSpec = {
   path: 'keyspace delete',
+  permission: 'operate',
   summary: 'delete a keyspace that has no shards',
   user: 'cli',
   args: [{ name: 'name', doc: 'name of the keyspace' }],

@@ -7,6 +7,7 @@ import { printOrWatch } from '../watch.ts'
 /** `fleetshard keyspace get`. */
 export const keyspaceGet: CommandSpec = {
   path: 'keyspace get',
+  permission: 'view',
   summary: 'show one keyspace',
   user: 'cli',
   args: [{ name: 'name', doc: 'name of the keyspace' }],

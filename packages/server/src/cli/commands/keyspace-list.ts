@@ -7,6 +7,7 @@ import { printOrWatch } from '../watch.ts'
 /** `fleetshard keyspace list`. */
 export const keyspaceList: CommandSpec = {
   path: 'keyspace list',
+  permission: 'view',
   summary: 'list the keyspaces',
   user: 'cli',
   flags: [outputFlag, watchFlag],

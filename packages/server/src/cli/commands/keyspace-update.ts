@@ -9,6 +9,7 @@ import { CONSISTENCIES, DURABILITIES } from '../words.ts'
 /** `fleetshard keyspace update`. */
 export const keyspaceUpdate: CommandSpec = {
   path: 'keyspace update',
+  permission: 'operate',
   summary: 'change the default consistency, or what a failover may cost',
   user: 'cli',
   args: [{ name: 'name', doc: 'name of the keyspace' }],

@@ -9,6 +9,7 @@ import { nodeView } from '../views.ts'
 /** `fleetshard node create`. */
 export const nodeCreate: CommandSpec = {
   path: 'node create',
+  permission: 'operate',
   summary: 'start a fresh database server on a machine with an agent, for a shard to come',
   user: 'cli',
   flags: [

@@ -6,6 +6,7 @@ import { dryRunFlag, reasonFlag, yesFlag, type CommandSpec } from '../spec.ts'
 /** `fleetshard node delete`. */
 export const nodeDelete: CommandSpec = {
   path: 'node delete',
+  permission: 'operate',
   summary: 'stop an embedded server that no shard uses and delete its data',
   user: 'cli',
   args: [{ name: 'id', doc: 'id of the server' }],

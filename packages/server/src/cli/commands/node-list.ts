@@ -7,6 +7,7 @@ import { printOrWatch } from '../watch.ts'
 /** `fleetshard node list`. */
 export const nodeList: CommandSpec = {
   path: 'node list',
+  permission: 'view',
   summary: 'list the database servers of all shards, and embedded ones that no shard uses',
   user: 'cli',
   flags: [{ flags: '--shard <id>', doc: 'only those of the shard' }, outputFlag, watchFlag],

@@ -9,6 +9,7 @@ import { dryRunFlag, outputFlag, reasonFlag, yesFlag, type CommandSpec } from '.
 /** `fleetshard node add`. */
 export const nodeAdd: CommandSpec = {
   path: 'node add',
+  permission: 'operate',
   summary: 'give a shard one more replica, cloned from its primary',
   details: 'The copy is made by a job; reads go to the replica once it has caught up.',
   user: 'cli',
@@ -33,6 +34,7 @@ export const nodeAdd: CommandSpec = {
 /** `fleetshard node rebuild`. */
 export const nodeRebuild: CommandSpec = {
   path: 'node rebuild',
+  permission: 'operate',
   summary: 'make a replica anew: as it is where its history allows it, rewound, or as a new clone',
   user: 'cli',
   args: [{ name: 'id', doc: 'id of the node' }],
@@ -56,6 +58,7 @@ export const nodeRebuild: CommandSpec = {
 /** `fleetshard node remove`. */
 export const nodeRemove: CommandSpec = {
   path: 'node remove',
+  permission: 'operate',
   summary: 'take a replica out of its shard and delete its server',
   user: 'cli',
   args: [{ name: 'id', doc: 'id of the node' }],

@@ -6,6 +6,7 @@ import type { CommandSpec } from '../spec.ts'
 /** `fleetshard reshard merge`. */
 export const reshardMerge: CommandSpec = {
   path: 'reshard merge',
+  permission: 'operate',
   summary: 'bring several shards together in one, while they serve',
   user: 'cli',
   flags: [

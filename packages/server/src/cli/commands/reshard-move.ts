@@ -5,6 +5,7 @@ import type { CommandSpec } from '../spec.ts'
 /** `fleetshard reshard move`. */
 export const reshardMove: CommandSpec = {
   path: 'reshard move',
+  permission: 'operate',
   summary: 'bring a shard to other servers, while it serves',
   user: 'cli',
   args: [{ name: 'source', doc: 'id of the shard' }],

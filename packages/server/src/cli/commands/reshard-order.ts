@@ -12,6 +12,7 @@ function order(
   send: (context: CommandContext, id: string) => Promise<ReshardJob>,
 ): CommandSpec {
   return {
+    permission: 'operate',
     path: `reshard ${word}`,
     summary,
     user: 'cli',

@@ -5,6 +5,7 @@ import type { CommandSpec } from '../spec.ts'
 /** `fleetshard reshard rebalance`. */
 export const reshardRebalance: CommandSpec = {
   path: 'reshard rebalance',
+  permission: 'operate',
   summary: 'give a shard its share of all others, while they serve',
   details:
     'The shard is a new one, or one that owns nothing yet, such as one that was created while tables held rows. ' +

@@ -5,6 +5,7 @@ import type { CommandSpec } from '../spec.ts'
 /** `fleetshard reshard split`. */
 export const reshardSplit: CommandSpec = {
   path: 'reshard split',
+  permission: 'operate',
   summary: 'divide a shard among other shards, while it serves',
   details:
     'Rows are copied and kept in step, compared, and then handed over in one moment in which statements wait. ' +

@@ -5,6 +5,7 @@ import { outputFlag, type CommandSpec } from '../spec.ts'
 /** `fleetshard reshard watch`. */
 export const reshardWatch: CommandSpec = {
   path: 'reshard watch',
+  permission: 'view',
   summary: 'follow a split, merge or move to its end',
   user: 'cli',
   args: [{ name: 'job', doc: 'id of the job' }],

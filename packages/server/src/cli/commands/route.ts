@@ -23,6 +23,7 @@ const view: View<RouteResponse> = {
 /** `fleetshard route`. */
 export const route: CommandSpec = {
   path: 'route',
+  permission: 'place',
   summary: 'show where a statement would run, and why, without running it',
   user: 'cli',
   args: [{ name: 'statement', doc: 'one statement; - reads it from standard input' }],

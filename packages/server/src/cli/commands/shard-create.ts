@@ -10,6 +10,7 @@ import { shardView } from '../views.ts'
 /** `fleetshard shard create`. */
 export const shardCreate: CommandSpec = {
   path: 'shard create',
+  permission: 'operate',
   summary: 'add a shard, with given servers or with fresh ones on this machine',
   details:
     'While no sharded table of the keyspace holds a row, the ring is dealt anew among all shards. Later a new shard ' +

@@ -7,6 +7,7 @@ import { ownedShare } from '../views.ts'
 /** `fleetshard shard delete`. */
 export const shardDelete: CommandSpec = {
   path: 'shard delete',
+  permission: 'operate',
   summary: 'delete a shard that is empty or owns no range',
   user: 'cli',
   args: [{ name: 'id', doc: 'id of the shard' }],

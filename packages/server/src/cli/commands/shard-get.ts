@@ -7,6 +7,7 @@ import { printOrWatch } from '../watch.ts'
 /** `fleetshard shard get`. */
 export const shardGet: CommandSpec = {
   path: 'shard get',
+  permission: 'view',
   summary: 'show one shard with its servers and ranges',
   user: 'cli',
   args: [{ name: 'id', doc: 'id of the shard' }],

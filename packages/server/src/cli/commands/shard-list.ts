@@ -8,6 +8,7 @@ import { SHARD_STATUSES } from '../words.ts'
 /** `fleetshard shard list`. */
 export const shardList: CommandSpec = {
   path: 'shard list',
+  permission: 'view',
   summary: 'list the shards of the keyspace',
   user: 'cli',
   flags: [

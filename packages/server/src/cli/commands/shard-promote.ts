@@ -5,6 +5,7 @@ import type { CommandSpec } from '../spec.ts'
 /** `fleetshard shard promote`. */
 export const shardPromote: CommandSpec = {
   path: 'shard promote',
+  permission: 'operate',
   summary: 'let a replica lead the shard; with --force also when the primary is gone',
   details:
     'Without --force it is a switchover. With --force an operator answers for what no proof can be had of: that the old primary is dead.',

@@ -11,6 +11,7 @@ import { SETTABLE_STATUSES } from '../words.ts'
 /** `fleetshard shard update`. */
 export const shardUpdate: CommandSpec = {
   path: 'shard update',
+  permission: 'operate',
   summary: 'change the name, state or replicas of a shard',
   details: 'The change is refused when somebody else changed the shard since it was read.',
   user: 'cli',

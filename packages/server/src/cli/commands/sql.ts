@@ -15,6 +15,7 @@ const numeric = new Set(['int2', 'int4', 'int8', 'float4', 'float8', 'numeric', 
 /** `fleetshard sql`. */
 export const sql: CommandSpec = {
   path: 'sql',
+  permission: 'query',
   summary: 'run one SQL statement on the shard of a key',
   user: 'cli',
   args: [{ name: 'statement', doc: 'one statement; - reads it from standard input' }],

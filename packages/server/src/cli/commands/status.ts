@@ -34,6 +34,7 @@ interface FleetStatus {
 /** `fleetshard status`. */
 export const status: CommandSpec = {
   path: 'status',
+  permission: 'view',
   summary: 'show the router, the manager, the keyspaces and the shards',
   details:
     'The exit code is 7 when the router or the manager is not ready, or a shard that owns ranges does not serve.',

@@ -5,6 +5,7 @@ import type { CommandSpec } from '../spec.ts'
 /** `fleetshard switchover`. */
 export const switchover: CommandSpec = {
   path: 'switchover',
+  permission: 'operate',
   summary: 'let a replica lead a shard as planned; statements wait for less than a second, nothing is lost',
   user: 'cli',
   args: [{ name: 'shard', doc: 'id of the shard' }],

@@ -18,6 +18,7 @@ const answerWaitMsMax = 60_000
 /** `fleetshard table create`. */
 export const tableCreate: CommandSpec = {
   path: 'table create',
+  permission: 'operate',
   summary: 'create the tables of a schema file on every shard, or on none',
   details:
     'Each table is sharded by a column, or has all its rows on every shard (reference) or on one (global). Say so by ' +

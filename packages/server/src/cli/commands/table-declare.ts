@@ -7,6 +7,7 @@ import { tableView } from '../views.ts'
 /** `fleetshard table declare`. */
 export const tableDeclare: CommandSpec = {
   path: 'table declare',
+  permission: 'operate',
   summary: 'declare a table that exists already: by which column it is sharded, or that it is not',
   user: 'cli',
   args: [{ name: 'table', doc: 'name of the table, with its schema where it is not public' }],

@@ -6,6 +6,7 @@ import { dryRunFlag, reasonFlag, yesFlag, type CommandSpec } from '../spec.ts'
 /** `fleetshard table delete`. */
 export const tableDelete: CommandSpec = {
   path: 'table delete',
+  permission: 'operate',
   summary: 'take the declaration of a table back; the table stays on the shards',
   user: 'cli',
   args: [{ name: 'table', doc: 'name of the table' }],

@@ -6,6 +6,7 @@ import { tableView } from '../views.ts'
 /** `fleetshard table get`. */
 export const tableGet: CommandSpec = {
   path: 'table get',
+  permission: 'view',
   summary: 'show one declared table',
   user: 'cli',
   args: [{ name: 'table', doc: 'name of the table' }],

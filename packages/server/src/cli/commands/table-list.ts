@@ -7,6 +7,7 @@ import { printOrWatch } from '../watch.ts'
 /** `fleetshard table list`. */
 export const tableList: CommandSpec = {
   path: 'table list',
+  permission: 'view',
   summary: 'list the declared tables of the keyspace',
   user: 'cli',
   flags: [outputFlag, watchFlag],

@@ -6,6 +6,7 @@ import { suggestionView } from '../views.ts'
 /** `fleetshard table suggest`. */
 export const tableSuggest: CommandSpec = {
   path: 'table suggest',
+  permission: 'view',
   summary: 'look at the tables of the keyspace and suggest a shard key for each, with the reason',
   user: 'cli',
   flags: [outputFlag],

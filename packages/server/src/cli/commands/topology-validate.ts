@@ -88,6 +88,7 @@ const sampleView: View<Sample> = {
 /** `fleetshard topology validate`. */
 export const topologyValidate: CommandSpec = {
   path: 'topology validate',
+  permission: null,
   summary: 'check a topology file of the static mode, and show where keys would lie',
   details:
     'Every mistake is printed with its line and column. No server is asked, and no password is printed. Exit code 2 ' +

@@ -12,6 +12,7 @@ const pollMs = 250
 /** `fleetshard vdiff`. */
 export const vdiff: CommandSpec = {
   path: 'vdiff',
+  permission: 'operate',
   summary:
     'compare rows: each on the shard of its key, once, reference tables alike; fails where it is not so',
   user: 'cli',

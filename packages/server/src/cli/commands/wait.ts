@@ -21,6 +21,7 @@ type Goal = (context: CommandContext) => Promise<Look>
 /** `fleetshard wait`. */
 export const wait: CommandSpec = {
   path: 'wait',
+  permission: 'view',
   summary: 'wait until something is so: the fleet is ready, a job has ended, a shard has a state',
   details:
     'Goals: ready (router and manager answer and are ready), job/ID (the job has ended; fails when the job failed), ' +

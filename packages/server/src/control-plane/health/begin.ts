@@ -104,7 +104,30 @@ export async function declareFailover(leading: Leading, incident: Incident): Pro
   const { shard } = incident
   const declared = { kind: 'new', record, detail: parseFailoverDetail(record.detail) } as const
   await effect(leading, 'declare', () => declare(leading, declared, { term: shard.term, change: {} }))
+  await tellAudit(leading, incident, record)
   return record.id
+}
+
+/** What nobody asked for is in the audit log as well; that it cannot be written keeps no shard without a primary. */
+async function tellAudit({ parts }: Leading, { shard, primary }: Incident, job: JobRecord): Promise<void> {
+  try {
+    await parts.audit.append({
+      at: nowText(parts),
+      phase: 'ended',
+      change: job.id,
+      who: { kind: 'system', subject: 'health', role: null },
+      from: parts.options.id,
+      what: 'failover.declare',
+      target: `${shard.keyspace}/${shard.name}`,
+      reason: 'the primary is down',
+      traceId: '',
+      before: { primary, term: shard.term },
+      after: { job: job.id },
+      outcome: 'ok',
+    })
+  } catch (error) {
+    parts.log.error({ shard: shard.id, err: error }, 'a failover is not in the audit log')
+  }
 }
 
 /** Writes down that nothing was done, and why, for `failover explain`. */

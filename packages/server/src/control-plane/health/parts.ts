@@ -8,6 +8,7 @@ import {
   type ShardRecord,
 } from '@fleetshard/core'
 import type { AgentClient } from '../../agent-api/mod.ts'
+import type { AuditLog } from '../../audit/mod.ts'
 import type { Catalog, CatalogView, Leadership } from '../../catalog/mod.ts'
 import type { EngineName, HealthEngine, NodeTarget } from '../../engine/mod.ts'
 import type { Logger, Metrics, Tracing } from '../../runtime/mod.ts'
@@ -41,6 +42,8 @@ export interface HealthParts {
   readonly view: Pick<CatalogView, 'current' | 'isLoaded' | 'loaded' | 'subscribe'>
   readonly engine: (name: EngineName) => HealthEngine
   readonly target: (node: NodeRecord, signal: AbortSignal) => Promise<NodeTarget>
+  /** Told of failovers that nobody asked for. */
+  readonly audit: Pick<AuditLog, 'append'>
   /** A client of that agent; resolves its token. */
   readonly agent: (record: AgentRecord, signal: AbortSignal) => Promise<AgentClient>
   /** For tests that kill a controller at each step: awaited before and after every effect. */

@@ -1,34 +1,17 @@
 // The one place that every change passes: only while this manager leads, within its bounds, and with one line of
 // who, what, before, after and outcome for the log and the audit.
+import { randomUUID } from 'node:crypto'
 import { FleetError, toFleetError, type Clock, type JobRecord } from '@fleetshard/core'
+import type { AuditEntry } from '../../audit/mod.ts'
 import type { Leadership, StoreCondition } from '../../catalog/mod.ts'
-import { EVENTS, type Logger } from '../../runtime/mod.ts'
 import { traceparentOf, type Call } from '../../runtime/http/mod.ts'
 import type { Leader } from './leader.ts'
-import type { ManagerMetrics } from './metrics.ts'
+import { actorOf, createRecorder, type RecorderParts } from './recorder.ts'
 
 /** Changes under way at once in one manager. */
 export const changesMax = 256
 /** After so long a change is given up; creating embedded servers takes the longest. */
 const changeMsMax = 300_000
-
-/** What was tried, and what became of it. */
-export interface ChangeEntry {
-  /** ISO 8601. */
-  readonly at: string
-  readonly who: string
-  /** `shard.create` */
-  readonly what: string
-  /** `default/shard-01` */
-  readonly target: string
-  readonly reason: string | null
-  readonly traceId: string
-  /** The record before and after, without secrets and tokens of the ring; null where there is none. */
-  readonly before: unknown
-  readonly after: unknown
-  /** `ok`, or the code of the error. */
-  readonly outcome: string
-}
 
 /** A change while it is made. */
 export interface Change {
@@ -52,43 +35,51 @@ export interface ChangeName {
 
 /** Makes changes as the leader. */
 export interface Changes {
-  /** @throws FleetError `not_leader`, `shutting_down`, `overloaded`, and what `work` throws */
+  /**
+   * Nothing is changed before the audit log says that it will be.
+   * @throws FleetError `not_leader`, `shutting_down`, `overloaded`, `audit_unavailable`, and what `work` throws
+   */
   run<T>(name: ChangeName, call: Call, work: (change: Change) => Promise<T>): Promise<T>
   /** Takes no more and waits for those under way. */
   drain(): Promise<void>
 }
 
-interface ChangesParts {
-  readonly log: Logger
+interface ChangesParts extends RecorderParts {
   readonly clock: Clock
   readonly leader: Pick<Leader, 'leadership'>
-  readonly metrics: Pick<ManagerMetrics, 'changed'>
-  readonly audit: ((entry: ChangeEntry) => Promise<void>) | undefined
 }
 
 /** No change is under way. */
 export function createChanges(parts: ChangesParts): Changes {
-  const { clock, log } = parts
+  const { clock } = parts
+  const recorder = createRecorder(parts)
   const underWay = new Set<Promise<unknown>>()
   let isDraining = false
 
-  async function record(entry: ChangeEntry, elapsedMs: number): Promise<void> {
-    log.info({ event: EVENTS.change, ...entry, elapsed_ms: Math.round(elapsedMs) }, 'change')
-    parts.metrics.changed({ what: entry.what, outcome: entry.outcome, elapsedMs })
-    await parts.audit?.(entry)
-  }
-
   async function make<T>(name: ChangeName, call: Call, work: (change: Change) => Promise<T>): Promise<T> {
     const began = clock.monotonic()
+    const entryOf = (told: Pick<AuditEntry, 'phase' | 'outcome'>): AuditEntry => ({
+      ...name,
+      ...told,
+      ...actorOf(call),
+      at: new Date(clock.now()).toISOString(),
+      change,
+      before,
+      after,
+    })
+    const change = randomUUID()
     let before: unknown = null
     let after: unknown = null
-    let outcome = 'ok'
+    let phase: AuditEntry['phase'] = 'refused'
+    let failure: unknown = null
     const stop = new AbortController()
     const cancelTimer = clock.after(changeMsMax, () => {
       stop.abort(new FleetError('deadline_exceeded', 'the change took too long and was given up'))
     })
     try {
       const leadership = leadershipOf(parts.leader.leadership())
+      await recorder.begun(entryOf({ phase: 'begun', outcome: null }))
+      phase = 'ended'
       const signal = AbortSignal.any([stop.signal, leadership.lost])
       return await work({
         condition: leadership.condition,
@@ -98,21 +89,13 @@ export function createChanges(parts: ChangesParts): Changes {
         after: (state) => (after = state),
       })
     } catch (error) {
-      outcome = toFleetError(error).code
+      failure = error
       throw error
     } finally {
       cancelTimer()
-      const at = new Date(clock.now()).toISOString()
-      const entry = {
-        at,
-        who: 'anonymous',
-        reason: call.reason,
-        traceId: call.traceId,
-        before,
-        after,
-        outcome,
-      }
-      await record({ ...name, ...entry }, clock.monotonic() - began)
+      const outcome = failure === null ? 'ok' : toFleetError(failure).code
+      const elapsedMs = clock.monotonic() - began
+      await recorder.ended(entryOf({ phase, outcome }), elapsedMs, failure)
     }
   }
 

@@ -1,11 +1,12 @@
 // What a manager is made of. Wired in roles/ only.
 import type { AgentRecord, Clock } from '@fleetshard/core'
 import type { AgentClient } from '../../agent-api/mod.ts'
+import type { AuditLog } from '../../audit/mod.ts'
 import type { Catalog } from '../../catalog/mod.ts'
 import type { EngineName, ShardEngine } from '../../engine/mod.ts'
+import type { Gate } from '../../runtime/http/mod.ts'
 import type { Logger, Metrics, Tracing } from '../../runtime/mod.ts'
-import type { SecretResolver } from '../../security/mod.ts'
-import type { ChangeEntry } from './changes.ts'
+import type { KnownTokens, SecretResolver } from '../../security/mod.ts'
 
 /** Settings of one manager. */
 export interface ManagerOptions {
@@ -19,6 +20,8 @@ export interface ManagerOptions {
   /** Where other managers reach this one; made of host and port by default. */
   readonly advertisedUrl?: string
   readonly bodyBytesMax?: number
+  /** For one request to arrive. */
+  readonly receiveMsMax?: number
   /** For the check of one database server. */
   readonly nodeCheckMs?: number
   readonly leaseTtlMs?: number
@@ -38,14 +41,17 @@ export interface ManagerDeps {
   readonly metrics: Metrics
   /** Null, or left out, where there are no traces. */
   readonly tracing?: Tracing | null
-  /** Told of every change that was tried, after its outcome is known; the log has it in any case. */
-  readonly audit?: (entry: ChangeEntry) => Promise<void>
+  /** Has every change that was tried: before it is made, and when its outcome is known. */
+  readonly audit: AuditLog
+  /** @param tokens those of the catalog */
+  readonly gate: (tokens: () => KnownTokens) => Gate
   readonly options: ManagerOptions
 }
 
 /** Defaults of the options. */
 export const managerDefaults = {
   bodyBytesMax: 10 * 1024 * 1024,
+  receiveMsMax: 60_000,
   nodeCheckMs: 5_000,
   leaseTtlMs: 10_000,
   catalogProbeMs: 2_000,

@@ -154,6 +154,9 @@ describe('what a manager tells about itself', () => {
       'DELETE /api/v1/nodes/{id}',
       'DELETE /api/v1/shards/{id}',
       'DELETE /api/v1/shards/{id}/nodes/{node}',
+      'DELETE /api/v1/tokens/{id}',
+      'GET /api/v1/audit',
+      'GET /api/v1/audit/verification',
       'GET /api/v1/jobs',
       'GET /api/v1/jobs/{id}',
       'GET /api/v1/keyspaces',
@@ -167,6 +170,7 @@ describe('what a manager tells about itself', () => {
       'GET /api/v1/shards',
       'GET /api/v1/shards/{id}',
       'GET /api/v1/shards/{id}/failovers',
+      'GET /api/v1/tokens',
       'GET /api/v1/topology',
       'GET /api/v1/vdiff/{id}',
       'GET /health',
@@ -190,6 +194,7 @@ describe('what a manager tells about itself', () => {
       'POST /api/v1/shards/{id}/nodes',
       'POST /api/v1/shards/{id}/nodes/{node}/rebuild',
       'POST /api/v1/shards/{id}/promote',
+      'POST /api/v1/tokens',
       'POST /api/v1/vdiff',
     ])
     expect(body.paths['/api/v1/shards']).toMatchObject({

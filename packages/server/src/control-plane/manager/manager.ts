@@ -7,16 +7,7 @@ import { createApp, type Around, createStreams } from '../../runtime/http/mod.ts
 import { listenError, untilAborted, type Service } from '../../runtime/mod.ts'
 import type { Api } from './api/context.ts'
 import { shownAt } from './api/context.ts'
-import { failoverRoutes } from './api/failovers.ts'
-import { healthRoutes } from './api/health.ts'
-import { jobRoutes } from './api/jobs.ts'
-import { keyspaceRoutes } from './api/keyspaces.ts'
-import { nodeRoutes } from './api/nodes.ts'
-import { reshardRoutes } from './api/reshard.ts'
-import { vdiffRoutes } from './api/vdiff.ts'
-import { shardRoutes } from './api/shards.ts'
-import { tableRoutes } from './api/tables.ts'
-import { topologyRoutes } from './api/topology.ts'
+import { managerRoutes } from './api/routes.ts'
 import { catchUp } from './catch-up.ts'
 import { createChanges } from './changes.ts'
 import { managerDefaults, type ManagerDeps } from './deps.ts'
@@ -31,6 +22,7 @@ import { createRouting } from './routing.ts'
 import { createServers } from './servers.ts'
 import { repairFences } from './shards/repair-fences.ts'
 import { createReservations } from './shards/reservations.ts'
+import { recordRefusals } from './refusals.ts'
 import { createSlots } from './slots.ts'
 
 /** Open sockets; event streams count. */
@@ -91,6 +83,7 @@ class RunningManager implements Manager {
       parts: createParts(deps, fleet, rings),
       leader,
       changes: createChanges({ log, clock, leader, metrics, audit: deps.audit }),
+      audit: deps.audit,
       streams: createStreams(clock),
       id: options.id,
       version: options.version,
@@ -202,22 +195,16 @@ async function createServer(deps: ManagerDeps, api: Api, metrics: ManagerMetrics
     bodyLimitBytes: options.bodyBytesMax ?? managerDefaults.bodyBytesMax,
     bodyLimitSetting: 'manager.request-bytes-max',
     socketsMax,
+    receiveMsMax: options.receiveMsMax ?? managerDefaults.receiveMsMax,
     around,
+    door: {
+      gate: deps.gate(() => fleet.state().tokens),
+      onRefused: recordRefusals({ log, clock, audit: deps.audit }),
+    },
     onAnswer: (answer) => {
       metrics.answered(answer)
     },
-    routes: [
-      ...healthRoutes(api),
-      ...keyspaceRoutes(api),
-      ...tableRoutes(api),
-      ...shardRoutes(api),
-      ...failoverRoutes(api),
-      ...nodeRoutes(api),
-      ...jobRoutes(api),
-      ...reshardRoutes(api),
-      ...vdiffRoutes(api),
-      ...topologyRoutes(api),
-    ],
+    routes: managerRoutes(api),
   })
 }
 

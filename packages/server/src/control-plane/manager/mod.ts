@@ -1,2 +1,3 @@
 // Face of the manager.
+export { managerRoutes } from './api/routes.ts'
 export { createManager } from './manager.ts'

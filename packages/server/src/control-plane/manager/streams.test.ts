@@ -110,7 +110,7 @@ describe('the typed client', () => {
     await addShard('a')
     await client.shards.patch('a', { status: 'readonly' }, { version: 1, reason: 'Wartung — disk' })
     expect(one.audit.at(-1)).toMatchObject({
-      who: 'anonymous',
+      who: { kind: 'anonymous', subject: 'anonymous' },
       what: 'shard.patch',
       target: 'a',
       reason: 'Wartung — disk',

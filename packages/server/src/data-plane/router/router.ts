@@ -3,6 +3,7 @@ import { FleetError, type Clock, type NodeRecord, type ShardMap, type ShardRecor
 import type { RouterPort } from '../../catalog/router-port.ts'
 import { traceIdOf } from '../../runtime/http/mod.ts'
 import type { Logger, Metrics, Service, Tracing } from '../../runtime/mod.ts'
+import type { Authenticator } from '../../security/mod.ts'
 import {
   DeadlineSweeper,
   Executor,
@@ -17,7 +18,7 @@ import type { QueryLimits } from './listeners/http/query.ts'
 import { createRouterMetrics, type RouterMetrics } from './metrics.ts'
 import { isProtected, StatementCache } from '@fleetshard/routing/plan'
 import { StatementParser } from './parser/parser.ts'
-import { MapFile, type LoadedCopy } from './topology/map-file.ts'
+import { MapFile, tokenSource, type LoadedCopy, type MapCopy } from './topology/map-file.ts'
 import { Maps } from './topology/maps.ts'
 import { DirectSessions } from './topology/direct-sessions.ts'
 import { Passwords } from './topology/passwords.ts'
@@ -64,6 +65,7 @@ export interface RouterDeps {
   readonly readSecret: (secretRef: string, signal: AbortSignal) => Promise<string>
   /** What new connections to shards check; `claimed` where it is left out. */
   readonly identityCheck?: IdentityCheck
+  readonly authenticator: Authenticator
   /** True while a topology file is not what is served; never where it is left out. */
   readonly isTopologyRefused?: () => boolean
   readonly options: RouterOptions
@@ -111,6 +113,7 @@ export class Router implements Service {
       onNew: () => this.#file?.changed(),
       seed: copy?.secrets ?? {},
     })
+    this.#file?.followTokens(port)
     this.#maps = new Maps({
       log,
       clock,
@@ -156,6 +159,7 @@ export class Router implements Service {
       options,
       maps: this.#maps,
       direct: this.#direct,
+      gate: this.#deps.authenticator,
       port,
       mapAgeMs: () => this.mapAgeMs(),
       onAnswer: (answered) => {
@@ -189,6 +193,7 @@ export class Router implements Service {
       slow: this.#slow,
       tracing: this.#deps.tracing ?? null,
       version: this.#deps.options.version,
+      authenticator: this.#deps.authenticator,
       options,
     })
   }
@@ -361,9 +366,10 @@ export class Router implements Service {
     }
   }
 
-  #copy(): { cluster: string | null; secrets: Record<string, string>; keyspaces: ShardMap['snapshot'][] } {
+  #copy(): MapCopy {
     const { view } = this.#deps.port
     return {
+      tokens: [...tokenSource(this.#deps.port, this.#deps.copy)().values()],
       cluster: view.current().cluster?.id ?? this.#deps.copy?.cluster ?? null,
       secrets: this.#passwords.fromCatalog(),
       keyspaces: [...this.#maps.all()].map(({ snapshot }) => snapshot),

@@ -24,6 +24,7 @@ import { createEngine } from '../../engine/mod.ts'
 import { exec, query } from '@fleetshard/routing/wire'
 import { testPassword, type TestPostgres } from '../../engine/postgres/wire/testing.ts'
 import { createMetrics, silentLogger, systemClock, type Logger } from '../../runtime/mod.ts'
+import { createAuthenticator, type Authenticator } from '../../security/mod.ts'
 import { executeLimitsDefault, type ExecuteLimits, type IdentityCheck } from '@fleetshard/routing/execute'
 import { testSnapshot } from '@fleetshard/routing/testing'
 import { Router, type RouterOptions } from './router.ts'
@@ -39,6 +40,8 @@ export interface TestRouterOptions {
   readonly snapshot?: KeyspaceSnapshot
   /** `static`: nobody claims the databases. */
   readonly identityCheck?: IdentityCheck
+  /** Lets everybody in by default, and knows no token. */
+  readonly authenticator?: Authenticator
   readonly query?: Partial<RouterOptions['query']>
   readonly endpoint?: Partial<RouterOptions['endpoint']>
   readonly options?: Partial<RouterOptions>
@@ -160,6 +163,7 @@ async function openRouter(wanted: TestRouterOptions, place: RouterPlace): Promis
     port,
     metrics,
     copy: null,
+    authenticator: wanted.authenticator ?? openAuthenticator(),
     identityCheck: wanted.identityCheck ?? 'claimed',
     readSecret: (ref) =>
       ref.startsWith('file:') ? readFile(ref.slice('file:'.length), 'utf8') : Promise.resolve(testPassword),
@@ -207,6 +211,18 @@ async function openRouter(wanted: TestRouterOptions, place: RouterPlace): Promis
   }
 }
 
+const openAuthenticator = (): Authenticator =>
+  createAuthenticator({
+    clock: systemClock,
+    isRequired: false,
+    onlyOwnHost: false,
+    adminToken: null,
+    tokens: () => new Map(),
+    jwt: null,
+    failuresPerMinute: 0,
+    requestsPerSecond: 0,
+  })
+
 const optionsDefault: RouterOptions = {
   id: parseRouterId('test'),
   version: 'test',
@@ -231,6 +247,7 @@ const optionsDefault: RouterOptions = {
   },
   endpoint: {
     requestBytesMax: 10 * 2 ** 20,
+    receiveMsMax: 60_000,
     requestBytesTotalMax: 64 * 2 ** 20,
     answerBytesTotalMax: 64 * 2 ** 20,
     slowReaderMs: 30_000,
@@ -340,6 +357,7 @@ class FixedPort implements RouterPort {
       jobOwners: new Map(),
       routers: new Map(),
       agents: new Map(),
+      tokens: new Map(),
       corrupt: new Map(),
     }
   }

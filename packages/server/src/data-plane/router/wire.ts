@@ -1,5 +1,12 @@
 // The Postgres port of a router: its listener, the sessions behind it, and what they share.
-import { FleetError, type Clock, type ShardMap, type ShardRecord } from '@fleetshard/core'
+import {
+  FleetError,
+  requireGrant,
+  requirePermission,
+  type Clock,
+  type ShardMap,
+  type ShardRecord,
+} from '@fleetshard/core'
 import type { ScramKeys } from '@fleetshard/routing/pgwire'
 import {
   HoldBuffer,
@@ -9,6 +16,7 @@ import {
 } from '@fleetshard/routing/execute'
 import { refuseUnprotectedSetting, type StatementCache } from '@fleetshard/routing/plan'
 import type { Logger, Tracing } from '../../runtime/mod.ts'
+import type { Authenticator } from '../../security/mod.ts'
 import { AdminSession, adminDatabase } from './admin/admin-session.ts'
 import type { AdminView } from './admin/tables.ts'
 import {
@@ -59,6 +67,7 @@ export interface WireParts {
   readonly slow: SlowStatements
   readonly tracing: Tracing | null
   readonly version: string
+  readonly authenticator: Authenticator
   readonly options: WireOptions
 }
 
@@ -77,7 +86,8 @@ export class WirePort implements AsyncDisposable {
   /** @throws FleetError `invalid_config` for a certificate or a file of users that cannot be used */
   constructor(parts: WireParts) {
     this.#parts = parts
-    const { log, clock, sweeper, statements, map, newerMap, access, metrics, slow, tracing, options } = parts
+    const { log, clock, sweeper, statements, map, newerMap, access, metrics, slow, tracing } = parts
+    const { options, authenticator } = parts
     this.#environment = {
       log,
       clock,
@@ -102,6 +112,7 @@ export class WirePort implements AsyncDisposable {
       limits: options.limits,
       certificate: options.certificate,
       users: this.#users(options.authentication),
+      authenticator,
       openSession: (client) => this.#open(client),
     })
   }
@@ -183,21 +194,24 @@ export class WirePort implements AsyncDisposable {
 
   /** @throws FleetError for a database that does not exist, and settings that are refused */
   #open(client: EnteredClient): WireClientSession {
-    const { claim, user, keys } = client
+    const { claim, user, keys, principal } = client
     if (claim.database === adminDatabase) {
       this.#refuseAdmin(client)
       return new AdminSession({ client, view: this.#view() })
     }
     const map = this.#keyspace(claim.database)
-    for (const [name, value] of claim.settings) refuseUnprotectedSetting(name, value, map)
+    const name = map.snapshot.keyspace.name
+    const onlyReads = principal !== null && requireGrant(principal, name) === 'read'
+    for (const [setting, value] of claim.settings) refuseUnprotectedSetting(setting, value, map)
     this.#opened += 1
     const session = new WireSession({
       environment: this.#environment,
       client,
       start: {
         ...settingsOfStartup(claim.settings),
-        keyspace: map.snapshot.keyspace.name,
+        keyspace: name,
         user,
+        onlyReads,
         login: keys === null || isOwner(map, user) ? null : this.#loginOf(user, keys),
         ordinal: this.#opened,
       },
@@ -209,8 +223,9 @@ export class WirePort implements AsyncDisposable {
     return session
   }
 
-  /** Those who own a keyspace's databases may look at the router. */
-  #refuseAdmin({ user, keys }: EnteredClient): void {
+  /** Those who own a keyspace's databases may look at the router, and whose token says that he may. */
+  #refuseAdmin({ user, keys, principal }: EnteredClient): void {
+    if (principal !== null) requirePermission(principal, 'view')
     if (keys === null || [...this.#parts.maps()].some((map) => isOwner(map, user))) return
     throw new FleetError('login_refused', `user "${user}" may not use the database "${adminDatabase}"`, {
       sqlstate: '42501',

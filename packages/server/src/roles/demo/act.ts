@@ -23,6 +23,8 @@ export interface Stage {
   readonly router: RouterClient
   /** Base URL of the router. */
   readonly routerUrl: string
+  /** Of the cluster's operator. */
+  readonly token: string | null
   /** Supervisor of the cluster's servers, and the id of the one with the catalog. */
   readonly agent: Agent
   readonly catalogServer: string

@@ -6,7 +6,14 @@ import { join } from 'node:path'
 import { createAdminClient } from '@fleetshard/client/admin'
 import { buildShardMap, FleetError, isFleetError, parseKeyspaceName, type ShardMap } from '@fleetshard/core'
 import { createRouterClient, type CommandContext } from '../../cli/mod.ts'
-import { blockedFolder, createLogging, serverUser, systemClock, type Logging } from '../../runtime/mod.ts'
+import {
+  blockedFolder,
+  createLogging,
+  readAdminToken,
+  serverUser,
+  systemClock,
+  type Logging,
+} from '../../runtime/mod.ts'
 import { urlHost } from '../loopback.ts'
 import { serverProcesses } from '../running.ts'
 import { LocalFleet } from '../up/local-fleet.ts'
@@ -73,15 +80,17 @@ export class DemoCluster implements AsyncDisposable {
     const port = String(services.config.get('router.http-port'))
     const routerUrl = `http://${urlHost(config.get('bind-host'))}:${port}`
     const signal = this.#stop
+    const token = readAdminToken(this.folder)
     const reach = { timeoutMs: requestMsMax, fetch }
     return {
       clock,
       signal,
       keyspace,
       dataSets,
-      admin: createAdminClient({ url: services.managerUrl, ...reach }),
-      router: createRouterClient({ url: routerUrl, signal, ...reach }),
+      admin: createAdminClient({ url: services.managerUrl, ...reach, ...(token === null ? {} : { token }) }),
+      router: createRouterClient({ url: routerUrl, token, signal, ...reach }),
       routerUrl,
+      token,
       agent: local.agent,
       catalogServer: local.catalog().node.id,
       replicas: config.get('up.replicas'),

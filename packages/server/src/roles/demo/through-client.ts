@@ -55,12 +55,18 @@ interface Run {
 
 async function runIn(
   mode: Mode,
-  { clock, keyspace, routerUrl, signal }: Stage,
+  { clock, keyspace, routerUrl, token, signal }: Stage,
   dataSet: DataSet,
   say: (text: string) => void,
 ): Promise<Run> {
   say(`${mode} mode`)
-  await using db = await connect({ url: routerUrl, keyspace, mode, fallback: false })
+  await using db = await connect({
+    url: routerUrl,
+    keyspace,
+    mode,
+    fallback: false,
+    ...(token === null ? {} : { token }),
+  })
   const rows = dataSet.rows.slice(0, readsMax)
   const read = await readEach(db, { dataSet, rows, clock, signal })
   let streamed = 0

@@ -38,7 +38,7 @@ export function renderScreen({ state, tookMs, shards, examples, words }: Screen,
   const tail = [
     '',
     `Next   npx fleetshard status${words}`,
-    `Docs   ${state.urls.manager}/docs · there is no authentication yet`,
+    `Docs   ${state.urls.manager}/docs · ${state.auth === 'required' ? 'whoever asks must send a token' : 'open to every account of this machine'}`,
     `Stop   npx fleetshard down${words}`,
   ]
   const told = examples.flatMap(({ command, answer }) => [

@@ -1,6 +1,6 @@
 // What `up` and `quickstart` say once the cluster is ready: what runs where, who may use it, how to stop.
 import { isLoopback } from '../loopback.ts'
-import type { ClusterState } from '../../runtime/mod.ts'
+import { adminTokenPath, type ClusterState, type Config } from '../../runtime/mod.ts'
 import type { Style } from '../../cli/mod.ts'
 
 /** A node group as the banner shows it. */
@@ -25,7 +25,7 @@ export function groupLines(groups: readonly ShownGroup[]): readonly string[] {
 }
 
 /** Where the processes listen. */
-export function processLines({ urls, ports }: ClusterState): readonly string[] {
+export function processLines({ urls, ports, auth }: ClusterState): readonly string[] {
   const metrics = (url: string | undefined): string => (url === undefined ? '' : `metrics ${url}/metrics`)
   const line = (name: string, url: string, rest: string): string =>
     `  ${name.padEnd(10)} ${url.padEnd(23)}  ${rest}`.trimEnd()
@@ -35,7 +35,9 @@ export function processLines({ urls, ports }: ClusterState): readonly string[] {
     line('router', urls.router, metrics(urls.routerMetrics)),
     ...(wirePort === undefined
       ? []
-      : [`  ${'postgres'.padEnd(10)} psql -h ${host} -p ${String(wirePort)} default`]),
+      : [
+          `  ${'postgres'.padEnd(10)} psql -h ${host} -p ${String(wirePort)}${auth === 'required' ? ' -U token' : ''} default`,
+        ]),
     line('manager', urls.manager, metrics(urls.managerMetrics)),
     // One line for both, of 100 columns: the quickstart's screen has none to spare.
     line(
@@ -53,10 +55,13 @@ export function headLine(state: ClusterState, tookMs: number, style: Style): str
   return `${style.bold(`FleetShard ${state.version}`)} is running · ${versions} · ready in ${seconds} s`
 }
 
-/** Who may use a cluster that listens on that address. */
-export function openNotice(host: string): string {
+/** Who may use the cluster, and where its operator's token is. */
+export function accessNotice(config: Config, dataDir: string): readonly string[] {
+  const token = `The operator's token is in ${adminTokenPath(dataDir)} (mode 0600); fleetshard finds it by itself.`
+  if (config.get('auth') === 'required') return ['Whoever uses it must send a token.', token]
+  const host = config.get('bind-host')
   const who = isLoopback(host) ? 'every account of this machine' : `everybody who reaches ${host}`
-  return `Open to ${who}: there is no authentication yet.`
+  return [`Open to ${who}: nobody is asked who he is; --auth required changes that.`, token]
 }
 
 /** The words behind `fleetshard` that name the cluster, where it is not the usual one of this folder. */

@@ -6,6 +6,9 @@ import { FleetError, type Clock } from '@fleetshard/core'
 import type { BootGuard } from '../../agent/mod.ts'
 import { localAgentId, openLocalCluster, type LocalCluster, type LocalServer } from '../../local/mod.ts'
 import {
+  adminTokenPath,
+  makeAdminToken,
+  readAdminToken,
   serviceGroup,
   type Config,
   type Environment,
@@ -132,7 +135,9 @@ export class LocalFleet implements AsyncDisposable {
     const { clock, log, forced } = this.#parts
     const { local, open } = this.servers
     await recordMovedNodes(open.catalog, { agent: local.agent, id: localAgentId }, log)
-    const { config, notes } = await choosePortsOfUp(openOnLoopback(this.#parts.config))
+    const { config, notes } = await choosePortsOfUp(
+      withAdminToken(openOnLoopback(this.#parts.config), this.#parts.dataDir),
+    )
     const { services, http } = await this.#assemble(config)
     const group = serviceGroup('up', services, { log, clock, drainMs: config.get('drain-ms'), forced })
     const ended = group.run(this.#stop)
@@ -153,7 +158,8 @@ export class LocalFleet implements AsyncDisposable {
   async fill(say: (text: string) => void): Promise<void> {
     const { clock, dataDir, log } = this.#parts
     const { managerUrl, routerUrl } = this.services
-    const parts = { managerUrl, routerUrl, clock, signal: this.#stop, say }
+    const token = readAdminToken(dataDir)
+    const parts = { managerUrl, routerUrl, token, clock, signal: this.#stop, say }
     const filling = this.#wasFilled ? Promise.resolve() : fillCatalog(parts, this.servers.local.groups())
     const known = filling.then(async () => {
       if (!(await awaitRouter(parts))) log.warn('the router does not know all shards yet')
@@ -265,8 +271,16 @@ export class LocalFleet implements AsyncDisposable {
 
 /** Like HTTP the Postgres port lets in whoever is on this machine, unless told otherwise. */
 function openOnLoopback(config: Config): Config {
-  if (config.isGiven('router.wire-auth') || !isLoopback(config.get('bind-host'))) return config
+  const isOpen = config.get('auth') === 'open' && isLoopback(config.get('bind-host'))
+  if (config.isGiven('router.wire-auth') || !isOpen) return config
   return config.with({ 'router.wire-auth': 'trust' })
+}
+
+/** The token that commands of this machine find by themselves. */
+function withAdminToken(config: Config, dataDir: string): Config {
+  makeAdminToken(dataDir)
+  if (config.isGiven('auth.admin-token-file')) return config
+  return config.with({ 'auth.admin-token-file': adminTokenPath(dataDir) })
 }
 
 /** Without the password. */

@@ -16,6 +16,8 @@ const requestMsMax = 60_000
 export interface FillParts {
   readonly managerUrl: string
   readonly routerUrl: string
+  /** Of the cluster's operator. */
+  readonly token: string | null
   readonly clock: Clock
   readonly signal: AbortSignal
   readonly say: (text: string) => void
@@ -23,7 +25,7 @@ export interface FillParts {
 
 /** Makes what is missing. @throws FleetError of the manager */
 export async function fillCatalog(parts: FillParts, groups: readonly LocalGroup[]): Promise<void> {
-  const admin = createAdminClient({ url: parts.managerUrl, timeoutMs: requestMsMax })
+  const admin = adminOf(parts)
   await patiently(parts, () => makeKeyspace(admin, parts.signal))
   const known = await shardsOf(admin, parts.signal)
   for (const [index, group] of groups.entries()) {
@@ -37,9 +39,10 @@ export async function fillCatalog(parts: FillParts, groups: readonly LocalGroup[
  * True once the router works with every map that the manager knows, so that the first statement finds its shard; false
  * when that takes too long.
  */
-export async function awaitRouter({ managerUrl, routerUrl, clock, signal }: FillParts): Promise<boolean> {
-  const admin = createAdminClient({ url: managerUrl, timeoutMs: requestMsMax })
-  const router = createRouterClient({ url: routerUrl, timeoutMs: requestMsMax, signal, fetch })
+export async function awaitRouter(parts: FillParts): Promise<boolean> {
+  const { routerUrl, clock, signal, token } = parts
+  const admin = adminOf(parts)
+  const router = createRouterClient({ url: routerUrl, token, timeoutMs: requestMsMax, signal, fetch })
   const { keyspaces } = await admin.keyspaces.list({ signal })
   const untilMs = clock.monotonic() + patienceMs
   for (;;) {
@@ -49,6 +52,11 @@ export async function awaitRouter({ managerUrl, routerUrl, clock, signal }: Fill
     if (clock.monotonic() > untilMs) return false
     await clock.sleep(retryMs, signal)
   }
+}
+
+function adminOf({ managerUrl, token }: FillParts): AdminClient {
+  const known = token === null ? {} : { token }
+  return createAdminClient({ url: managerUrl, timeoutMs: requestMsMax, ...known })
 }
 
 async function makeKeyspace(admin: AdminClient, signal: AbortSignal): Promise<void> {

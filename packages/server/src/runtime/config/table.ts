@@ -1,5 +1,6 @@
 // The configuration table: every setting of every process, once. Flags, environment variables, the JSON file,
 // --help, `config show` and docs/reference/configuration.md are all made from it.
+import { ACCESS_SETTINGS } from './access-table.ts'
 import type { Setting, SettingValue } from './types.ts'
 import { OBSERVE_SETTINGS } from './observe-table.ts'
 import { WIRE_SETTINGS } from './wire-table.ts'
@@ -36,7 +37,7 @@ export const SETTINGS = {
   insecure: {
     type: 'boolean',
     default: false,
-    doc: 'Listen on addresses that others reach although there is no authentication yet.',
+    doc: 'Listen on addresses that others reach although nobody is asked who he is.',
     usedBy: roles,
   },
   region: {
@@ -426,6 +427,9 @@ export const SETTINGS = {
     usedBy: ['up'],
     aliases: { up: ['fsync'] },
   },
+
+  // Who may ask what
+  ...ACCESS_SETTINGS,
 
   // Commands that talk to a running fleet
   'router-url': {

@@ -9,12 +9,13 @@ import type { Socket } from 'node:net'
 import type { Logger } from '../log.ts'
 import type { Tracing } from '../tracing.ts'
 import { errorOf, rawProblem, sendProblem } from './errors.ts'
+import type { Door } from './gate.ts'
 import type { Around, Route } from './route.ts'
 import { beginRequest, endRequest } from './spans.ts'
 import { traceIdOf } from './trace.ts'
 
-/** For the head and body of one request to arrive. */
-const receiveMsMax = 60_000
+/** Slow requests are looked for so often within the time that they have. */
+const receiveChecks = 4
 const idleMsMax = 75_000
 
 /** What the server is made of. */
@@ -29,10 +30,14 @@ export interface AppParts {
   readonly bodyLimitBytes: number
   /** The setting that raises the limit, named in the error. */
   readonly bodyLimitSetting: string
+  /** For the head and body of one request to arrive. */
+  readonly receiveMsMax: number
   /** Open sockets; event streams count. */
   readonly socketsMax: number
   readonly routes: readonly Route[]
   readonly around: Around
+  /** Finds out who asks, and is told of those who may not. */
+  readonly door: Door
   /** Takes a request before fastify sees it; false leaves it to fastify. For endpoints where each microsecond counts. */
   readonly first?: (request: IncomingMessage, response: ServerResponse) => boolean
   /** Told of every answer; `route` is the pattern, so that its values are few. */
@@ -50,7 +55,12 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     forceCloseConnections: true,
     serverFactory: (handler) =>
       createServer(
-        { requestTimeout: receiveMsMax, keepAliveTimeout: idleMsMax, headersTimeout: receiveMsMax },
+        {
+          requestTimeout: parts.receiveMsMax,
+          headersTimeout: parts.receiveMsMax,
+          keepAliveTimeout: idleMsMax,
+          connectionsCheckingInterval: Math.ceil(parts.receiveMsMax / receiveChecks),
+        },
         (request, response) => {
           if (parts.first?.(request, response) !== true) handler(request, response)
         },
@@ -67,6 +77,7 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   // JSON.stringify, which drops nothing.
   app.setValidatorCompiler(() => () => true)
   app.setSerializerCompiler(() => (body) => JSON.stringify(body))
+  await registerHeaders(app)
   parseJsonBodies(app)
   app.setErrorHandler((error, request, reply) => sendProblem(request, reply, toError(error)))
   // Before the body is read: whatever it is, the path or the method is what is wrong.
@@ -87,7 +98,7 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     parts.onAnswer({ ...answer, elapsedMs: reply.elapsedTime })
   })
   await registerDocs(app, parts)
-  for (const route of parts.routes) route.register(app, parts.around)
+  for (const route of parts.routes) route.register(app, parts.around, parts.door)
   await app.ready()
   return app
 }
@@ -142,7 +153,8 @@ function parseJsonBodies(app: FastifyInstance): void {
   })
 }
 
-async function registerDocs(app: FastifyInstance, { version, title, description }: AppParts): Promise<void> {
+/** What keeps browsers from misusing answers; in front of all other hooks, so that errors have it too. */
+async function registerHeaders(app: FastifyInstance): Promise<void> {
   await app.register(helmet, {
     contentSecurityPolicy: {
       useDefaults: false,
@@ -155,6 +167,9 @@ async function registerDocs(app: FastifyInstance, { version, title, description 
     },
     hsts: false,
   })
+}
+
+async function registerDocs(app: FastifyInstance, { version, title, description }: AppParts): Promise<void> {
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
@@ -163,6 +178,7 @@ async function registerDocs(app: FastifyInstance, { version, title, description 
         version,
         description,
       },
+      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
     },
   })
   await app.register(swaggerUi, {

@@ -49,14 +49,22 @@ function clientFault(error: unknown, status: number): FleetError {
   return new FleetError('invalid_request', message, { status })
 }
 
+/** What an error says in headers: when to come again, and how to say who one is. */
+export function headersOf(error: FleetError): Readonly<Record<string, string>> {
+  if (error.status === 401) return { 'www-authenticate': 'Bearer realm="fleetshard"' }
+  const isOverload = error.status === 429
+  if (!isOverload && !(error.retryable && error.status === 503)) return {}
+  const { retry_after_ms: ms } = error.facts
+  const seconds = typeof ms === 'number' ? Math.ceil(ms / 1000) : retryAfterSeconds
+  return { 'retry-after': String(Math.max(1, seconds)) }
+}
+
 /** Answers with the problem body; logs what is our own fault. */
 export function sendProblem(request: FastifyRequest, reply: FastifyReply, error: FleetError): FastifyReply {
   if (error.status >= 500 && error.code === 'internal') {
     request.log.error({ err: error.cause ?? error, trace_id: request.id }, 'request failed')
   }
-  if (error.retryable && (error.status === 503 || error.status === 429)) {
-    void reply.header('retry-after', String(retryAfterSeconds))
-  }
+  void reply.headers(headersOf(error))
   return reply
     .status(error.status)
     .type(problemType)

@@ -1,13 +1,16 @@
 // One endpoint as data: its schemas, and a handler that gets parsed values. The same schemas check requests and
 // make the OpenAPI document.
 import { compileParser, ProblemBody } from '@fleetshard/core/contract'
-import { FleetError } from '@fleetshard/core'
+import { FleetError, PERMISSIONS, type Permission, type Principal } from '@fleetshard/core'
 import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, HTTPMethods } from 'fastify'
 import { Type, type Static, type TObject, type TSchema } from 'typebox'
+import { letIn, principalOf, type Door } from './gate.ts'
 
 /** What a handler gets besides the parsed parts. */
 export interface Call {
   readonly traceId: string
+  /** Who asks. */
+  readonly principal: Principal
   /** Version demanded by If-Match; null for none or `*`. */
   readonly ifMatch: number | null
   /** Text of x-fleetshard-reason, for the audit; null for none. */
@@ -47,16 +50,20 @@ export interface RouteSpec<P extends TObject, Q extends TObject, B extends TSche
   readonly problem?: TSchema
   /** Changes are made by the leader; reads by any manager. */
   readonly kind: 'read' | 'change' | 'probe'
+  /** What the caller must be permitted; checked before the body is read. */
+  readonly permission: Permission
   handle(parts: { params: Static<P>; query: Static<Q>; body: Static<B> }, call: Call): Promise<Answer>
 }
 
 /** An endpoint with its types folded away, ready to be registered. */
 export interface Route {
   readonly kind: RouteSpec<TObject, TObject, TSchema>['kind']
+  readonly permission: Permission
+  readonly summary: string
   readonly method: RouteSpec<TObject, TObject, TSchema>['method']
   /** With parameters as `:name`. */
   readonly url: string
-  register(app: FastifyInstance, around: Around): void
+  register(app: FastifyInstance, around: Around, door: Door): void
 }
 
 /** Runs before a handler: null lets it go on, an answer takes its place (a change that was forwarded). */
@@ -73,13 +80,16 @@ export function route<
   const parseBody = compileParser((spec.body ?? noBody) as B, 'body')
   const made: Route = {
     kind: spec.kind,
+    permission: spec.permission,
+    summary: spec.summary,
     method: spec.method,
     url: spec.url,
-    register(app, around) {
+    register(app, around, door) {
       app.route({
         method: spec.method,
         url: spec.url,
         schema: openApiOf(spec),
+        onRequest: (request) => letIn(request, made, door),
         handler: async (request, reply) => {
           const call = callOf(request, reply)
           const parts = {
@@ -103,6 +113,7 @@ function callOf(request: FastifyRequest, reply: FastifyReply): Call {
   const { headers } = request
   return {
     traceId: request.id,
+    principal: principalOf(request),
     ifMatch: ifMatchOf(headers['if-match']),
     reason: reasonOf(headers['x-fleetshard-reason']),
     wantsEvents: (headers.accept ?? '').includes('text/event-stream'),
@@ -123,7 +134,8 @@ function ifMatchOf(header: string | undefined): number | null {
 
 const reasonCharsMax = 500
 
-function reasonOf(header: string | readonly string[] | undefined): string | null {
+/** The text of x-fleetshard-reason, as sent or percent-encoded; null for none. */
+export function reasonOf(header: string | readonly string[] | undefined): string | null {
   if (typeof header !== 'string') return null
   try {
     return decodeURIComponent(header).slice(0, reasonCharsMax)
@@ -149,7 +161,7 @@ const WHAT_CAME: Readonly<Record<string, string>> = {
 
 function openApiOf<P extends TObject, Q extends TObject, B extends TSchema>(
   spec: RouteSpec<P, Q, B>,
-): FastifySchema & { summary: string; tags: string[] } {
+): FastifySchema & { summary: string; description: string; tags: string[]; security?: object[] } {
   const response: Record<string, unknown> = {}
   for (const [status, schema] of Object.entries(spec.answers)) {
     response[status] =
@@ -163,6 +175,8 @@ function openApiOf<P extends TObject, Q extends TObject, B extends TSchema>(
   }
   return {
     summary: spec.summary,
+    description: `Permission: \`${spec.permission}\`. ${PERMISSIONS[spec.permission].doc}`,
+    ...(spec.permission === 'open' ? {} : { security: [{ token: [] }] }),
     tags: [spec.tag],
     ...(spec.params === undefined ? {} : { params: spec.params }),
     ...(spec.query === undefined ? {} : { querystring: spec.query }),

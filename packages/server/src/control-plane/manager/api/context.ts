@@ -2,6 +2,7 @@
 import { Type } from 'typebox'
 import type { KeyspaceName } from '@fleetshard/core'
 import type { Answer, Call, Streams } from '../../../runtime/http/mod.ts'
+import type { AuditLog } from '../../../audit/mod.ts'
 import type { Change, ChangeName, Changes } from '../changes.ts'
 import { epochHeader } from '../forward.ts'
 import type { Leader } from '../leader.ts'
@@ -11,6 +12,7 @@ import type { Parts, Work } from '../parts.ts'
 export interface Api {
   readonly parts: Parts
   readonly changes: Changes
+  readonly audit: AuditLog
   readonly streams: Streams
   readonly leader: Leader
   readonly id: string

@@ -11,6 +11,7 @@ export const healthRoutes = (api: Api): readonly Route[] => [
     url: '/health',
     tag,
     kind: 'probe',
+    permission: 'open',
     summary: 'The process is alive',
     answers: { 200: Health },
     handle: async () => ({
@@ -24,6 +25,7 @@ export const healthRoutes = (api: Api): readonly Route[] => [
     url: '/ready',
     tag,
     kind: 'probe',
+    permission: 'open',
     summary: 'Whether this manager answers, leads, and hears of the catalog',
     answers: { 200: ManagerReady, 503: ManagerReady },
     handle: async () => {

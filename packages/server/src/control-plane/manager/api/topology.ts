@@ -21,6 +21,7 @@ export const topologyRoutes = (api: Api): readonly Route[] => [
     url: '/api/v1/topology',
     tag,
     kind: 'read',
+    permission: 'view',
     summary: 'Everything at one moment; with Accept: text/event-stream, then every change',
     query: TopologyQuery,
     answers: { 200: Topology },

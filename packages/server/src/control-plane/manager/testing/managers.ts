@@ -16,8 +16,9 @@ import type { AgentClient } from '../../../agent-api/mod.ts'
 import { createCatalog, type Catalog, type CatalogStore } from '../../../catalog/mod.ts'
 import type { ShardEngine } from '../../../engine/mod.ts'
 import { createMetrics, silentLogger, systemClock } from '../../../runtime/mod.ts'
-import { createSecretResolver } from '../../../security/secrets.ts'
-import type { ChangeEntry } from '../changes.ts'
+import { createSecretResolver, type KnownTokens } from '../../../security/mod.ts'
+import { createAuditLog, type AuditEntry } from '../../../audit/mod.ts'
+import { openGate, type Gate } from '../../../runtime/http/mod.ts'
 import { createManager, type Manager } from '../manager.ts'
 import { holdToContract } from './contract-check.ts'
 
@@ -26,7 +27,8 @@ export interface RunningManager extends AsyncDisposable {
   readonly manager: Manager
   readonly url: string
   readonly catalog: Catalog
-  readonly audit: readonly ChangeEntry[]
+  /** What became of every change. */
+  readonly audit: readonly AuditEntry[]
   readonly metrics: () => Promise<string>
   /** One request; the body is sent as JSON unless it is a string. */
   send(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Reply>
@@ -78,13 +80,18 @@ export interface ManagerSetting {
   readonly agent?: AgentClient
   readonly id?: string
   readonly leaseTtlMs?: number
+  /** Everybody is let in by default. */
+  readonly gate?: (tokens: () => KnownTokens) => Gate
+  /** What the audit log fails with; null lets it work. */
+  readonly auditFault?: (entry: AuditEntry) => Error | null
 }
 
 /** Starts a manager and waits until it answers. */
 export async function startManager(setting: ManagerSetting): Promise<RunningManager> {
   const catalog = createCatalog({ store: setting.store, clock: systemClock, uuid: randomUUID })
   const metrics = createMetrics(false)
-  const audit: ChangeEntry[] = []
+  const audit: AuditEntry[] = []
+  const log = createAuditLog({ store: setting.store, clock: systemClock, recordsMax: 1_000 })
   const manager = createManager({
     log: silentLogger,
     clock: systemClock,
@@ -99,7 +106,17 @@ export async function startManager(setting: ManagerSetting): Promise<RunningMana
       clock: systemClock,
     }),
     metrics,
-    audit: async (entry) => void audit.push(entry),
+    audit: {
+      list: (query) => log.list(query),
+      verify: () => log.verify(),
+      append(entry) {
+        const fault = setting.auditFault?.(entry) ?? null
+        if (fault !== null) return Promise.reject(fault)
+        if (entry.phase !== 'begun') audit.push(entry)
+        return log.append(entry)
+      },
+    },
+    gate: setting.gate ?? (() => openGate),
     options: {
       id: setting.id ?? `manager-${randomUUID().slice(0, 8)}`,
       version: '0.0.0-test',

@@ -1,7 +1,7 @@
 // Work on a connection of its own: placed, sent, and its effects on the session taken over. Sent again only where
 // nothing of it can have happened, or it only reads.
 import { FleetError, isFleetError, toFleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
-import { learnCost, type ReadTerms, type SchemaFacts } from '@fleetshard/routing/execute'
+import { learnCost, refuseMoreThanReads, type ReadTerms, type SchemaFacts } from '@fleetshard/routing/execute'
 import type { KnownStatement } from '@fleetshard/routing/plan'
 import { exec } from '@fleetshard/routing/wire'
 import { connectFor, leaveShard, mayMove, shardFor } from './connect.ts'
@@ -167,7 +167,10 @@ function connect(state: SessionState, trial: Attempt): Sending | Promise<Sending
   const access = state.environment.access(shard, state.start.login)
   const schema = access.schemaFacts(state.cancellation)
   const go = (facts: SchemaFacts): Sending | Promise<Sending> => {
-    for (const one of placed) check(one, map, facts, session)
+    for (const one of placed) {
+      if (state.start.onlyReads) refuseMoreThanReads(one.use.known.facts, facts)
+      check(one, map, facts, session)
+    }
     const traits = work.executed.map(({ known }) => traitsOf(known, facts))
     refuseReadOnly(shard, work, traits)
     const isMovable = mayMove(state)

@@ -18,6 +18,8 @@ export interface SessionStart {
   readonly keyspace: string
   readonly user: string
   readonly login: ShardLogin | null
+  /** The client's token lets it read and nothing else. */
+  readonly onlyReads: boolean
   readonly settings: SessionSettings
   readonly variables: Variables
   /** Counts sessions: those without a shard of their own are spread by it. */

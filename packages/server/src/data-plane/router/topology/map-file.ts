@@ -1,9 +1,10 @@
 // The copy of the shard maps on disk, so that a router that starts while the catalog is down still knows them.
-// It holds the passwords of the nodes as well, hence mode 0600. One JSON value a line: head, then the keyspaces.
+// It holds the passwords of the nodes and the digests of tokens as well, hence mode 0600. One JSON value a line: head, then the keyspaces.
 import { chmod, open, readFile, rename, stat } from 'node:fs/promises'
-import { FleetError, type Clock, type KeyspaceSnapshot } from '@fleetshard/core'
-import { encodeSnapshot, parseSnapshot } from '../../../catalog/router-port.ts'
+import { FleetError, type Clock, type KeyspaceSnapshot, type TokenRecord } from '@fleetshard/core'
+import { encodeSnapshot, parseSnapshot, type RouterPort } from '../../../catalog/router-port.ts'
 import type { Logger } from '../../../runtime/mod.ts'
+import type { KnownTokens } from '../../../security/mod.ts'
 import Type from 'typebox'
 import { Compile } from 'typebox/compile'
 
@@ -13,6 +14,8 @@ export interface MapCopy {
   readonly cluster: string | null
   /** Passwords by the name that a secretRef has behind `catalog:`. */
   readonly secrets: Readonly<Record<string, string>>
+  /** Of the API. */
+  readonly tokens: readonly TokenRecord[]
   readonly keyspaces: readonly KeyspaceSnapshot[]
 }
 
@@ -27,8 +30,28 @@ const head = Compile(
     version: Type.Literal(1),
     cluster: Type.Union([Type.String(), Type.Null()]),
     secrets: Type.Record(Type.String(), Type.String()),
+    tokens: Type.Optional(
+      Type.Array(
+        Type.Object({
+          id: Type.String(),
+          name: Type.String(),
+          digest: Type.String(),
+          scopes: Type.Array(Type.String()),
+          createdBy: Type.String(),
+          createdAt: Type.String(),
+          expiresAt: Type.Union([Type.String(), Type.Null()]),
+          version: Type.Integer(),
+        }),
+      ),
+    ),
   }),
 )
+
+/** The tokens as the catalog has them; until it has answered, as the copy has them. */
+export function tokenSource({ view }: Pick<RouterPort, 'view'>, copy: LoadedCopy | null): () => KnownTokens {
+  const copied: KnownTokens = new Map(copy?.tokens.map((token) => [token.id, token]))
+  return () => (view.isLoaded() ? view.current().tokens : copied)
+}
 
 /** Changes are written this long after the first of them. */
 const saveAfterMs = 500
@@ -40,6 +63,7 @@ export class MapFile implements AsyncDisposable {
   readonly #clock: Clock
   readonly #read: () => MapCopy
   #stop: (() => void) | null = null
+  #unfollow: () => void = () => undefined
   #writing: Promise<void> = Promise.resolve()
 
   /** @param read what to save, asked for at the moment of saving */
@@ -58,7 +82,18 @@ export class MapFile implements AsyncDisposable {
     })
   }
 
+  /** Tokens that are made and revoked are in the copy soon. */
+  followTokens({ view }: Pick<RouterPort, 'view'>): void {
+    let { tokens } = view.current()
+    this.#unfollow = view.subscribe(({ state }) => {
+      if (state.tokens === tokens) return
+      ;({ tokens } = state)
+      this.changed()
+    })
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#unfollow()
     if (this.#stop !== null) {
       this.#stop()
       this.#stop = null
@@ -82,7 +117,7 @@ export class MapFile implements AsyncDisposable {
 
 async function writeCopy(path: string, copy: MapCopy): Promise<void> {
   const lines = [
-    JSON.stringify({ version: 1, cluster: copy.cluster, secrets: copy.secrets }),
+    JSON.stringify({ version: 1, cluster: copy.cluster, secrets: copy.secrets, tokens: copy.tokens }),
     ...copy.keyspaces.map(encodeSnapshot),
   ]
   const temporary = `${path}.new`
@@ -114,18 +149,19 @@ export async function loadMapCopy(path: string): Promise<LoadedCopy | null> {
     savedAtMs,
     cluster: parsed.cluster,
     secrets: parsed.secrets,
+    tokens: parsed.tokens,
     keyspaces: rest.map((line) => parseSnapshot(path, line)),
   }
 }
 
-function parseHead(path: string, line: string): Pick<MapCopy, 'cluster' | 'secrets'> {
+function parseHead(path: string, line: string): Omit<MapCopy, 'keyspaces'> {
   let value: unknown = null
   try {
     value = JSON.parse(line)
   } catch {
     // The parser's message would quote a line that holds passwords.
   }
-  if (head.Check(value)) return value
+  if (head.Check(value)) return { ...value, tokens: value.tokens ?? [] }
   throw new FleetError(
     'corrupt_record',
     `the copy of the shard map at ${path} does not have the form of this version`,

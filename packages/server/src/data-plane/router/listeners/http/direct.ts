@@ -1,7 +1,7 @@
 // POST /v1/topology/sessions: registration and logins for direct clients. They hold the passwords of the servers, so
 // only programs on this machine are told, as long as routers do not know who asks.
 import { DirectSession, DirectSessionPath, DirectSessionRequest } from '@fleetshard/core/contract'
-import { FleetError, isLocalHost } from '@fleetshard/core'
+import { FleetError, grantOn, isLocalHost } from '@fleetshard/core'
 import { ok, route, type Call, type Route } from '../../../../runtime/http/mod.ts'
 import type { RouteParts } from './routes.ts'
 
@@ -18,8 +18,10 @@ const begin = ({ direct }: RouteParts): Route =>
     body: DirectSessionRequest,
     answers: { 200: DirectSession },
     kind: 'read',
+    permission: 'login',
     async handle({ body }, call) {
       refuseOthers(call)
+      refuseReaders(call, body.keyspace)
       return ok(await direct.renew(body))
     },
   })
@@ -33,6 +35,7 @@ const end = ({ direct }: RouteParts): Route =>
     params: DirectSessionPath,
     answers: { 204: null },
     kind: 'read',
+    permission: 'login',
     async handle({ params }, call) {
       refuseOthers(call)
       await direct.end(params.client_id)
@@ -42,6 +45,18 @@ const end = ({ direct }: RouteParts): Route =>
 
 /** Set by proxies, which hide where a request comes from, and by browsers, in which any page may ask. */
 const FOREIGN = ['forwarded', 'x-forwarded-for', 'via', 'origin']
+
+/** The logins are of the owners of the databases. @throws FleetError `forbidden` without a grant to write */
+function refuseReaders({ principal }: Call, keyspace: string): void {
+  if (grantOn(principal, keyspace) === 'write') return
+  throw new FleetError(
+    'forbidden',
+    `${principal.subject} may not have the logins of the keyspace ${keyspace}`,
+    {
+      hint: `it takes the scope write:${keyspace}; with less, connect with mode 'http'`,
+    },
+  )
+}
 
 /** @throws FleetError `direct_refused` unless a program on this machine asks */
 function refuseOthers({ request }: Call): void {

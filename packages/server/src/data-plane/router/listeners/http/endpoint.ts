@@ -2,9 +2,16 @@
 // problem. Counts what is in flight, so that a stop can wait for it.
 import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { FleetError, outcomeOf, toFleetError, toProblem, type Problem } from '@fleetshard/core'
+import {
+  FleetError,
+  outcomeOf,
+  requirePermission,
+  toFleetError,
+  toProblem,
+  type Problem,
+} from '@fleetshard/core'
 import type { Logger, TraceSpan, Tracing } from '../../../../runtime/mod.ts'
-import { traceIdOf } from '../../../../runtime/http/mod.ts'
+import { headersOf, traceIdOf, type Gate } from '../../../../runtime/http/mod.ts'
 import { Cancellation } from '@fleetshard/routing/execute'
 import {
   answerExecute,
@@ -26,6 +33,8 @@ import { answerBegin, answerCommit, answerHeldExecute, answerRollback } from './
 export interface EndpointLimits {
   /** Bytes of one request body. */
   readonly requestBytesMax: number
+  /** For one request to arrive. */
+  readonly receiveMsMax: number
   /** Bytes of all bodies being read or worked on. */
   readonly requestBytesTotalMax: number
   /** Bytes of all answers not yet taken by their clients. */
@@ -73,6 +82,7 @@ export interface EndpointParts {
   readonly query: QueryParts
   readonly limits: EndpointLimits
   readonly onAnswer: (answered: Answered) => void
+  readonly gate: Gate
 }
 
 interface Exchange {
@@ -92,7 +102,6 @@ const wantsLines = ({ headers }: IncomingMessage): boolean =>
   headers.accept !== undefined && headers.accept.includes(linesType)
 
 const problemType = 'application/problem+json; charset=utf-8'
-const retryAfterSeconds = '1'
 
 /** What a path names: an endpoint, and a transaction where it is about one. */
 export interface Target {
@@ -181,10 +190,15 @@ export class QueryEndpoint {
     })
     let bodyBytes = 0
     try {
+      // Before the body is read: whoever may not ask is not listened to.
+      const asking = this.#parts.gate.enter(request)
+      const principal = asking instanceof Promise ? await asking : asking
+      requirePermission(principal, 'query')
       this.#refuseNew(transactionId)
       const body =
         parsed === undefined ? await this.#readJson(exchange, (bytes) => (bodyBytes += bytes)) : parsed.body
       const call = {
+        principal,
         cancellation,
         deadlineMs: deadlineOf(request),
         idempotencyKey: idempotencyKeyOf(request),
@@ -354,8 +368,9 @@ export class QueryEndpoint {
     const body = JSON.stringify(problem)
     response.writeHead(error.status, {
       'content-type': problemType,
+      'x-content-type-options': 'nosniff',
       'content-length': Buffer.byteLength(body),
-      ...(error.status === 429 || error.status === 503 ? { 'retry-after': retryAfterSeconds } : {}),
+      ...headersOf(error),
       ...(this.#draining ? { connection: 'close' } : {}),
     })
     // The rest of a body that was refused is read and dropped by node, within the server's requestTimeout.

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { FleetError } from '@fleetshard/core'
 import type { FastifyInstance } from 'fastify'
 import type { RouterPort } from '../../../../catalog/router-port.ts'
-import { createApp, createStreams, type Streams } from '../../../../runtime/http/mod.ts'
+import { createApp, createStreams, type Gate, type Streams } from '../../../../runtime/http/mod.ts'
 import type { Logger, Tracing } from '../../../../runtime/mod.ts'
 import type { DirectSessions } from '../../topology/direct-sessions.ts'
 import type { Maps } from '../../topology/maps.ts'
@@ -32,6 +32,7 @@ export interface ListenerParts {
   readonly mapAgeMs: () => number
   readonly onAnswer: (answered: Answered) => void
   readonly query: Omit<QueryParts, 'transactions'>
+  readonly gate: Gate
 }
 
 /** Sockets that wait in the kernel to be accepted. */
@@ -48,11 +49,11 @@ export class HttpListener implements AsyncDisposable {
 
   constructor(parts: ListenerParts) {
     this.#parts = parts
-    const { log, tracing, query: base, onAnswer, options } = parts
+    const { log, tracing, query: base, onAnswer, options, gate } = parts
     this.#transactions = new OpenTransactions(options.transactionsMax)
     const query = { ...base, transactions: this.#transactions }
     this.#streams = createStreams(query.clock)
-    this.#endpoint = new QueryEndpoint({ log, tracing, query, onAnswer, limits: options.endpoint })
+    this.#endpoint = new QueryEndpoint({ log, tracing, query, onAnswer, gate, limits: options.endpoint })
   }
 
   /** Where it listens. */
@@ -81,6 +82,7 @@ export class HttpListener implements AsyncDisposable {
       bodyLimitBytes: options.endpoint.requestBytesMax,
       bodyLimitSetting: 'router.request-bytes-max',
       socketsMax: options.httpConnectionsMax,
+      receiveMsMax: options.endpoint.receiveMsMax,
       routes: routerRoutes({
         ...this.#parts,
         endpoint: this.#endpoint,
@@ -88,6 +90,7 @@ export class HttpListener implements AsyncDisposable {
         isStopping: () => this.#stopping,
       }),
       around: () => Promise.resolve(null),
+      door: { gate: this.#parts.gate },
       first: (request, response) => this.#endpoint.take(request, response),
       onAnswer: () => undefined,
     })

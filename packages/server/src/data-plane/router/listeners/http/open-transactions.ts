@@ -1,7 +1,7 @@
 // The transactions that clients of this router hold open: found by ids that nobody can guess, in bounded number,
 // waited for when the router stops.
 import { randomBytes } from 'node:crypto'
-import { FleetError, isFleetError, type SessionToken, type ShardMap } from '@fleetshard/core'
+import { FleetError, isFleetError, type Principal, type SessionToken, type ShardMap } from '@fleetshard/core'
 import type { HeldTransaction } from '@fleetshard/routing/execute'
 
 /** One open transaction. */
@@ -9,6 +9,8 @@ export interface OpenTransaction {
   readonly id: string
   readonly held: HeldTransaction
   readonly keyspace: string
+  /** Who has begun it: nobody else may use it. */
+  readonly principal: Principal
   /** Of its begin; null when its client wants none. */
   readonly token: SessionToken | null
   /** The keyspace's map as it is now. */
@@ -42,7 +44,7 @@ export class OpenTransactions {
    */
   async add(
     begin: () => Promise<HeldTransaction>,
-    of: Pick<OpenTransaction, 'keyspace' | 'token' | 'map'>,
+    of: Pick<OpenTransaction, 'keyspace' | 'principal' | 'token' | 'map'>,
   ): Promise<OpenTransaction> {
     if (this.#byId.size + this.#beginning >= this.#max) {
       throw new FleetError('overloaded', `${String(this.#byId.size)} transactions are open on this router`, {
@@ -67,9 +69,9 @@ export class OpenTransactions {
   }
 
   /** @throws FleetError `transaction_not_found` */
-  get(id: string): OpenTransaction {
+  get(id: string, { kind, subject }: Principal): OpenTransaction {
     const found = this.#byId.get(id)
-    if (found !== undefined) return found
+    if (found?.principal.kind === kind && found.principal.subject === subject) return found
     throw notFound()
   }
 

@@ -9,7 +9,9 @@ import {
   parseKeyspaceName,
   parseSessionToken,
   parseShardId,
+  requireGrant,
   type Clock,
+  type Principal,
   type Problem,
   type SessionToken,
   type ShardId,
@@ -22,6 +24,7 @@ import {
   TransactionRequest,
   type ExecuteOptions,
 } from '@fleetshard/core/contract'
+import { refuseWriting } from '@fleetshard/routing/execute'
 import type {
   Cancellation,
   DeadlineSweeper,
@@ -82,6 +85,7 @@ export interface RunNote {
 
 /** One request under way. */
 export interface QueryCall {
+  readonly principal: Principal
   readonly cancellation: Cancellation
   /** What the client's header grants, from `receivedMs` on; null without one. */
   readonly deadlineMs: number | null
@@ -175,6 +179,7 @@ async function execute(
 ): Promise<StatementAnswer> {
   const options = request.options ?? {}
   const keyspace = parseKeyspaceName(options.keyspace ?? defaultKeyspace)
+  const onlyReads = requireGrant(call.principal, keyspace) === 'read'
   const map = parts.map(keyspace)
   const { ran } = call
   const { query } = request
@@ -182,11 +187,13 @@ async function execute(
     ran.span === null
       ? await knownOf(parts, query, call.cancellation)
       : await inSpan(ran.span, 'plan', async () => knownOf(parts, query, call.cancellation))
+  if (onlyReads) refuseWriting(known.facts)
   ran.map = map
   ran.statements = [known]
   ran.isPart = isPart(options)
   const asked = {
     known,
+    onlyReads,
     params: request.params ?? [],
     consumer: rows,
     shardKey: request.shard_key,
@@ -257,6 +264,7 @@ export async function answerTransaction(
   const request = parseTransaction(body)
   const options = request.options ?? {}
   const keyspace = parseKeyspaceName(options.keyspace ?? defaultKeyspace)
+  const onlyReads = requireGrant(call.principal, keyspace) === 'read'
   const stop = watchDeadline(parts, options, call)
   try {
     const format = formatOf(options, parts.limits)
@@ -264,6 +272,7 @@ export async function answerTransaction(
     const shared = { bytes: 0 }
     for (const { query, params } of request.statements) {
       const known = await knownOf(parts, query, call.cancellation)
+      if (onlyReads) refuseWriting(known.facts)
       statements.push({ known, params: params ?? [], consumer: new JsonRows(format, shared) })
     }
     call.ran.map = parts.map(keyspace)
@@ -272,7 +281,11 @@ export async function answerTransaction(
       statements,
       shardKey: request.shard_key,
       shardId: shardIdOf(options),
-      options: { isolation: request.isolation ?? 'read committed', readOnly: options.read_only ?? false },
+      options: {
+        isolation: request.isolation ?? 'read committed',
+        readOnly: onlyReads || (options.read_only ?? false),
+        onlyReads,
+      },
       token: tokenOf(options, call),
       idempotency: idempotencyOf(parts, options, call),
       map: () => parts.map(keyspace),
@@ -454,7 +467,11 @@ export function sendAnswer(response: ServerResponse, { status, replayed, token, 
   const session = tokenText(token ?? null)
   if (session !== null) response.setHeader('x-fleetshard-session', session)
   const bytes = parts[0].length + parts[1].length + parts[2].length
-  response.writeHead(status, { 'content-type': 'application/json; charset=utf-8', 'content-length': bytes })
+  response.writeHead(status, {
+    'content-type': 'application/json; charset=utf-8',
+    'x-content-type-options': 'nosniff',
+    'content-length': bytes,
+  })
   if (bytes <= onePieceBytesMax) {
     // Head and body go to the kernel in one write when the body is a string. As latin1 each byte stays one byte,
     // whatever it is: a body longer than its content-length would run into the next answer.

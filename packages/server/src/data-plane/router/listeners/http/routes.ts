@@ -24,7 +24,7 @@ import { Cancellation } from '@fleetshard/routing/execute'
 import { directRoutes } from './direct.ts'
 import type { QueryEndpoint, StatementRoute } from './endpoint.ts'
 import { knownOf } from './query.ts'
-import { topologyRoute } from './topology.ts'
+import { refuseStrangers, topologyRoute } from './topology.ts'
 import type { ListenerParts } from './listener.ts'
 
 /** What the routes stand on. */
@@ -68,6 +68,7 @@ const statementRoutes = ({ endpoint }: RouteParts): Route[] => {
       ...(withId ? { params: Type.Object({ id: Type.String() }) } : {}),
       problem: StatementProblem,
       kind: 'read',
+      permission: 'query',
       async handle({ body: sent, params }, call) {
         call.reply.hijack()
         const transactionId = 'id' in params && typeof params.id === 'string' ? params.id : null
@@ -117,8 +118,11 @@ const routeOfStatement = ({ maps, query: parts }: RouteParts): Route =>
     body: RouteRequest,
     answers: { 200: RouteResponse },
     kind: 'read',
-    async handle({ body }) {
-      const map = maps.get(parseKeyspaceName(body.options?.keyspace ?? 'default'))
+    permission: 'place',
+    async handle({ body }, { principal }) {
+      const keyspace = parseKeyspaceName(body.options?.keyspace ?? 'default')
+      refuseStrangers(principal, keyspace)
+      const map = maps.get(keyspace)
       const known = await knownOf(parts, body.query, new Cancellation())
       const request = { shardKey: body.shard_key, params: body.params ?? [] }
       const { plan, shards, reason, fix, keys } = explainRoute(known, map, request)
@@ -144,8 +148,11 @@ const shardForKey = ({ maps }: RouteParts): Route =>
     query: ShardForKeyQuery,
     answers: { 200: ShardForKeyResponse },
     kind: 'read',
-    async handle({ query }) {
-      const map = maps.get(parseKeyspaceName(query.keyspace ?? 'default'))
+    permission: 'place',
+    async handle({ query }, { principal }) {
+      const keyspace = parseKeyspaceName(query.keyspace ?? 'default')
+      refuseStrangers(principal, keyspace)
+      const map = maps.get(keyspace)
       const type = keyTypeOf(map, query.table)
       const { shard, token, hash, epoch } = map.locate(slotKey(query.key, type), type)
       const endpoints = shard.nodes.map((node) => ({ role: node.role, endpoint: formatEndpoint(node) }))
@@ -188,6 +195,7 @@ const health = ({ options }: RouteParts): Route =>
       200: Type.Object({ status: Type.Literal('ok'), role: Type.String(), version: Type.String() }),
     },
     kind: 'probe',
+    permission: 'open',
     handle: () => Promise.resolve(ok({ status: 'ok', role: 'router', version: options.version })),
   })
 
@@ -199,6 +207,7 @@ const ready = (parts: RouteParts): Route =>
     summary: 'The router has a map and takes statements',
     answers: { 200: RouterReady, 503: RouterReady },
     kind: 'probe',
+    permission: 'open',
     handle: () => Promise.resolve(readiness(parts)),
   })
 

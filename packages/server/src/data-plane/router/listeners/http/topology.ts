@@ -7,7 +7,13 @@ import {
   TopologyQuery,
   type RouterTopologyEvent,
 } from '@fleetshard/core/contract'
-import type { KeyspaceName, KeyspaceSnapshot } from '@fleetshard/core'
+import {
+  FleetError,
+  mayPlace,
+  type KeyspaceName,
+  type KeyspaceSnapshot,
+  type Principal,
+} from '@fleetshard/core'
 import { ok, route, type EventStream, type Route } from '../../../../runtime/http/mod.ts'
 import type { RouteParts } from './routes.ts'
 
@@ -16,6 +22,8 @@ interface Scope {
   /** Null for all. */
   readonly keyspace: string | null
   readonly withVnodes: boolean
+  /** Sees the keyspaces that he may use. */
+  readonly principal: Principal
 }
 
 type Snapshots = ReadonlyMap<KeyspaceName, KeyspaceSnapshot>
@@ -30,17 +38,32 @@ export const topologyRoute = (parts: RouteParts): Route =>
     query: TopologyQuery,
     answers: { 200: RouterTopology },
     kind: 'read',
+    permission: 'place',
     async handle({ query }, call) {
-      const scope = { keyspace: query.keyspace ?? null, withVnodes: query.vnodes !== false }
-      if (scope.keyspace !== null) parts.maps.get(scope.keyspace)
+      const { principal } = call
+      const scope = { keyspace: query.keyspace ?? null, withVnodes: query.vnodes !== false, principal }
+      if (scope.keyspace !== null) {
+        refuseStrangers(principal, scope.keyspace)
+        parts.maps.get(scope.keyspace)
+      }
       if (!call.wantsEvents) return ok(topologyOf(parts, snapshotsOf(parts, scope), scope))
       return parts.streams.open(call, (stream) => follow(parts, scope, stream))
     },
   })
 
+/** @throws FleetError `forbidden` for a keyspace that the caller has nothing to do with */
+export function refuseStrangers(principal: Principal, keyspace: string): void {
+  if (mayPlace(principal, keyspace)) return
+  throw new FleetError('forbidden', `${principal.subject} may not use the keyspace ${keyspace}`, {
+    hint: `it takes the role viewer, or the scope read:${keyspace}`,
+  })
+}
+
 function snapshotsOf({ maps }: RouteParts, scope: Scope): Snapshots {
   const wanted = [...maps.all()].filter(
-    ({ snapshot }) => scope.keyspace === null || snapshot.keyspace.name === scope.keyspace,
+    ({ snapshot: { keyspace } }) =>
+      (scope.keyspace === null || keyspace.name === scope.keyspace) &&
+      mayPlace(scope.principal, keyspace.name),
   )
   return new Map(wanted.map(({ snapshot }) => [snapshot.keyspace.name, snapshot]))
 }

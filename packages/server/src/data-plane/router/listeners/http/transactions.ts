@@ -1,5 +1,6 @@
 // POST /v1/transactions and what follows: a transaction begun by one request, used and ended by later ones.
-import { FleetError, mergeSessionTokens, parseKeyspaceName } from '@fleetshard/core'
+import { FleetError, mergeSessionTokens, parseKeyspaceName, requireGrant } from '@fleetshard/core'
+import { refuseWriting } from '@fleetshard/routing/execute'
 import {
   BeginRequest,
   compileParser,
@@ -33,6 +34,8 @@ export async function answerBegin(parts: QueryParts, body: unknown, call: QueryC
   const request = parseBegin(body)
   const options = request.options ?? {}
   const keyspace = parseKeyspaceName(options.keyspace ?? 'default')
+  const { principal } = call
+  const onlyReads = requireGrant(principal, keyspace) === 'read'
   const map = () => parts.map(keyspace)
   const stop = watchDeadline(parts, {}, call)
   try {
@@ -40,12 +43,21 @@ export async function answerBegin(parts: QueryParts, body: unknown, call: QueryC
       parts.executor.begin({
         shardKey: request.shard_key,
         shardId: shardIdOf(options),
-        options: { isolation: request.isolation ?? 'read committed', readOnly: request.read_only ?? false },
+        options: {
+          isolation: request.isolation ?? 'read committed',
+          readOnly: onlyReads || (request.read_only ?? false),
+          onlyReads,
+        },
         idleMs: options.idle_timeout_ms ?? parts.limits.transactionIdleMs,
         map,
         cancellation: call.cancellation,
       })
-    const { id, held } = await parts.transactions.add(begin, { keyspace, map, token: tokenOf(options, call) })
+    const { id, held } = await parts.transactions.add(begin, {
+      keyspace,
+      map,
+      principal,
+      token: tokenOf(options, call),
+    })
     if (call.cancellation.reason !== null) {
       // Nobody has got the id.
       await held.giveUp()
@@ -74,6 +86,7 @@ export async function answerHeldExecute(
     const asked = {
       known: async () => {
         const known = await knownOf(parts, request.query, call.cancellation)
+        if (requireGrant(call.principal, transaction.keyspace) === 'read') refuseWriting(known.facts)
         call.ran.statements = [known]
         return known
       },
@@ -132,8 +145,9 @@ export async function answerRollback(
   }
 }
 
-const find = ({ transactions }: QueryParts, { transactionId }: QueryCall): OpenTransaction =>
-  transactions.get(transactionId ?? '')
+/** Of whoever has begun it: to others it is not there. */
+const find = ({ transactions }: QueryParts, { transactionId, principal }: QueryCall): OpenTransaction =>
+  transactions.get(transactionId ?? '', principal)
 
 /** Options that name a place may be repeated, but not changed. */
 function refuseOther(

@@ -21,6 +21,8 @@ import { readStartup, type StartupClaim } from './startup-parameters.ts'
 export interface EntranceParts {
   readonly clock: Clock
   readonly login: LoginParts
+  /** Where the client is. */
+  readonly address: string
   readonly cancelKeys: CancelKeys
   /** Of the client's address. */
   readonly cancels: AttemptLimit
@@ -173,12 +175,10 @@ export class Entrance implements ClientReceiver {
     }
     const { user, database: keyspace } = claim
     const { output } = this.#connection
-    const { host } = this.#parts
-    return logIn(
-      this.#parts.login,
-      { user, host, keyspace, signal: stage.abort.signal },
-      { output, messages },
-    )
+    const { address, host } = this.#parts
+    const { isEncrypted } = this.#connection
+    const who = { user, host, keyspace, signal: stage.abort.signal, address, isEncrypted }
+    return logIn(this.#parts.login, who, { output, messages })
   }
 
   #loginMessage(stage: Extract<Stage, { kind: 'login' }>, type: number, message: Buffer): void {

@@ -5,6 +5,7 @@ import { afterEach, expect, test } from 'vitest'
 import { requestCode, WireWriter, writeCancelRequest, writeStartup } from '@fleetshard/routing/pgwire'
 import pg from 'pg'
 import { silentLogger, systemClock } from '../../../../runtime/mod.ts'
+import { createAuthenticator } from '../../../../security/mod.ts'
 import { cancelBounds, loginBounds } from './attempt-limit.ts'
 import { WireListener, type EnteredClient } from './listener.ts'
 import { demandOf, trustEverybody, type WireUsers } from './users.ts'
@@ -31,6 +32,16 @@ async function listen(users: WireUsers): Promise<{ clients: EnteredClient[]; can
       messageBytesMax: 2 ** 20,
     },
     users,
+    authenticator: createAuthenticator({
+      clock,
+      isRequired: false,
+      onlyOwnHost: false,
+      adminToken: null,
+      tokens: () => new Map(),
+      jwt: null,
+      failuresPerMinute: 0,
+      requestsPerSecond: 0,
+    }),
     certificate: null,
     openSession: (client) => {
       clients.push(client)

@@ -2,14 +2,16 @@
 // orderly way when the router stops.
 import { randomBytes } from 'node:crypto'
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
-import { FleetError, type Clock } from '@fleetshard/core'
+import { FleetError, type Clock, type Principal } from '@fleetshard/core'
 import type { ScramKeys } from '@fleetshard/routing/pgwire'
-import type { Logger } from '../../../../runtime/mod.ts'
+import { addressOf, type Logger } from '../../../../runtime/mod.ts'
+import type { Authenticator } from '../../../../security/mod.ts'
 import { AttemptLimit, cancelBounds, loginBounds } from './attempt-limit.ts'
 import { CancelKeys, type CancelKey, type Cancellable } from './cancel-keys.ts'
 import { ClientConnection, type ClientReceiver } from './client-connection.ts'
 import { Entrance } from './entrance.ts'
 import { writeThrown } from './errors.ts'
+import type { LoggedIn } from './login.ts'
 import { OutputBuffers } from './output.ts'
 import type { StartupClaim } from './startup-parameters.ts'
 import { createEncryption, type WireCertificate } from './tls.ts'
@@ -30,6 +32,8 @@ export interface EnteredClient {
   readonly user: string
   /** Null where nothing had to be proved. */
   readonly keys: ScramKeys | null
+  /** Of a token that was sent as password; null for users of the databases. */
+  readonly principal: Principal | null
   /** `127.0.0.1:50312`. */
   readonly address: string
   readonly key: CancelKey
@@ -52,6 +56,7 @@ export interface WireListenerParts {
   readonly port: number
   readonly limits: WireLimits
   readonly users: WireUsers
+  readonly authenticator: Authenticator
   readonly certificate: WireCertificate | null
   readonly openSession: (client: EnteredClient) => WireClientSession
 }
@@ -166,7 +171,7 @@ export class WireListener implements AsyncDisposable {
   }
 
   #accept(socket: Socket): void {
-    const { limits, clock, users } = this.#parts
+    const { limits, clock, users, authenticator } = this.#parts
     const host = socket.remoteAddress
     if (host === undefined || this.#clients.size >= limits.connectionsMax + refusedMax) {
       socket.destroy()
@@ -186,7 +191,14 @@ export class WireListener implements AsyncDisposable {
     const entrance = new Entrance(
       {
         clock,
-        login: { users, unknownSeed: this.#unknownSeed, random: randomBytes, failures: this.#failures },
+        login: {
+          users,
+          authenticator,
+          unknownSeed: this.#unknownSeed,
+          random: randomBytes,
+          failures: this.#failures,
+        },
+        address: addressOf({ socket }),
         cancelKeys: this.#cancelKeys,
         cancels: this.#cancels,
         host,
@@ -223,7 +235,7 @@ export class WireListener implements AsyncDisposable {
 
   #enter(
     connection: ClientConnection,
-    { claim, who }: { readonly claim: StartupClaim; readonly who: { user: string; keys: ScramKeys | null } },
+    { claim, who }: { readonly claim: StartupClaim; readonly who: LoggedIn },
   ): void {
     const client = this.#clients.get(connection)
     if (client === undefined) return

@@ -1,14 +1,16 @@
 // The login of one client: asks for what its user must prove, and ends with the user's keys or a refusal.
-import { FleetError } from '@fleetshard/core'
+import { FleetError, isFleetError, isLocalHost, type Principal } from '@fleetshard/core'
 import {
   ScramServer,
   scramMechanism,
   unknownUserVerifier,
+  writeAuthenticationCleartext,
   writeAuthenticationOk,
   writeAuthenticationSasl,
   writeAuthenticationSaslText,
   type ScramKeys,
 } from '@fleetshard/routing/pgwire'
+import type { Authenticator } from '../../../../security/mod.ts'
 import type { AttemptLimit } from './attempt-limit.ts'
 import type { ClientOutput } from './output.ts'
 import type { WireUsers } from './users.ts'
@@ -17,11 +19,17 @@ import type { WireUsers } from './users.ts'
 export interface LoggedIn {
   readonly user: string
   readonly keys: ScramKeys | null
+  /** Of a token that was sent as password; null for users of the databases, whose rights the databases know. */
+  readonly principal: Principal | null
 }
+
+/** Whoever logs in by this name sends a token as password, of FleetShard or of an issuer. */
+export const tokenUser = 'token'
 
 /** What a login needs beside the client. */
 export interface LoginParts {
   readonly users: WireUsers
+  readonly authenticator: Pick<Authenticator, 'verify'>
   /** Of this process: users who do not exist are asked as all others are. */
   readonly unknownSeed: Buffer
   readonly random: (bytes: number) => Buffer
@@ -48,14 +56,17 @@ export async function logIn(
     readonly host: string
     readonly keyspace: string
     readonly signal: AbortSignal
+    readonly address: string
+    readonly isEncrypted: boolean
   },
   client: { readonly output: ClientOutput; readonly messages: LoginMessages },
 ): Promise<LoggedIn> {
   const { user, host, keyspace, signal } = claim
+  if (user === tokenUser) return logInByToken(parts, claim, client)
   const demand = await parts.users.demand(user, keyspace, signal)
   if (demand.kind === 'trust') {
     writeAuthenticationOk(client.output.writer)
-    return { user, keys: null }
+    return { user, keys: null, principal: null }
   }
   const verifier = demand.kind === 'scram' ? demand.verifier : unknownUserVerifier(parts.unknownSeed, user)
   const keys = await proveOnce(parts, `${host} ${user}`, () =>
@@ -63,7 +74,30 @@ export async function logIn(
   )
   if (keys === null) throw refused(user)
   writeAuthenticationOk(client.output.writer)
-  return { user, keys }
+  return { user, keys, principal: null }
+}
+
+/** The token comes as it is: over TLS, or from this machine. */
+async function logInByToken(
+  { authenticator }: LoginParts,
+  { user, address, isEncrypted }: Parameters<typeof logIn>[1],
+  { output, messages }: Parameters<typeof logIn>[2],
+): Promise<LoggedIn> {
+  if (!isEncrypted && !isLocalHost(address)) {
+    throw new FleetError('login_refused', 'a token is taken over TLS only', {
+      hint: 'connect with sslmode=require',
+    })
+  }
+  writeAuthenticationCleartext(output.writer)
+  const body = await messages.next()
+  const token = body.toString('utf8', 0, body.at(-1) === 0 ? body.length - 1 : body.length)
+  try {
+    const principal = await authenticator.verify(token, address)
+    writeAuthenticationOk(output.writer)
+    return { user, keys: null, principal }
+  } catch (error) {
+    throw isFleetError(error, 'unauthenticated') ? refused(user) : error
+  }
 }
 
 /** An attempt is taken before it is known to be wrong, so that many at a time are no way around. */

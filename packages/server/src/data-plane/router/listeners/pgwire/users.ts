@@ -1,5 +1,5 @@
-// Who may log in over the Postgres wire protocol, and how that is proved. JSON web tokens as passwords will be another
-// kind of answer here.
+// Which users of the databases may log in over the Postgres wire protocol, and how that is proved. Who sends a token as
+// password is found out in login.ts.
 import { FleetError } from '@fleetshard/core'
 import { parseScramVerifier, type ScramVerifier } from '@fleetshard/routing/pgwire'
 

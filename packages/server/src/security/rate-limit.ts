@@ -1,0 +1,71 @@
+// Token buckets by name: how many requests one caller may send, and how many times one address may fail to log in.
+// Bounded: the names that were heard of longest ago are forgotten first.
+import { FleetError, type Clock } from '@fleetshard/core'
+
+/** Names that are remembered. */
+export const limitedNamesMax = 10_000
+
+/** One kind of limit. */
+export interface RateLimitOptions {
+  readonly clock: Clock
+  /** What comes back in a second; 0 for no limit at all. */
+  readonly perSecond: number
+  /** What may be used at once. */
+  readonly burst: number
+  /** Of the error: `requests of ci`. */
+  readonly what: (name: string) => string
+}
+
+interface Bucket {
+  left: number
+  atMs: number
+}
+
+/** Limits by name. */
+export class RateLimit {
+  readonly #options: RateLimitOptions
+  readonly #buckets = new Map<string, Bucket>()
+
+  constructor(options: RateLimitOptions) {
+    this.#options = options
+  }
+
+  /** Takes one. @throws FleetError `rate_limited` with the time to wait */
+  use(name: string): void {
+    this.check(name)
+    this.count(name)
+  }
+
+  /** @throws FleetError `rate_limited` when there is none left */
+  check(name: string): void {
+    const { perSecond, what } = this.#options
+    if (perSecond === 0) return
+    const bucket = this.#buckets.get(name)
+    if (bucket === undefined) return
+    this.#refill(bucket)
+    if (bucket.left >= 1) return
+    throw new FleetError('rate_limited', `too many ${what(name)}`, {
+      facts: { retry_after_ms: Math.ceil(((1 - bucket.left) / perSecond) * 1000) },
+    })
+  }
+
+  /** Takes one without a look at what is left. */
+  count(name: string): void {
+    const { perSecond, burst, clock } = this.#options
+    if (perSecond === 0) return
+    const bucket = this.#buckets.get(name) ?? { left: burst, atMs: clock.monotonic() }
+    this.#buckets.delete(name)
+    this.#buckets.set(name, bucket)
+    this.#refill(bucket)
+    bucket.left = Math.max(0, bucket.left - 1)
+    const [oldest] = this.#buckets.keys()
+    if (this.#buckets.size > limitedNamesMax && oldest !== undefined) this.#buckets.delete(oldest)
+  }
+
+  #refill(bucket: Bucket): void {
+    const { clock, perSecond, burst } = this.#options
+    const nowMs = clock.monotonic()
+    bucket.left = Math.min(burst, bucket.left + ((nowMs - bucket.atMs) / 1000) * perSecond)
+    bucket.atMs = nowMs
+  }
+}
