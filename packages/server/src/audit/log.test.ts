@@ -59,6 +59,36 @@ describe('the chain', () => {
     expect(await log.verify()).toMatchObject({ records: 16, fault: null })
   })
 
+  it('takes what comes at once in few commits, in its order, also over the end of a bucket that goes', async () => {
+    let commits = 0
+    const counting: CatalogStore = Object.create(store, {
+      commit: {
+        value: (...args: Parameters<CatalogStore['commit']>) => {
+          commits += 1
+          return store.commit(...args)
+        },
+      },
+    }) as CatalogStore
+    const busy = createAuditLog({ store: counting, clock: systemClock, recordsMax: bucketRecords })
+    const count = 6 * bucketRecords
+    const records = await Promise.all(
+      Array.from({ length: count }, (_, index) => busy.append(entry({ target: `t-${String(index)}` }))),
+    )
+    expect(records.map(({ seq, target }) => `${String(seq)} ${target}`)).toEqual(
+      Array.from({ length: count }, (_, index) => `${String(index + 1)} t-${String(index)}`),
+    )
+    expect(commits).toBeLessThan(count / 5)
+    const verified = await busy.verify()
+    expect(verified).toMatchObject({ last: count, fault: null })
+    expect(verified.records).toBeLessThan(3 * bucketRecords)
+  })
+
+  it('goes on at the end that another has left', async () => {
+    const other = createAuditLog({ store, clock: systemClock, recordsMax: 1_000 })
+    for (const one of [log, other, log, log, other]) await one.append(entry())
+    expect(await log.verify()).toMatchObject({ records: 5, fault: null })
+  })
+
   it('names the record that was changed', async () => {
     await fill(5)
     const key = await keyOf(3)

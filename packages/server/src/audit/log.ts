@@ -2,7 +2,13 @@
 // managers write one chain; bounded, the oldest records go first; read from its end; verified as a whole.
 import type { Clock } from '@fleetshard/core'
 import { FleetError, toFleetError } from '@fleetshard/core'
-import { keys, type CatalogStore, type StoreEntry, type StoreWrite } from '../catalog/mod.ts'
+import {
+  keys,
+  type CatalogStore,
+  type KeyRevision,
+  type StoreEntry,
+  type StoreWrite,
+} from '../catalog/mod.ts'
 import {
   chained,
   emptyHead,
@@ -16,6 +22,8 @@ import { auditUnavailable, keptEntry, type AuditEntry } from './entry.ts'
 
 /** Records that lie together: they are read, and removed when they are the oldest, in one go. */
 export const bucketRecords = 50
+/** Records of one commit; with the removal of a bucket they are within the bound of a commit, by number and by bytes. */
+const batchRecordsMax = 12
 /** Others may be faster so often. */
 const attemptsMax = 50
 /** How often verifying begins anew because the oldest records were removed. */
@@ -60,27 +68,57 @@ export function createAuditLog(parts: AuditLogParts): AuditLog {
   return new StoredLog(parts)
 }
 
+interface Append {
+  readonly entry: AuditEntry
+  readonly resolve: (record: AuditRecord) => void
+  readonly reject: (error: unknown) => void
+}
+
+interface End {
+  readonly head: AuditHead
+  /** Null as long as nothing was recorded. */
+  readonly revision: KeyRevision | null
+}
+
 class StoredLog implements AuditLog {
   readonly #parts: AuditLogParts
-  /** Appends of this process go one after the other: they would only get in each other's way. */
-  #last: Promise<unknown> = Promise.resolve()
+  /** Appends of this process go one after the other, since they would only get in each other's way: those wait. */
+  #waiting: Append[] = []
+  #isWriting = false
+  /** The end of the chain as this process has left it; null where that is not known. */
+  #end: End | null = null
 
   constructor(parts: AuditLogParts) {
     this.#parts = parts
   }
 
   append(entry: AuditEntry): Promise<AuditRecord> {
-    const kept = keptEntry(entry)
-    const appended = this.#last.then(() => this.#append(kept))
-    this.#last = appended.catch(() => undefined)
-    return appended
+    const { promise, resolve, reject } = Promise.withResolvers<AuditRecord>()
+    this.#waiting.push({ entry: keptEntry(entry), resolve, reject })
+    if (!this.#isWriting) void this.#write()
+    return promise
   }
 
-  async #append(entry: AuditEntry): Promise<AuditRecord> {
+  /** What has come while a commit was on its way goes into the next one. */
+  async #write(): Promise<void> {
+    this.#isWriting = true
+    while (this.#waiting.length > 0) {
+      const batch = this.#waiting.splice(0, batchRecordsMax)
+      try {
+        const records = await this.#append(batch.map(({ entry }) => entry))
+        for (const [index, record] of records.entries()) batch[index]?.resolve(record)
+      } catch (error) {
+        for (const { reject } of batch) reject(error)
+      }
+    }
+    this.#isWriting = false
+  }
+
+  async #append(entries: readonly AuditEntry[]): Promise<readonly AuditRecord[]> {
     try {
       for (let attempt = 1; attempt <= attemptsMax; attempt += 1) {
-        const record = await this.#tryAppend(entry, AbortSignal.timeout(deadlineMs))
-        if (record !== null) return record
+        const records = await this.#tryAppend(entries, AbortSignal.timeout(deadlineMs))
+        if (records !== null) return records
       }
     } catch (thrown) {
       const error = toFleetError(thrown)
@@ -91,28 +129,49 @@ class StoredLog implements AuditLog {
   }
 
   /** Null when another was faster. */
-  async #tryAppend(entry: AuditEntry, signal: AbortSignal): Promise<AuditRecord | null> {
+  async #tryAppend(
+    entries: readonly AuditEntry[],
+    signal: AbortSignal,
+  ): Promise<readonly AuditRecord[] | null> {
     const { store, recordsMax } = this.#parts
-    const stored = await this.#headEntry(signal)
-    const head = headOf(stored)
-    const record = chained(entry, head)
-    const isFull = record.seq - head.first >= recordsMax + bucketRecords
+    const { head, revision } = this.#end ?? (await this.#readEnd(signal))
+    // Only what this commit tells is known of the end: it may be lost on its way back.
+    this.#end = null
+    const records: AuditRecord[] = []
+    let last = head
+    for (const entry of entries) {
+      const record = chained(entry, last)
+      records.push(record)
+      last = { ...last, seq: record.seq, hash: record.hash }
+    }
+    const isFull = last.seq - head.first >= recordsMax + bucketRecords
     const trimmed = isFull ? await this.#oldest(head, signal) : { head, removals: [] }
-    const next: AuditHead = { ...trimmed.head, seq: record.seq, hash: record.hash }
+    const next: AuditHead = { ...trimmed.head, seq: last.seq, hash: last.hash }
+    const { auditHead } = keys
     const result = await store.commit(
       [
-        stored === null
-          ? { kind: 'absent', key: keys.auditHead }
-          : { kind: 'revision', key: keys.auditHead, revision: stored.revision },
+        revision === null
+          ? { kind: 'absent', key: auditHead }
+          : { kind: 'revision', key: auditHead, revision },
       ],
       [
-        { kind: 'put', key: keyOf(record.seq), value: JSON.stringify(record) },
-        { kind: 'put', key: keys.auditHead, value: JSON.stringify(next) },
+        ...records.map((record): StoreWrite => {
+          return { kind: 'put', key: keyOf(record.seq), value: JSON.stringify(record) }
+        }),
+        { kind: 'put', key: auditHead, value: JSON.stringify(next) },
         ...trimmed.removals,
       ],
       signal,
     )
-    return result.kind === 'committed' ? record : null
+    if (result.kind === 'conflict') return null
+    const stored = result.revisions.get(auditHead)
+    if (stored !== undefined) this.#end = { head: next, revision: stored }
+    return records
+  }
+
+  async #readEnd(signal: AbortSignal): Promise<End> {
+    const stored = await this.#headEntry(signal)
+    return { head: headOf(stored), revision: stored?.revision ?? null }
   }
 
   /** The oldest bucket is removed; what is kept begins behind it. */
