@@ -50,7 +50,7 @@ test('idle connections stay open and cost others nothing', async () => {
   expect(residentBytes() - before).toBeLessThan(idleConnections * 50_000)
   const [first] = sockets
   const answered = new Promise<string>((resolve) => first?.once('data', (chunk) => resolve(chunk.toString())))
-  first?.write('GET /health HTTP/1.1\r\nhost: a\r\n\r\n')
+  first?.write('GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n')
   expect(await answered).toContain('200 OK')
 })
 
@@ -62,7 +62,7 @@ test('readers that take nothing don’t keep others from their answers, nor grow
   for (const socket of slow) {
     socket.pause()
     socket.write(
-      `POST /v1/execute HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: ${String(body.length)}\r\n\r\n${body}`,
+      `POST /v1/execute HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${String(body.length)}\r\n\r\n${body}`,
     )
   }
   for (let count = 0; count < 50; count += 1) await answers()
