@@ -21,8 +21,7 @@ const testMsMax = 120_000
 
 const [version] = testVersions
 if (version === undefined) throw new Error('there is always the embedded server')
-type Server = Awaited<ReturnType<typeof startVersion>>
-let server: Server
+let server: Awaited<ReturnType<typeof startVersion>>
 beforeAll(async () => {
   server = await startVersion(version)
 })
@@ -190,16 +189,22 @@ describe('targets that cannot take the rows', () => {
   it(
     'target disk full: the job waits and says so, ends by cancel, or goes on when there is room',
     async ({ skip }) => {
-      await using disk = await smallDisk(server, '1m')
+      await using disk = await smallDisk('1m')
       if (disk === null) return skip('a small file system cannot be mounted here: that takes root')
+      // Of its own, and gone before its disk is.
+      await using other = await startVersion(version)
+      const superuser = await other.connect({ superuser: true })
+      await superuser.query(`create tablespace small location '${disk.location}'`)
+      await superuser.query('grant create on tablespace small to public')
+      await superuser.end()
       for (const way of ['cancel', 'room'] as const) {
-        await using fleet = await usersFleet()
+        await using fleet = await usersFleet({ on: { b: other } })
         const rows = 30_000
         await fleet.sql(
           'a',
           `insert into users select i, 'user-' || i, repeat('x', 100), 'mail-' || i, 0 from generate_series(${String(rowCount + 1)}, ${String(rows)}) i`,
         )
-        await asSuperuser(fleet, 'b', `alter table users set tablespace ${disk.tablespace}`)
+        await fleet.sql('b', 'alter table users set tablespace small')
         const job = await fleet.submit({ kind: 'split' })
         const progress = await fleet.runOnce(job)
         const full = /No space left on device.*free disk space on the server, or cancel the job/
@@ -233,11 +238,10 @@ describe('targets that cannot take the rows', () => {
   )
 })
 
-/** A file system of that size with a tablespace in it; null where none can be mounted. */
+/** A file system of that size with a folder of the server user's; null where none can be mounted. */
 async function smallDisk(
-  on: Server,
   size: string,
-): Promise<(AsyncDisposable & { readonly tablespace: string; resize(size: string): void }) | null> {
+): Promise<(AsyncDisposable & { readonly location: string; resize(size: string): void }) | null> {
   const folder = await makeTestFolder()
   const mount = (options: string): void => {
     execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', folder], { stdio: 'ignore' })
@@ -250,14 +254,10 @@ async function smallDisk(
   }
   const location = join(folder, 'rows')
   mkdirSync(location)
-  const { uid, gid } = statSync(on.socketDir)
+  const { uid, gid } = statSync(server.socketDir)
   chownSync(location, uid, gid)
-  const client = await on.connect({ superuser: true })
-  await client.query(`create tablespace small location '${location}'`)
-  await client.query('grant create on tablespace small to public')
-  await client.end()
   return {
-    tablespace: 'small',
+    location,
     resize: (to) => {
       mount(`remount,size=${to}`)
     },
