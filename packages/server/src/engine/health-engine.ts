@@ -32,7 +32,10 @@ export interface NodeProbe {
   readonly receiver: ReceiverReport | null
   /** Empty for a replica that nobody follows. */
   readonly senders: readonly SenderReport[]
-  /** How old the newest transaction is that a replica shows; 0 when it has replayed all it received; null for a primary. */
+  /**
+   * How old the newest transaction is that a replica shows; 0 when it has replayed all and still receives; null for a
+   * primary, and for a replica that has replayed none.
+   */
   readonly lagMs: number | null
 }
 

@@ -13,6 +13,8 @@ import type { Verdict } from './verdict.ts'
 /** How often connections and sizes of a server are read. */
 const figuresEveryMs = 30_000
 const figuresTimeoutMs = 5_000
+/** The same where it failed. */
+const figuresRetryMs = 5_000
 /** Servers that are asked at once. */
 const asksMax = 4
 
@@ -146,6 +148,7 @@ export class HealthMetrics {
       if (this.#seen.has(node.id)) this.#figures.set(node.id, found)
     } catch (error) {
       this.#figures.delete(node.id)
+      this.#dueMs.set(node.id, parts.clock.monotonic() + figuresRetryMs)
       parts.log.debug(
         { node: node.id, reason: toFleetError(error).message },
         'a server did not tell its figures',
@@ -159,7 +162,8 @@ function seenOf(result: ProbeResult, written: bigint | null): Omit<Seen, 'shard'
   if (result.kind === 'missed') return { node, isUp: false, lagBytes: null, lagMs: null }
   const { replayed, lagMs } = result.probe
   const lagBytes = replayed === null || written === null ? null : Math.max(0, Number(written - replayed))
-  return { node, isUp: true, lagBytes, lagMs }
+  // Without a receiver it cannot know that nothing is missing; the primary does.
+  return { node, isUp: true, lagBytes, lagMs: lagBytes === 0 ? 0 : lagMs }
 }
 
 /** States in which the old primary leads no more and the new one is not in the map. */

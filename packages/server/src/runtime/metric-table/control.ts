@@ -146,7 +146,7 @@ export const HEALTH_METRICS = named({
   server_replication_lag_seconds: {
     type: 'gauge',
     unit: 'seconds',
-    help: 'How old the newest transaction is that a replica shows; 0 when it has replayed all it received',
+    help: 'How old the newest transaction is that a replica shows; 0 when nothing is missing',
     labels: ['keyspace', 'shard', 'node'],
     ...manager,
   },

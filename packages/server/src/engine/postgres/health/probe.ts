@@ -25,7 +25,7 @@ const probeSql = `
          r.received_tli, r.status as receiver,
          (extract(epoch from clock_timestamp() - r.last_msg_receipt_time) * 1000)::float8 as silent_ms,
          case when not pg_is_in_recovery() then null
-              when pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() then 0
+              when r.status = 'streaming' and pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() then 0
               else (extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000)
          end::float8 as lag_ms,
          (select json_agg(json_build_object('name', s.application_name, 'state', s.state,
