@@ -1,6 +1,7 @@
 // After a crash a primary shows commits that it had written and no replica has. Where commits must not be seen before a
 // replica has them, the first connection to a primary that may have started anew makes a commit of its own, which is
 // confirmed only after all that came before it.
+import { FleetError, isFleetError } from '@fleetshard/core'
 import type { ServerConnection } from '../wire/mod.ts'
 import { query } from '../wire/mod.ts'
 
@@ -20,7 +21,7 @@ export class RestartProof {
   /**
    * Resolves when what the connection shows is confirmed; at once when another one that was good is still open: no
    * server survives its own restart with connections. What it waits for is bounded by the signal.
-   * @throws FleetError `shard_unavailable` when the wait was cut short, the signal's reason
+   * @throws FleetError `shard_unavailable` when the wait was cut short or the server takes no commits, the signal's reason
    */
   async prove(connection: ServerConnection, signal: AbortSignal): Promise<void> {
     const startedAt = await start(connection, signal)
@@ -55,6 +56,8 @@ async function confirm(connection: ServerConnection, signal: AbortSignal): Promi
   } catch (error) {
     // A backend that waits for replicas does not notice that nobody waits for it: one more would stay with each attempt.
     await connection.cancel({ timeoutMs: cancelMsMax }).catch(() => undefined)
-    throw error
+    if (!isFleetError(error, 'sql_error')) throw error
+    // One that came back as a replica, or is about to lead: no answer to the statement of a client.
+    throw new FleetError('shard_unavailable', `the primary cannot commit: ${error.message}`, { cause: error })
   }
 }

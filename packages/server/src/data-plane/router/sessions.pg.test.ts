@@ -1,7 +1,7 @@
 // Which node answers a read that wants to see its own writes, or nothing too old: a primary with a real replica, whose
 // replay is held up and let go.
 import type { EventEmitter } from 'node:events'
-import { parseShardId } from '@fleetshard/core'
+import { parseEpoch, parseShardId } from '@fleetshard/core'
 import { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startTestCluster, type TestCluster } from '../../local/testing.ts'
@@ -197,6 +197,32 @@ describe('a read that must see what its session has written', () => {
     // The bound alone asks for eventual.
     const alone = { query: read, options: { ...keyspace, max_staleness_ms: 600_000 } }
     expect(await router.post('/v1/execute', alone)).toMatchObject({ body: { node: replicaId } })
+  })
+
+  it('waits while the server that leads by the map takes no commits yet', async () => {
+    const before = router.snapshot()
+    await router.replaced((snapshot) => ({
+      ...snapshot,
+      epoch: parseEpoch(snapshot.epoch + 1),
+      keyspace: { ...snapshot.keyspace, durability: 'protection' },
+      shards: snapshot.shards.map((shard) => ({
+        ...shard,
+        nodes: shard.nodes.map((node) => ({
+          ...node,
+          role: node.role === 'primary' ? 'replica' : 'primary',
+        })),
+      })),
+    }))
+    try {
+      const options = { ...keyspace, timeout_ms: 500 }
+      expect(await router.post('/v1/execute', { query: read, options })).toMatchObject({
+        status: 504,
+        body: { code: 'deadline_exceeded' },
+      })
+    } finally {
+      await router.replaced((snapshot) => ({ ...before, epoch: parseEpoch(snapshot.epoch + 1) }))
+    }
+    expect(await now()).toBeDefined()
   })
 
   describe('on the Postgres port', () => {
