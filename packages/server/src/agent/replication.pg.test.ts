@@ -121,11 +121,13 @@ describe.each(versions)('replication (programs: %s)', (pgBin) => {
     await query(agent, 'b', 'INSERT INTO t VALUES (5)')
     // It has history that the other has not: it starts, says that it is ready, and never streams.
     const stop = new AbortController()
-    const following = agent.follow('a', 'b', { signal: stop.signal })
+    const ended = expect(agent.follow('a', 'b', { signal: stop.signal })).rejects.toThrow('not streaming')
     const log = join(folder, 'servers', 'a', 'postgres.log')
     await until('its log says why', async () => /behind recovery timeline/.test(await readFile(log, 'utf8')))
-    expect(agent.get('a')).toMatchObject({ kind: 'replica', state: 'running' })
+    // Its log is faster than its agent.
+    await until('it runs', async () => agent.get('a').state === 'running')
+    expect(agent.get('a')).toMatchObject({ kind: 'replica' })
     stop.abort(new Error('not streaming'))
-    await expect(following).rejects.toThrow('not streaming')
+    await ended
   })
 })
