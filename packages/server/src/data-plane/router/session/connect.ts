@@ -68,7 +68,13 @@ function harden(state: SessionState, held: Held, { isRepeatable }: Purpose): Hel
 /** Gives up the connection, and with it a transaction that has only done what can be done again elsewhere. */
 export async function leaveShard(state: SessionState, held: Held): Promise<void> {
   if (state.transaction !== null) {
-    if (state.transaction.isClients) await exec(held.session.connection, 'rollback')
+    const { connection } = held.session
+    if (state.transaction.isClients) {
+      await exec(connection, 'rollback').catch((error: unknown) => {
+        // A connection that is lost has taken the transaction with it.
+        if (connection.state === 'open') throw error
+      })
+    }
     held.session.settings = state.transaction.settingsBefore
     state.transaction.pin = 'none'
   }

@@ -84,7 +84,7 @@ function attemptBy(
 ): void {
   const { transaction } = state
   const isTied = state.isBound || (transaction !== null && transaction.pin !== 'none')
-  const isLast = count === attemptsMax || isTied
+  const isLast = count >= attemptsMax || isTied
   const again = (): void => {
     attempt(state, runner, { work, stays, host, count: count + 1 })
   }
@@ -368,6 +368,14 @@ const mayCommit = ({ transaction }: SessionState, { work, stays }: Piece): boole
   (transaction?.isClients === false && !stays) ||
   work.executed.some(({ known }) => known.facts.command.kind === 'commit')
 
+/** True for ROLLBACK of a transaction that a server has, and nothing else: without its connection it is rolled back. */
+const isRollback = ({ transaction, isBound }: SessionState, { executed }: Work): boolean =>
+  transaction?.isClients === true &&
+  transaction.pin === 'hard' &&
+  !isBound &&
+  executed.length === 1 &&
+  executed[0]?.known.facts.command.kind === 'rollback'
+
 /** The connection is gone in the middle of the work; null when it is worth another attempt. */
 function afterLoss(
   state: SessionState,
@@ -385,6 +393,12 @@ function afterLoss(
     // Another attempt was possible since it had begun nowhere before.
     if (transaction !== null) transaction.pin = 'none'
     state.environment.metrics.retried('lost')
+    return null
+  }
+  if (transaction !== null && isRollback(state, work) && answer.takeBack()) {
+    state.lose(error)
+    // As its client wants it: an empty one is ended in its place.
+    state.transaction = new OpenTransaction(transaction.begin, transaction.settingsBefore)
     return null
   }
   const wasBound = state.isBound

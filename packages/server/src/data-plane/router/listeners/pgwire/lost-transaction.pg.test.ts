@@ -65,4 +65,23 @@ describe('a transaction whose server connection ends, as in a cutover', () => {
     }
     expect((await client.query(`select from users where user_id = 'never'`)).rowCount).toBe(0)
   })
+  it.each([
+    { way: 'alone', queryMode: undefined },
+    { way: 'extended', queryMode: 'extended' },
+  ])('has ended as its client wants, where that is ROLLBACK ($way)', async ({ queryMode }) => {
+    const client = await connect(single)
+    await client.query('begin')
+    await client.query(`insert into users (user_id) values ('never')`)
+    await endBackendOf(client)
+    const rollback = { text: 'rollback', queryMode } as pg.QueryConfig
+    expect((await client.query(rollback)).command).toBe('ROLLBACK')
+    await client.query('begin')
+    await client.query(`insert into users (user_id) values ('never')`)
+    await endBackendOf(client)
+    expect((await client.query({ ...rollback, text: 'rollback and chain' })).command).toBe('ROLLBACK')
+    await expect(client.query('select 1 / 0')).rejects.toMatchObject({ code: '22012' })
+    await expect(client.query('select 1')).rejects.toMatchObject({ code: '25P02' })
+    await client.query('rollback')
+    expect((await client.query(`select from users where user_id = 'never'`)).rowCount).toBe(0)
+  })
 })
