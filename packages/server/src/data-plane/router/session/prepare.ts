@@ -4,14 +4,14 @@ import { FleetError, isFleetError } from '@fleetshard/core'
 import { writeDescribe, writeErrorResponse, writeParse } from '@fleetshard/routing/pgwire'
 import { lexQuery, type KnownStatement } from '@fleetshard/routing/plan'
 import { step } from './answer.ts'
-import { connectFor } from './connect.ts'
+import { ask } from './ask.ts'
 import { ownCommandOf } from './effects.ts'
 import { SaidByServer } from './errors.ts'
 import { built, type ClientStatement, type GroupItem } from './group-items.ts'
 import { wantsTypes } from './plan-use.ts'
 import type { GroupRunner } from './group-runner.ts'
 import { teachNames, untaught } from './teach-names.ts'
-import { rolledBack, type SessionState } from './session-state.ts'
+import type { SessionState } from './session-state.ts'
 import type { WireStatement } from './wire-statements.ts'
 
 /** A group of which only the first items can be run. */
@@ -61,11 +61,15 @@ async function findOut(
     try {
       await findOne(state, runner, item)
     } catch (error) {
-      return { ready, error }
+      // With a transaction that has gone goes what stands in front of it.
+      return { ready: isLost(state) ? 0 : ready, error }
     }
   }
   return null
 }
+
+const isLost = ({ transaction }: SessionState): boolean =>
+  transaction !== null && transaction.failure !== null
 
 /** True when a server has a transaction under way. */
 const isWithin = ({ isGroupOpen, held }: SessionState): boolean =>
@@ -146,19 +150,11 @@ export async function unseenStatement(state: SessionState, text: string): Promis
  * @throws SaidByServer
  */
 export async function askToParse(state: SessionState, runner: GroupRunner, text: string): Promise<void> {
-  const { map } = state
-  const held = await connectFor(state, { shard: null, map, isRepeatable: true, reads: null })
-  const { answer } = await runner.run(held, {
-    wantsTags: false,
-    isHidden: true,
-    encode: (out, end) => {
-      writeParse(out, '', text)
-      end(out)
-      return [step.hide]
-    },
+  await ask(state, runner, (out, end) => {
+    writeParse(out, '', text)
+    end(out)
+    return [step.hide]
   })
-  endAside(state)
-  if (answer.error !== null) throw new SaidByServer(answer.error, answer.sqlstate)
 }
 
 /**
@@ -169,21 +165,12 @@ export async function learn(state: SessionState, runner: GroupRunner, use: Clien
   const { map, settings } = state
   const { statement } = use
   const { generation } = state.environment.wireStatements
-  const held = await connectFor(state, { shard: null, map, isRepeatable: true, reads: null })
-  const { answer, end } = await runner.run(held, {
-    wantsTags: false,
-    isHidden: true,
-    encode: (out, end) => {
-      writeParse(out, '', statement.text, statement.paramTypes)
-      writeDescribe(out, 'S', '')
-      end(out)
-      return [step.hide, step.learn]
-    },
+  const { learned } = await ask(state, runner, (out, end) => {
+    writeParse(out, '', statement.text, statement.paramTypes)
+    writeDescribe(out, 'S', '')
+    end(out)
+    return [step.hide, step.learn]
   })
-  endAside(state)
-  if (answer.error !== null) throw new SaidByServer(answer.error, answer.sqlstate)
-  const { learned } = answer
-  if (end.kind === 'lost') throw end.error
   if (learned === null) throw new FleetError('internal', 'a server did not describe a statement')
   statement.described = { under: map.tables, settings: settings.key, types: learned.types }
   if (use.shape === null) return
@@ -203,17 +190,4 @@ function changedShape(): SaidByServer {
     })
   })
   return new SaidByServer(bytes, code)
-}
-
-/**
- * A connection that was only asked goes back, unless a transaction holds it.
- * @throws FleetError when a transaction has gone with it, which its client has to be told
- */
-function endAside(state: SessionState): void {
-  if (state.held?.session.connection.state !== 'open') {
-    const lost = new FleetError('shard_unavailable', 'the connection to the shard was lost')
-    const hadBegun = state.transaction !== null
-    state.lose(lost)
-    if (hadBegun) throw rolledBack(lost)
-  } else if (state.transaction === null) state.release()
 }

@@ -4,13 +4,14 @@ import { FleetError, isFleetError, toFleetError, type ShardMap, type ShardRecord
 import { learnCost, refuseMoreThanReads, type ReadTerms, type SchemaFacts } from '@fleetshard/routing/execute'
 import type { KnownStatement } from '@fleetshard/routing/plan'
 import { exec } from '@fleetshard/routing/wire'
+import { afterFence, afterLoss, isFenced } from './after-failure.ts'
 import { connectFor, leaveShard, mayMove, shardFor } from './connect.ts'
 import { isRepeatable } from './effects.ts'
 import { SessionLost } from './errors.ts'
 import { check, place, traitsOf, type Placed, type Traits } from './plan-use.ts'
 import type { GroupRunner } from './group-runner.ts'
 import type { Answered, Held } from './server-side.ts'
-import { rolledBack, transactionAborted, type SessionState } from './session-state.ts'
+import { transactionAborted, type SessionState } from './session-state.ts'
 import { isUntold, tellWritten } from './session-token.ts'
 import { OpenTransaction } from './transaction-state.ts'
 import { readTermsOf, refuseSettings, targetOfSession } from './variables.ts'
@@ -82,8 +83,7 @@ function attemptBy(
   runner: GroupRunner,
   { work, stays, host, count, map }: Trying & { readonly map: ShardMap },
 ): void {
-  const { transaction } = state
-  const isTied = state.isBound || (transaction !== null && transaction.pin !== 'none')
+  const isTied = !mayMove(state)
   const isLast = count >= attemptsMax || isTied
   const again = (): void => {
     attempt(state, runner, { work, stays, host, count: count + 1 })
@@ -316,6 +316,8 @@ function finish(
     state.release()
     return null
   }
+  if (isFenced(sending, { answered, before: before.transaction }) && answer.takeBack())
+    return afterFence(state, sending)
   takeOver(state, work, { answered, before })
   const { headTookMs } = held.session.connection
   const learned = (): Ran => learn(state, sending, { answer, serverMs: headTookMs })
@@ -361,57 +363,6 @@ function mayReparse(
   const mayHelp = work.isFresh() || answer.sqlstate === lostStatement
   const isUntouched = end.kind === 'ready' && end.status === 'idle' && answer.completed === 0
   return mayHelp && isUntouched && !isLast && answer.takeBack()
-}
-
-/** True when a transaction may have been committed by it: by COMMIT, or by the Sync of a group answered in parts. */
-const mayCommit = ({ transaction }: SessionState, { work, stays }: Piece): boolean =>
-  (transaction?.isClients === false && !stays) ||
-  work.executed.some(({ known }) => known.facts.command.kind === 'commit')
-
-/** True for ROLLBACK of a transaction that a server has, and nothing else: without its connection it is rolled back. */
-const isRollback = ({ transaction, isBound }: SessionState, { executed }: Work): boolean =>
-  transaction?.isClients === true &&
-  transaction.pin === 'hard' &&
-  !isBound &&
-  executed.length === 1 &&
-  executed[0]?.known.facts.command.kind === 'rollback'
-
-/** The connection is gone in the middle of the work; null when it is worth another attempt. */
-function afterLoss(
-  state: SessionState,
-  { work, held, traits, isLast, stays }: Sending,
-  { answer, error, sent }: { answer: Answered['answer']; error: FleetError; sent: boolean },
-): null {
-  const { transaction } = state
-  state.isGroupOpen = false
-  const commits = mayCommit(state, { work, stays })
-  const writes = transaction === null ? traits.some((trait) => trait.writes) : false
-  const isSafe = !sent || !(writes || commits)
-  if (isSafe && !isLast && state.cancellation.reason === null && answer.takeBack()) {
-    state.held = null
-    held.node.pool.giveBack(held.session)
-    // Another attempt was possible since it had begun nowhere before.
-    if (transaction !== null) transaction.pin = 'none'
-    state.environment.metrics.retried('lost')
-    return null
-  }
-  if (transaction !== null && isRollback(state, work) && answer.takeBack()) {
-    state.lose(error)
-    // As its client wants it: an empty one is ended in its place.
-    state.transaction = new OpenTransaction(transaction.begin, transaction.settingsBefore)
-    return null
-  }
-  const wasBound = state.isBound
-  state.lose(error)
-  // COMMIT ends a transaction, whatever comes of it.
-  if (commits) state.transaction = null
-  if (wasBound) throw new SessionLost(error.message)
-  if (isSafe) throw transaction === null ? error : rolledBack(error)
-  throw new FleetError(
-    'outcome_unknown',
-    `the connection was lost before the statement was acknowledged: ${error.message}`,
-    { hint: 'read the rows to see whether it was done', cause: error },
-  )
 }
 
 /** What the completed commands have done to the session. */

@@ -162,6 +162,14 @@ export class SessionState {
     })
   }
 
+  /** The connection is gone, and nothing was done on it that cannot be done on another one. */
+  startOver(): void {
+    const { held, transaction } = this
+    this.held = null
+    if (held !== null) held.node.pool.giveBack(held.session)
+    if (transaction !== null) transaction.pin = 'none'
+  }
+
   /** The connection is gone, and with it the transaction and whatever else was in it. */
   lose(reason: FleetError): void {
     const { held, transaction } = this

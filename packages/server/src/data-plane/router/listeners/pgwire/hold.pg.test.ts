@@ -193,3 +193,44 @@ it('sends nothing by the old map that was still waiting for a connection', async
   expect(await usersOn(s0)).toEqual([a])
   expect(await usersOn(s1)).toEqual([b])
 })
+
+const fenceSql = `
+  create sequence met;
+  create function moved() returns trigger language plpgsql as $$
+    begin perform nextval('met'); raise 'the rows have moved' using errcode = 'FS001'; end $$;
+  create trigger fence before insert on users for each row execute function moved()`
+
+it('goes by the next map where a fence tells of it first', async () => {
+  const [simple, extended, transaction] = await Promise.all([connect(), connect(), connect()])
+  await router.onShard(s0, fenceSql)
+  await transaction.query('begin isolation level serializable')
+  await transaction.query("set local work_mem = '5MB'")
+  const writing = [
+    simple.query(`insert into users (user_id) values ('${a}')`),
+    extended.query(insert, [b]),
+    // It has the one connection until it ends.
+    transaction.query(`${insert} returning current_setting('work_mem')`, [c]).then(async (inserted) => {
+      await transaction.query('commit')
+      return inserted
+    }),
+  ]
+  await expect.poll(() => router.rowsIn(s0, 'select last_value from met')).toEqual([['3']])
+  await owned(s1)
+  const [, , inserted] = await Promise.all(writing)
+  expect(inserted?.rows).toEqual([{ current_setting: '5MB' }])
+  expect(await usersOn(s0)).toEqual([])
+  expect(await usersOn(s1)).toEqual([a, b, c].toSorted())
+})
+
+it('says 40001 to a transaction that meets a fence after a write', async () => {
+  const client = await connect()
+  await router.onShard(s0, fenceSql.replace('before insert', 'before update'))
+  await client.query('begin')
+  await client.query(insert, [a])
+  await expect(client.query('update users set n = 1 where user_id = $1', [a])).rejects.toMatchObject({
+    code: '40001',
+  })
+  await expect(client.query(insert, [b])).rejects.toMatchObject({ code: '25P02' })
+  await client.query('rollback')
+  expect(await usersOn(s0)).toEqual([])
+})

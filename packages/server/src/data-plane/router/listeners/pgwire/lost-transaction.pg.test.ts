@@ -13,10 +13,12 @@ const tables = [testTable('public.users')]
 const schema = 'create table users (user_id text primary key)'
 let server: TestPostgres
 let single: TestRouter
+let several: TestRouter
 const clients = new Set<pg.Client>()
 beforeAll(async () => {
   server = await startTestPostgres(postgresBuilds()[0]!)
   single = await startTestRouter(server, { shards: 1, tables, schema })
+  several = await startTestRouter(server, { shards: 2, tables, schema })
 })
 afterEach(async () => {
   await Promise.all(Array.from(clients, (client) => client.end()))
@@ -24,6 +26,7 @@ afterEach(async () => {
 })
 afterAll(async () => {
   await single[Symbol.asyncDispose]()
+  await several[Symbol.asyncDispose]()
   await server[Symbol.asyncDispose]()
 })
 
@@ -36,15 +39,17 @@ const connect = async (router: TestRouter): Promise<pg.Client> => {
 }
 
 describe('a transaction whose server connection ends, as in a cutover', () => {
-  /** Ends the connection of the transaction, and waits until it is gone. */
-  async function endBackendOf(client: pg.Client): Promise<void> {
-    const { rows } = await client.query<{ pid: number }>('select pg_backend_pid() as pid')
-    const pid = rows[0]?.pid ?? 0
+  /** Ends the connection of the one transaction that is open, and waits until it is gone. */
+  async function endBackend(): Promise<void> {
     const other = await connect(single)
-    await other.query(`select pg_terminate_backend(${String(pid)})`)
+    const { rows } = await other.query<{ pid: number }>(
+      `select pid, pg_terminate_backend(pid) from pg_stat_activity where state = 'idle in transaction'`,
+    )
+    expect(rows).toHaveLength(1)
     await expect
       .poll(
-        async () => (await other.query(`select from pg_stat_activity where pid = ${String(pid)}`)).rowCount,
+        async () =>
+          (await other.query('select from pg_stat_activity where pid = $1', [rows[0]?.pid])).rowCount,
       )
       .toBe(0)
   }
@@ -57,7 +62,7 @@ describe('a transaction whose server connection ends, as in a cutover', () => {
     const client = await connect(single)
     await client.query('begin')
     await client.query(`insert into users (user_id) values ('never')`)
-    await endBackendOf(client)
+    await endBackend()
     await expect(client.query(text, values)).rejects.toMatchObject({ code: '40001' })
     if (what !== 'COMMIT') {
       await expect(client.query('select 1')).rejects.toMatchObject({ code: '25P02' })
@@ -72,16 +77,40 @@ describe('a transaction whose server connection ends, as in a cutover', () => {
     const client = await connect(single)
     await client.query('begin')
     await client.query(`insert into users (user_id) values ('never')`)
-    await endBackendOf(client)
+    await endBackend()
     const rollback = { text: 'rollback', queryMode } as pg.QueryConfig
     expect((await client.query(rollback)).command).toBe('ROLLBACK')
     await client.query('begin')
     await client.query(`insert into users (user_id) values ('never')`)
-    await endBackendOf(client)
+    await endBackend()
     expect((await client.query({ ...rollback, text: 'rollback and chain' })).command).toBe('ROLLBACK')
     await expect(client.query('select 1 / 0')).rejects.toMatchObject({ code: '22012' })
     await expect(client.query('select 1')).rejects.toMatchObject({ code: '25P02' })
     await client.query('rollback')
     expect((await client.query(`select from users where user_id = 'never'`)).rowCount).toBe(0)
+  })
+  // Which shard it belongs to is only known when a server has told the types of its parameters.
+  const unknown = { text: 'insert into users (user_id) values ($1)', values: ['new'] }
+
+  it('is told so by a statement of which a server must be asked first', async () => {
+    const client = await connect(several)
+    await client.query('begin')
+    await client.query(`insert into users (user_id) values ('never')`)
+    await endBackend()
+    await expect(client.query(unknown)).rejects.toMatchObject({ code: '40001' })
+    await expect(client.query('select 1')).rejects.toMatchObject({ code: '25P02' })
+    await client.query('rollback')
+  })
+
+  it('goes on elsewhere when it has done nothing', async () => {
+    const client = await connect(several)
+    await client.query('begin isolation level serializable')
+    await client.query('show datestyle')
+    await endBackend()
+    await client.query({ ...unknown, text: `${unknown.text} returning user_id` })
+    const { rows } = await client.query('show transaction_isolation')
+    expect(rows).toEqual([{ transaction_isolation: 'serializable' }])
+    await client.query('commit')
+    expect((await client.query(`select from users where user_id = 'new'`)).rowCount).toBe(1)
   })
 })
