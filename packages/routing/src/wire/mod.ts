@@ -2,6 +2,6 @@
 export type * from './types.ts'
 export { serverFieldsOf, sqlError } from './errors.ts'
 export { createPreparedStatements } from './prepared-statements.ts'
-export { exec, query } from './query.ts'
+export { copyIn, exec, query } from './query.ts'
 export { connectServer } from './server-connection.ts'
 export { ServerStatements, type StatementText } from './server-statements.ts'

@@ -7,6 +7,8 @@ import {
   decodeCommandTag,
   decodeRowDescription,
   decodeServerError,
+  frontendCode,
+  writeCopyDone,
   writeExtendedGroup,
   writeQuery,
   type FieldDescription,
@@ -46,6 +48,24 @@ export async function exec(connection: ServerConnection, text: string, signal?: 
   await collect({ rowsMax: 0, ...(signal === undefined ? {} : { signal }) }, (sink) => {
     connection.submitWith((out) => {
       writeQuery(out, text)
+    }, sink)
+  })
+}
+
+/**
+ * COPY FROM STDIN with all its data at once.
+ * @param text the COPY
+ * @throws as `query`
+ */
+export async function copyIn(connection: ServerConnection, text: string, data: Uint8Array): Promise<void> {
+  await collect({ rowsMax: 0 }, (sink) => {
+    connection.submitWith((out) => {
+      writeQuery(out, text)
+      // Where the COPY is refused, the server passes over these.
+      const offset = out.begin(frontendCode.copyData)
+      out.raw(data)
+      out.end(offset)
+      writeCopyDone(out)
     }, sink)
   })
 }

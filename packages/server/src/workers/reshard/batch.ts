@@ -32,6 +32,7 @@ export class TargetBatch {
   readonly #tables = new Map<MovedTable, Map<string, Entry>>()
   #bytes = 0
   #rows = 0
+  #hasPartial = false
 
   get isEmpty(): boolean {
     return this.#rows === 0
@@ -63,7 +64,10 @@ export class TargetBatch {
       readonly isNew: boolean
     },
   ): void {
-    const values = [...row.values]
+    const isPartial = row.values.includes(unchanged)
+    if (isPartial) this.#hasPartial = true
+    // Only what lacks is filled in.
+    const values = isPartial ? [...row.values] : (row.values as TupleValue[])
     this.#set(table, { key: row.key, values, row: values, origin: row.origin, mayExist: !row.isNew })
   }
 
@@ -73,6 +77,7 @@ export class TargetBatch {
 
   /** Rows that lack values; those are to be filled in before `take`. */
   *partial(): Iterable<{ readonly table: MovedTable; readonly rows: readonly PartialRow[] }> {
+    if (!this.#hasPartial) return
     for (const [table, entries] of this.#tables) {
       const rows = [...entries.values()].filter(({ row }) => row?.includes(unchanged) === true)
       if (rows.length > 0) yield { table, rows }
@@ -82,16 +87,18 @@ export class TargetBatch {
   /** What is to be done, and begins anew. */
   take(): readonly TableChanges[] {
     const changes = [...this.#tables].map(([table, entries]): TableChanges => {
-      const list = [...entries.values()]
-      return {
-        table,
-        remove: list.filter(({ mayExist }) => mayExist).map(({ key }) => key),
-        insert: list.flatMap(({ row }) => (row === null ? [] : [row.map(textOf)])),
+      const remove: (readonly string[])[] = []
+      const insert: (readonly (string | null)[])[] = []
+      for (const { key, row, mayExist } of entries.values()) {
+        if (mayExist) remove.push(key)
+        if (row !== null) insert.push(textsOf(row))
       }
+      return { table, remove, insert }
     })
     this.#tables.clear()
     this.#bytes = 0
     this.#rows = 0
+    this.#hasPartial = false
     return changes
   }
 
@@ -108,9 +115,12 @@ export class TargetBatch {
 }
 
 /** @throws FleetError `internal` for a value that was never filled in */
-function textOf(value: TupleValue): string | null {
-  if (typeof value === 'string' || value === null) return value
-  throw new FleetError('internal', 'a row without all its values')
+function textsOf(row: readonly TupleValue[]): readonly (string | null)[] {
+  for (const value of row) {
+    if (typeof value !== 'string' && value !== null)
+      throw new FleetError('internal', 'a row without all its values')
+  }
+  return row as readonly (string | null)[]
 }
 
 /** One text for a primary key. */

@@ -30,27 +30,30 @@ export interface RouteParts {
 
 /** @throws FleetError `reshard_refused` for a row that cannot be placed */
 export function routeChange(parts: RouteParts, change: RowChange): readonly RoutedChange[] {
-  if (change.kind === 'delete') return removals(parts, change.old.values, oldPlace(parts, change), null)
   const { table } = parts
+  if (change.kind === 'delete') {
+    const gone: RoutedChange[] = []
+    const key = keyOf(table, change.old.values)
+    addRemovals(gone, { parts, key, from: oldPlace(parts, change), kept: none })
+    return gone
+  }
   const key = keyOf(table, change.row)
   const homes = placesOf(parts, change.row)
   const old = change.kind === 'update' ? change.old : null
   const oldKey = old === null ? key : keyOf(table, old.values)
-  const puts = homes.map((target): RoutedChange => ({
-    kind: 'put',
-    target,
-    key,
-    row: change.row,
-    oldKey,
-    old: old?.kind === 'full' ? old.values : null,
-    isNew: change.kind === 'insert',
-  }))
-  if (change.kind === 'insert') return puts
-  const isSameKey = key.every((value, index) => value === oldKey[index])
-  const gone = removals(parts, old?.values ?? change.row, oldPlace(parts, change), isSameKey ? homes : null)
+  const isNew = change.kind === 'insert'
+  const oldRow = old?.kind === 'full' ? old.values : null
+  const routed: RoutedChange[] = []
+  for (const target of homes)
+    routed.push({ kind: 'put', target, key, row: change.row, oldKey, old: oldRow, isNew })
+  if (isNew) return routed
+  const isSameKey = old === null || key.every((value, index) => value === oldKey[index])
   // What comes may need values of what goes.
-  return [...puts, ...gone]
+  addRemovals(routed, { parts, key: oldKey, from: oldPlace(parts, change), kept: isSameKey ? homes : none })
+  return routed
 }
+
+const none: readonly number[] = []
 
 /** Where the row was; null when the stream does not tell, so that it may have been anywhere. */
 function oldPlace(parts: RouteParts, change: RowChange): readonly number[] | null {
@@ -68,17 +71,25 @@ function oldPlace(parts: RouteParts, change: RowChange): readonly number[] | nul
   return null
 }
 
-function removals(
-  { table, targetCount }: RouteParts,
-  row: Tuple,
-  places: readonly number[] | null,
-  kept: readonly number[] | null,
-): RoutedChange[] {
-  const key = keyOf(table, row)
-  const from = places ?? Array.from({ length: targetCount }, (_, index) => index)
-  return from
-    .filter((target) => kept === null || !kept.includes(target))
-    .map((target) => ({ kind: 'remove', target, key }))
+/** `from`: null for every target; but for those of `kept`. */
+function addRemovals(
+  routed: RoutedChange[],
+  {
+    parts: { targetCount },
+    key,
+    from,
+    kept,
+  }: {
+    readonly parts: RouteParts
+    readonly key: readonly string[]
+    readonly from: readonly number[] | null
+    readonly kept: readonly number[]
+  },
+): void {
+  for (let target = 0; target < targetCount; target += 1) {
+    if ((from === null || from.includes(target)) && !kept.includes(target))
+      routed.push({ kind: 'remove', target, key })
+  }
 }
 
 /** The targets that a row belongs to: one as a rule, all for a reference table. */

@@ -83,11 +83,15 @@ export class StaleUnit extends Error {
 /** Moves the rows of one source. `follow` is its loop; the rest asks that loop for something. */
 export class SourceMover {
   readonly #parts: MoverParts
-  readonly #batches: readonly TargetBatch[]
+  #batches: readonly TargetBatch[]
   readonly #tables = new Map<number, MovedTable | null>()
   readonly #marks = new Map<string, () => void>()
   readonly #interludes: Interlude[] = []
   #transaction: Transaction | null = null
+  /** What the targets work on, the last piece of it; the next is gathered meanwhile. */
+  #carrying: Promise<void> = Promise.resolve()
+  #failure: { readonly error: unknown } | null = null
+  /** The end of what was read. */
   #position = 0n as Lsn
   /** Commit record of the last transaction passed. */
   #lastCommit = 0n as Lsn
@@ -117,18 +121,22 @@ export class SourceMover {
     return this.#parts.units
   }
 
-  /** The end of what was read and applied. */
-  get position(): Lsn {
-    return this.#position
-  }
-
-  /** The loop: ends with the signal's reason or the first fault. */
+  /** The loop: ends with the signal's reason or the first fault, and with nothing under way at the targets. */
   async follow(signal: AbortSignal): Promise<never> {
     this.#signal = signal
+    try {
+      return await this.#loop()
+    } finally {
+      await this.#carrying.catch(() => undefined)
+    }
+  }
+
+  async #loop(): Promise<never> {
     let coming: Promise<readonly StreamEvent[]> | null = null
     for (;;) {
       await this.#interlude()
-      coming ??= this.#parts.stream.next(signal)
+      if (this.#failure !== null) throw this.#failure.error
+      coming ??= this.#parts.stream.next(this.#signal)
       // Awaited again where an interlude came first; a failure is met there.
       coming.catch(() => undefined)
       const called = new Promise<null>((resolve) => {
@@ -136,14 +144,11 @@ export class SourceMover {
           resolve(null)
         }
       })
-      const events: readonly StreamEvent[] | null =
-        this.#transaction === null && this.#interludes.length === 0
-          ? await Promise.race([coming, called])
-          : await coming
+      const events: readonly StreamEvent[] | null = await Promise.race([coming, called])
       if (events === null) continue
       coming = null
       for (const event of events) await this.#take(event)
-      if (this.#transaction === null) await this.#flush()
+      if (this.#transaction === null) await this.#handOn('end')
     }
   }
 
@@ -286,7 +291,8 @@ export class SourceMover {
     if (transaction !== null) this.#passed.push(transaction.xid)
     if (this.#passed.length > passedMax) await this.#forgetPassed()
     const marks = transaction?.marks ?? []
-    if (marks.length > 0 || this.#isFull()) await this.#flush()
+    if (marks.length > 0) await this.#flush()
+    else if (this.#isFull()) await this.#handOn('end')
     for (const mark of marks) this.#marks.get(mark)?.()
     await this.#interlude()
   }
@@ -321,7 +327,7 @@ export class SourceMover {
       if (routed.kind === 'remove') batch?.remove(table, routed.key)
       else batch?.put(table, this.#filled(table, routed))
     }
-    if (this.#isFull()) await this.#applyBatches()
+    if (this.#isFull()) await this.#handOn('middle')
   }
 
   /** The gate: SPEC.md, invariants 2 and 4. */
@@ -353,8 +359,8 @@ export class SourceMover {
   }
 
   /** Fills in the values that rows lack, all of a table at once, before anything of the batches is applied. */
-  async #fillIn(): Promise<void> {
-    for (const [target, batch] of this.#batches.entries()) {
+  async #fillIn(batches: readonly TargetBatch[]): Promise<void> {
+    for (const [target, batch] of batches.entries()) {
       for (const { table, rows } of batch.partial()) await this.#fillRows(table, target, rows)
     }
   }
@@ -393,15 +399,44 @@ export class SourceMover {
     return this.#batches.some(({ rows, bytes }) => rows >= batchRowsMax || bytes >= batchBytesMax)
   }
 
-  /** Within the transactions of the targets, which stay open until `finish`: one of the source may be larger. */
-  async #applyBatches(): Promise<void> {
-    await this.#fillIn()
+  /**
+   * Gives the targets what was gathered, once they have done with what they got before. In the middle of a transaction
+   * of the source theirs stay open, since it may be larger than a batch; at its end they are committed.
+   */
+  async #handOn(at: 'middle' | 'end'): Promise<void> {
+    await this.#carrying
+    const batches = this.#batches
+    this.#batches = batches.map(() => new TargetBatch())
+    const carrying = this.#carry(
+      batches,
+      at === 'end' ? { commit: this.#lastCommit, read: this.#position } : null,
+    )
+    carrying.catch((error: unknown) => {
+      this.#failure ??= { error }
+      this.#wake()
+    })
+    this.#carrying = carrying
+  }
+
+  async #carry(
+    batches: readonly TargetBatch[],
+    end: { readonly commit: Lsn; readonly read: Lsn } | null,
+  ): Promise<void> {
+    const { source, targets, stream } = this.#parts
+    await this.#fillIn(batches)
     await allOf(
-      this.#parts.targets.map((target, index) => {
-        const batch = this.#batches[index]
+      targets.map((target, index) => {
+        const batch = batches[index]
         return batch === undefined || batch.isEmpty ? Promise.resolve() : this.#apply(target, batch)
       }),
     )
+    if (end === null) return
+    if (end.commit > this.#flushed) {
+      await allOf(targets.map((target) => target.finish(source, end.commit)))
+      this.#flushed = end.commit
+    }
+    // An idle database writes log as well, which need not be kept.
+    stream.acknowledge(end.read)
   }
 
   async #apply(target: TargetWriter, batch: TargetBatch): Promise<void> {
@@ -412,17 +447,10 @@ export class SourceMover {
     await target.apply(changes)
   }
 
+  /** Everything that was read is applied and committed. */
   async #flush(): Promise<void> {
-    const { source, targets, stream } = this.#parts
-    if (this.#lastCommit <= this.#flushed) {
-      // Nothing to apply, but an idle database writes log as well, which need not be kept.
-      stream.acknowledge(this.#position)
-      return
-    }
-    await this.#applyBatches()
-    await allOf(targets.map((target) => target.finish(source, this.#lastCommit)))
-    this.#flushed = this.#lastCommit
-    stream.acknowledge(this.#position)
+    await this.#handOn('end')
+    await this.#carrying
   }
 }
 

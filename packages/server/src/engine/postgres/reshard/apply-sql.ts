@@ -1,7 +1,7 @@
 // The statements that bring a batch of changes to a target's table: first every touched row goes, then the rows come
 // as they are at the end of the batch. So no order of theirs can clash with a unique constraint that held at the
 // source, and one statement handles thousands of rows.
-import type { MovedTable, TableChanges } from '../../reshard-engine.ts'
+import type { MovedTable } from '../../reshard-engine.ts'
 import { quoteIdentifier } from '../errors.ts'
 import { quoteTableName } from '../names.ts'
 import { arrayLiteral, columnAt, columnList } from './sql.ts'
@@ -12,15 +12,8 @@ interface Statement {
   readonly params: readonly string[]
 }
 
-/** Statements of one table, to be run in order. */
-export function applySql({ table, remove, insert }: TableChanges): readonly Statement[] {
-  return [
-    ...(remove.length === 0 ? [] : [removeSql(table, remove)]),
-    ...(insert.length === 0 ? [] : [insertSql(table, insert)]),
-  ]
-}
-
-function removeSql(table: MovedTable, keys: readonly (readonly string[])[]): Statement {
+/** Removes rows by their primary keys. */
+export function removeSql(table: MovedTable, keys: readonly (readonly string[])[]): Statement {
   const columns = table.primaryKey.map((position) => columnAt(table, position))
   const params = columns.map((_, index) => arrayLiteral(keys.map((key) => key[index] ?? null)))
   const [only, ...others] = columns
@@ -36,14 +29,34 @@ function removeSql(table: MovedTable, keys: readonly (readonly string[])[]): Sta
   return { text, params }
 }
 
-function insertSql(table: MovedTable, rows: readonly (readonly (string | null)[])[]): Statement {
-  const { columns } = table
-  const params = columns.map((_, index) => arrayLiteral(rows.map((row) => row[index] ?? null)))
-  const values = columns.map(({ type }, index) => `r.c${String(index)}::${type}`)
-  const text = `insert into ${quoteTableName(table.name)} (${columnList(table)}) overriding system value
-    select ${values.join(', ')} from ${unnested(columns.length)} as r(${names(columns.length)})`
-  return { text, params }
+/**
+ * A COPY and its data, since a server takes rows the fastest by it. Values of identity columns stay as they are.
+ * Format: PostgreSQL documentation, "COPY", "Text Format".
+ */
+export function insertCopy(
+  table: MovedTable,
+  rows: readonly (readonly (string | null)[])[],
+): { readonly text: string; readonly data: Buffer } {
+  let data = ''
+  for (const row of rows) {
+    for (let column = 0; column < row.length; column += 1) {
+      const value = row[column] ?? null
+      if (column > 0) data += '\t'
+      if (value === null) data += String.raw`\N`
+      else data += special.test(value) ? value.replaceAll(everySpecial, escaped) : value
+    }
+    data += '\n'
+  }
+  return {
+    text: `copy ${quoteTableName(table.name)} (${columnList(table)}) from stdin`,
+    data: Buffer.from(data),
+  }
 }
+
+const special = /[\\\t\n\r]/
+const everySpecial = /[\\\t\n\r]/g
+const escapes: Readonly<Record<string, string>> = { '\t': 't', '\n': 'n', '\r': 'r' }
+const escaped = (character: string): string => `\\${escapes[character] ?? character}`
 
 /** Reads the shard key and the primary key of rows. */
 export function keysSql(table: MovedTable, condition: string): string {

@@ -1,6 +1,6 @@
 // Long-lived connections of a reshard job: pipelined, without a deadline of their own, closed by the job's signal.
 import { FleetError, toFleetError, type Clock } from '@fleetshard/core'
-import { connectServer, exec, query, type ServerConnection } from '@fleetshard/routing/wire'
+import { connectServer, copyIn, exec, query, type ServerConnection } from '@fleetshard/routing/wire'
 import type { NodeTarget } from '../../shard-engine.ts'
 import { describeTarget } from '../errors.ts'
 import { controlApplicationName } from '../session.ts'
@@ -71,6 +71,15 @@ export class JobConnection implements AsyncDisposable {
     const limits = rowsMax === undefined ? {} : { rowsMax, bytesMax: Infinity }
     try {
       return (await query(this.wire, text, params, limits)).rows
+    } catch (error) {
+      throw this.told(toFleetError(error))
+    }
+  }
+
+  /** A COPY FROM STDIN with its data. @throws as `rows` */
+  async copyIn({ text, data }: { readonly text: string; readonly data: Uint8Array }): Promise<void> {
+    try {
+      await copyIn(this.wire, text, data)
     } catch (error) {
       throw this.told(toFleetError(error))
     }

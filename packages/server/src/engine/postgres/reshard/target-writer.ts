@@ -21,7 +21,7 @@ import {
 import type { NodeTarget } from '../../shard-engine.ts'
 import { quoteTableName } from '../names.ts'
 import { JobConnection } from './connection.ts'
-import { applySql, keysSql, readSql } from './apply-sql.ts'
+import { insertCopy, keysSql, readSql, removeSql } from './apply-sql.ts'
 import { rangeCondition } from './sql.ts'
 
 /** Where the job keeps its records on a target. */
@@ -118,8 +118,7 @@ export class PostgresTargetWriter implements TargetWriter {
       const remove = rows
         .filter(([value = null]) => isOf(placingKey(value, by)))
         .map(([, ...key]) => key.map((part) => part ?? ''))
-      for (const { text, params } of applySql({ table, remove, insert: [] }))
-        await this.connection.rows(text, params)
+      if (remove.length > 0) await this.#remove(table, remove)
     }
     await this.connection.rows(
       `delete from fleetshard.reshard_units where job = $1 and source = $2 and "table" = $3 and number = $4`,
@@ -149,10 +148,16 @@ export class PostgresTargetWriter implements TargetWriter {
   async apply(changes: readonly TableChanges[]): Promise<void> {
     await this.begin()
     // Sent at once: the server works on one statement while the next is on its way.
-    const sent = changes.flatMap((change) =>
-      applySql(change).map(({ text, params }) => this.connection.rows(text, params)),
-    )
+    const sent = changes.flatMap(({ table, remove, insert }) => [
+      ...(remove.length === 0 ? [] : [this.#remove(table, remove)]),
+      ...(insert.length === 0 ? [] : [this.connection.copyIn(insertCopy(table, insert))]),
+    ])
     await settled(sent)
+  }
+
+  #remove(table: MovedTable, keys: readonly (readonly string[])[]): Promise<unknown> {
+    const { text, params } = removeSql(table, keys)
+    return this.connection.rows(text, params)
   }
 
   async finish(source: ShardId, applied: Lsn): Promise<void> {

@@ -214,7 +214,9 @@ it('goes by the next map where a fence tells of it first', async () => {
       return inserted
     }),
   ]
-  await expect.poll(() => router.rowsIn(s0, 'select last_value from met')).toEqual([['3']])
+  await expect
+    .poll(async () => Number((await router.rowsIn(s0, 'select last_value from met')).flat()[0]))
+    .toBeGreaterThanOrEqual(3)
   await owned(s1)
   const [, , inserted] = await Promise.all(writing)
   expect(inserted?.rows).toEqual([{ current_setting: '5MB' }])
