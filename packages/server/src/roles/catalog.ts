@@ -8,8 +8,9 @@ import {
   type Catalog,
   type CatalogView,
 } from '../catalog/mod.ts'
+import type { NodeTarget } from '../engine/mod.ts'
 import { envOf, flagOf, type Config, type Environment, type Logger } from '../runtime/mod.ts'
-import { createSecretResolver, type SecretResolver } from '../security/mod.ts'
+import { createSecretResolver, type SecretResolver, type TlsFiles } from '../security/mod.ts'
 
 /** What opening takes. */
 export interface CatalogParts {
@@ -19,12 +20,16 @@ export interface CatalogParts {
   readonly log: Logger
   /** The process as the catalog's operator sees it: `router`, `manager`. */
   readonly role: string
+  /** What this process shows and trusts; null for what the system trusts. */
+  readonly tls: TlsFiles | null
 }
 
 /** An open catalog. Disposing closes its connections. */
 export interface OpenCatalog extends AsyncDisposable {
   readonly catalog: Catalog
   readonly secrets: SecretResolver
+  /** For shards that are reached under TLS. */
+  readonly tlsContext: NodeTarget['tlsContext']
 }
 
 /**
@@ -32,12 +37,13 @@ export interface OpenCatalog extends AsyncDisposable {
  * @throws FleetError `invalid_config` when no catalog is named
  */
 export function openCatalog(parts: CatalogParts): OpenCatalog {
-  const { config, env, clock, log, role } = parts
+  const { config, env, clock, log, role, tls } = parts
   const store = openCatalogStore(catalogUrl(config), {
     clock,
     log,
     applicationName: `fleetshard/${role}`,
     deadlineMs: config.get('catalog.timeout-ms'),
+    tls,
   })
   const catalog = createCatalog({ store, clock, uuid: randomUUID })
   const secrets = createSecretResolver({
@@ -47,7 +53,8 @@ export function openCatalog(parts: CatalogParts): OpenCatalog {
       catalog: (name, signal) => catalog.secrets.get(name, signal),
     },
   })
-  return { catalog, secrets, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() }
+  const tlsContext = tls === null ? undefined : () => tls.context()
+  return { catalog, secrets, tlsContext, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() }
 }
 
 /** A live view of the catalog, to be run by the caller. */

@@ -23,6 +23,14 @@ const ClusterStateSchema = Type.Object({
   dataDir: Type.String(),
   /** Whether its processes want to know who asks; they do not where it is left out. */
   auth: Type.Optional(Type.Enum(['open', 'required'])),
+  /** Where its processes speak TLS: the files by which commands reach it. */
+  tls: Type.Optional(
+    Type.Object({
+      ca: Type.Union([Type.String(), Type.Null()]),
+      certificate: Type.String(),
+      key: Type.String(),
+    }),
+  ),
   /** Of the servers, in full: `18.4`. */
   postgresVersion: Type.Optional(Type.String()),
   /** Ports by setting, `router.http-port` and so on, as they are in use. */

@@ -262,7 +262,7 @@ const optionsDefault: RouterOptions = {
       messageBytesMax: 64 * 2 ** 20,
     },
     authentication: { kind: 'trust' },
-    certificate: null,
+    tls: null,
   },
 }
 

@@ -26,7 +26,7 @@ import {
   type WireLimits,
 } from './listeners/pgwire/listener.ts'
 import { QueryUsers } from './listeners/pgwire/query-users.ts'
-import type { WireCertificate } from './listeners/pgwire/tls.ts'
+import type { WireTls } from './listeners/pgwire/tls.ts'
 import { trustEverybody, usersOfFile, type WireUsers } from './listeners/pgwire/users.ts'
 import type { SessionEnvironment, SessionMetrics } from './session/environment.ts'
 import { Greetings, settingsOfStartup } from './session/greeting.ts'
@@ -48,7 +48,7 @@ export interface WireOptions {
   readonly port: number
   readonly limits: WireLimits
   readonly authentication: WireAuthentication
-  readonly certificate: WireCertificate | null
+  readonly tls: WireTls | null
 }
 
 /** What the port stands on. */
@@ -83,7 +83,7 @@ export class WirePort implements AsyncDisposable {
   readonly #roles = new Map<string, { keys: ScramKeys; readonly login: ShardLogin }>()
   #opened = 0
 
-  /** @throws FleetError `invalid_config` for a certificate or a file of users that cannot be used */
+  /** @throws FleetError `invalid_config` for a file of users that cannot be used */
   constructor(parts: WireParts) {
     this.#parts = parts
     const { log, clock, sweeper, statements, map, newerMap, access, metrics, slow, tracing } = parts
@@ -110,7 +110,7 @@ export class WirePort implements AsyncDisposable {
       host: options.host,
       port: options.port,
       limits: options.limits,
-      certificate: options.certificate,
+      tls: options.tls,
       users: this.#users(options.authentication),
       authenticator,
       openSession: (client) => this.#open(client),

@@ -16,6 +16,7 @@ import {
 } from '../../runtime/mod.ts'
 import { urlHost } from '../loopback.ts'
 import { serverProcesses } from '../running.ts'
+import { schemeOf } from '../certificates.ts'
 import { LocalFleet } from '../up/local-fleet.ts'
 import { logFileOf } from '../up/data-dir.ts'
 import type { Stage } from './act.ts'
@@ -78,7 +79,7 @@ export class DemoCluster implements AsyncDisposable {
     const { servers, services } = this.#fleet
     const { local, open } = servers
     const port = String(services.config.get('router.http-port'))
-    const routerUrl = `http://${urlHost(config.get('bind-host'))}:${port}`
+    const routerUrl = `${schemeOf(config)}://${urlHost(config.get('bind-host'))}:${port}`
     const signal = this.#stop
     const token = readAdminToken(this.folder)
     const reach = { timeoutMs: requestMsMax, fetch }

@@ -38,13 +38,20 @@ export const WIRE_SETTINGS = {
   'router.wire-tls-cert': {
     type: 'path',
     default: null,
-    doc: 'Certificate of the Postgres port in PEM, with its chain; without one there is no TLS.',
+    doc: 'Certificate of the Postgres port in PEM, with its chain; else that of `tls.cert`. Without one there is no TLS.',
     usedBy: ['up', 'router'],
   },
   'router.wire-tls-key': {
     type: 'path',
     default: null,
     doc: 'Key of that certificate in PEM.',
+    usedBy: ['up', 'router'],
+  },
+  'router.wire-tls': {
+    type: 'enum',
+    choices: ['offered', 'required'],
+    default: 'offered',
+    doc: 'Whether clients of the Postgres port may go on without TLS where there is a certificate.',
     usedBy: ['up', 'router'],
   },
   'router.wire-connections-max': {

@@ -146,7 +146,7 @@ function candidate(
   const isNewSecret = password !== null && given.secretRef === null
   return {
     field: place.field,
-    target: { host, port, database, user, password, tls },
+    target: { host, port, database, user, password, tls, tlsContext: parts.tlsContext },
     secret: isNewSecret ? parts.catalog.secrets.putWrite(secretName, password) : null,
     node: {
       id: parseNodeId(id),
@@ -185,5 +185,5 @@ function isFree(parts: Parts, id: string, place: CandidatePlace): boolean {
 export async function targetOf(parts: Parts, node: NodeRecord, signal: AbortSignal): Promise<NodeTarget> {
   const { host, port, database, user, tls, secretRef } = node
   const password = await parts.secrets.resolve(secretRef, signal)
-  return { host, port, database, user, password, tls }
+  return { host, port, database, user, password, tls, tlsContext: parts.tlsContext }
 }

@@ -42,7 +42,7 @@ async function listen(users: WireUsers): Promise<{ clients: EnteredClient[]; can
       failuresPerMinute: 0,
       requestsPerSecond: 0,
     }),
-    certificate: null,
+    tls: null,
     openSession: (client) => {
       clients.push(client)
       opened()

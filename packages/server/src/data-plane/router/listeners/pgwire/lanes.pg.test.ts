@@ -265,7 +265,7 @@ describe('the router', () => {
             messageBytesMax: 2 ** 20,
           },
           authentication: { kind: 'trust' },
-          certificate: null,
+          tls: null,
         },
       },
     })

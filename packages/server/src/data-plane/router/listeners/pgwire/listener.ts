@@ -14,7 +14,7 @@ import { writeThrown } from './errors.ts'
 import type { LoggedIn } from './login.ts'
 import { OutputBuffers } from './output.ts'
 import type { StartupClaim } from './startup-parameters.ts'
-import { createEncryption, type WireCertificate } from './tls.ts'
+import { createEncryption, type WireTls } from './tls.ts'
 import type { WireUsers } from './users.ts'
 
 /** Bounds of the listener; the composition root takes them from the configuration. */
@@ -57,7 +57,8 @@ export interface WireListenerParts {
   readonly limits: WireLimits
   readonly users: WireUsers
   readonly authenticator: Authenticator
-  readonly certificate: WireCertificate | null
+  /** Null where there is no certificate. */
+  readonly tls: WireTls | null
   readonly openSession: (client: EnteredClient) => WireClientSession
 }
 
@@ -89,12 +90,11 @@ export class WireListener implements AsyncDisposable {
   #stopping: FleetError | null = null
   #whenEmpty: (() => void) | null = null
 
-  /** @throws FleetError `invalid_config` for a certificate that cannot be used */
   constructor(parts: WireListenerParts) {
     this.#parts = parts
     this.#cancels = new AttemptLimit(parts.clock, cancelBounds)
     this.#failures = new AttemptLimit(parts.clock, loginBounds)
-    this.#encrypt = parts.certificate === null ? null : createEncryption(parts.certificate)
+    this.#encrypt = parts.tls === null ? null : createEncryption(parts.tls)
     this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveDelayMs })
     this.#server.on('connection', (socket) => {
       this.#accept(socket)
@@ -203,6 +203,7 @@ export class WireListener implements AsyncDisposable {
         cancels: this.#cancels,
         host,
         encrypt,
+        isTlsRequired: this.#parts.tls?.isRequired ?? false,
         loginTimeoutMs: limits.loginTimeoutMs,
         refusal: () => this.#stopping ?? refusal,
         entered: (entered) => {

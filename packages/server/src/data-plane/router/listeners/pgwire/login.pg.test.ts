@@ -48,7 +48,7 @@ beforeAll(async () => {
         port: 0,
         limits,
         authentication: { kind: 'query', text: authQuery },
-        certificate: null,
+        tls: null,
       },
     },
     tcp: true,

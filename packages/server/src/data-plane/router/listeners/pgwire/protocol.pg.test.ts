@@ -15,6 +15,7 @@ import {
   writeStartup,
   writeSync,
 } from '@fleetshard/routing/pgwire'
+import { makeSecureContext } from '@fleetshard/core/tls'
 import { testCertificates, testTable } from '@fleetshard/routing/testing'
 import {
   postgresBuilds,
@@ -31,6 +32,7 @@ const schema = `
 const tables = [testTable('public.users')]
 const [build] = postgresBuilds()
 const certificates = testCertificates()
+const context = makeSecureContext(certificates)
 const limits = {
   connectionsMax: 60,
   connectionsPerAddressMax: 50,
@@ -52,7 +54,7 @@ beforeAll(async () => {
     port: 0,
     limits,
     authentication: { kind: 'trust' as const },
-    certificate: { certificate: certificates.certificate, key: certificates.key },
+    tls: { context: () => context, isRequired: false },
   }
   sharded = await startTestRouter(server, { shards: 2, tables, schema, options: { wire } })
   single = await startTestRouter(server, { shards: 1, tables, schema })
