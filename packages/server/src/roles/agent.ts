@@ -177,7 +177,8 @@ async function publishToken(
       return true
     } catch (error) {
       if (signal.aborted) break
-      log.warn({ code: toFleetError(error).code }, 'the agent cannot register yet')
+      const { code, message } = toFleetError(error)
+      log.warn({ code, reason: message }, 'the agent cannot register yet')
       await clock.sleep(tokenRetryMs, signal).catch(() => undefined)
     }
   }

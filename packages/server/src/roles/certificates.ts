@@ -33,11 +33,10 @@ export async function openTls(parts: {
   return openTlsFiles({ paths, clock, log })
 }
 
-/** Tells when our certificate ends, where there is one. */
+/** Tells when our certificate ends; there is no value where there is none. */
 export function observeCertificate(metrics: Metrics, tls: TlsFiles | null): void {
-  if (tls === null) return
   metrics.observedGauge(COMMON_METRICS.tls_certificate_expiry_seconds, () => {
-    const endsAtMs = tls.expiresAtMs()
+    const endsAtMs = tls?.expiresAtMs() ?? null
     return endsAtMs === null ? [] : [{ labels: [], value: endsAtMs / 1000 }]
   })
 }

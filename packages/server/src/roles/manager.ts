@@ -29,6 +29,9 @@ export function buildManager(parts: RoleParts, open: OpenCatalog): Role {
   const { config, clock, log, metrics, tracing, version, tls } = parts
   const { catalog, secrets, tlsContext } = open
   const send = fetchOf(tls)
+  if (open.sealer === null) {
+    log.warn('passwords in the catalog are stored as they are: give keys to seal them with secrets.key-file')
+  }
   const id = `${hostname().slice(0, 40)}-${randomBytes(4).toString('hex')}`
   let url = ''
   const manager = createManager({

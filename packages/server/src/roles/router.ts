@@ -73,7 +73,7 @@ export async function buildRouter(
   choices: RouterChoices,
 ): Promise<Role> {
   const { config, clock, log } = parts
-  const { catalog, secrets } = open
+  const { catalog, secrets, sealer } = open
   const id = parseRouterId(choices.id ?? `router-${randomBytes(4).toString('hex')}`)
   const mapFile = await usableMapFile(choices.mapFile, log)
   const copy = mapFile === null ? null : await loadCopy(mapFile, log)
@@ -89,6 +89,7 @@ export async function buildRouter(
     {
       record: recordOf(parts, options),
       leaseTtlMs: config.get('catalog.lease-ttl-ms'),
+      sealer,
       ...(copy === null ? {} : { seed: copy.keyspaces }),
     },
   )

@@ -103,8 +103,15 @@ async function stateOf(context: CommandContext, fleet: LocalFleet, dataDir: stri
     catalog: {
       url: catalogUrlOf(local),
       passwordFile: join((local.catalog().node.secretRef ?? 'file:').slice('file:'.length)),
+      ...keyFileOf(config),
     },
   }
+}
+
+/** Where processes that join find the keys of secrets. */
+function keyFileOf(config: Config): { readonly secretsKeyFile?: string } {
+  const path = config.get('secrets.key-file')
+  return path === null ? {} : { secretsKeyFile: path }
 }
 
 /** Where commands of this machine find what they need for TLS. */

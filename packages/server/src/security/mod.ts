@@ -2,7 +2,9 @@
 // may ask.
 export * from './api-token.ts'
 export * from './authenticator.ts'
+export * from './envelope.ts'
 export * from './jwt.ts'
+export { createLocalKeyService, makeKey, type KeyService, type KeySource } from './key-service.ts'
 export * from './rate-limit.ts'
 export * from './secrets.ts'
 export * from './tls-files.ts'

@@ -36,6 +36,7 @@ export async function checkFleet(
       'catalog.url': reached.url,
       'catalog.password': passwordOf(reached.passwordFile),
       'catalog.timeout-ms': nodeMsMax,
+      'secrets.key-file': context.config.get('secrets.key-file') ?? reached.secretsKeyFile ?? null,
     }),
     env: context.env,
     clock: context.clock,

@@ -8,7 +8,9 @@ import { localAgentId, openLocalCluster, type LocalCluster, type LocalServer } f
 import {
   adminTokenPath,
   makeAdminToken,
+  keepSecretsKey,
   readAdminToken,
+  secretsKeyPath,
   serviceGroup,
   type Config,
   type Environment,
@@ -20,7 +22,7 @@ import {
   type Service,
   type Tracing,
 } from '../../runtime/mod.ts'
-import type { TlsFiles } from '../../security/mod.ts'
+import { makeKey, type TlsFiles } from '../../security/mod.ts'
 import { createBootGuard } from '../boot-guard.ts'
 import { isolationWatch } from '../isolation-watch.ts'
 import { observeAgent } from '../agent-metrics.ts'
@@ -91,7 +93,7 @@ export class LocalFleet implements AsyncDisposable {
   readonly #stop: AbortSignal
 
   constructor(parts: LocalFleetParts) {
-    this.#parts = parts
+    this.#parts = { ...parts, config: withSecretsKey(parts.config, parts.dataDir) }
     this.#stop = AbortSignal.any([parts.stop, this.#halt.signal])
   }
 
@@ -99,6 +101,7 @@ export class LocalFleet implements AsyncDisposable {
   async startServers(say: (text: string) => void): Promise<void> {
     const { config, dataDir, clock, log } = this.#parts
     this.#tls = await openTls({ config, clock, log })
+    if (config.get('secrets.key-file') === secretsKeyPath(dataDir)) keepSecretsKey(dataDir, makeKey())
     await choosePortsOfUp(config)
     this.#wasFilled = existsSync(join(dataDir, filledFile))
     const local = await openLocalCluster({
@@ -261,7 +264,8 @@ export class LocalFleet implements AsyncDisposable {
       log: log.child({ role: 'agent' }),
       isolationMs: config.get('agent.isolation-ms'),
     })
-    observeCertificate(forRouter.metrics, this.#tls)
+    for (const { metrics } of [forRouter, forManager, forWorker, forAgent])
+      observeCertificate(metrics, this.#tls)
     return {
       http,
       services: [
@@ -282,6 +286,12 @@ function openOnLoopback(config: Config): Config {
   const isOpen = config.get('auth') === 'open' && isLoopback(config.get('bind-host'))
   if (config.isGiven('router.wire-auth') || !isOpen) return config
   return config.with({ 'router.wire-auth': 'trust' })
+}
+
+/** Where the keys are that seal secrets, unless they are given. */
+function withSecretsKey(config: Config, dataDir: string): Config {
+  if (config.isGiven('secrets.key-file') || config.isGiven('secrets.key')) return config
+  return config.with({ 'secrets.key-file': secretsKeyPath(dataDir) })
 }
 
 /** The token that commands of this machine find by themselves. */
