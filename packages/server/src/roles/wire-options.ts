@@ -28,6 +28,11 @@ export async function wireOptions(parts: RoleParts): Promise<WireSetup> {
         connectionsPerAddressMax: config.get('router.wire-connections-per-address'),
         loginTimeoutMs: config.get('router.wire-login-ms'),
         messageBytesMax: config.get('router.wire-message-bytes-max'),
+        failuresPerMinute: config.get('router.wire-failures-per-minute'),
+      },
+      statementRates: {
+        perLogin: config.get('router.wire-statements-per-second'),
+        perAddress: config.get('router.wire-statements-per-address'),
       },
       authentication: await authentication(config),
       tls: wireTls(config, own ?? shared),

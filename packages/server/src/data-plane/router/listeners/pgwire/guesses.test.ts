@@ -30,6 +30,7 @@ async function listen(users: WireUsers): Promise<{ clients: EnteredClient[]; can
       connectionsPerAddressMax: 500,
       loginTimeoutMs: 10_000,
       messageBytesMax: 2 ** 20,
+      failuresPerMinute: 0,
     },
     users,
     authenticator: createAuthenticator({

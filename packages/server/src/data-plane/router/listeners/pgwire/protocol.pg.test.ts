@@ -38,6 +38,7 @@ const limits = {
   connectionsPerAddressMax: 50,
   loginTimeoutMs: 3_000,
   messageBytesMax: 2 ** 20,
+  failuresPerMinute: 0,
 }
 
 let server: TestPostgres
@@ -53,6 +54,7 @@ beforeAll(async () => {
     host: '127.0.0.1',
     port: 0,
     limits,
+    statementRates: { perLogin: 0, perAddress: 0 },
     authentication: { kind: 'trust' as const },
     tls: { context: () => context, isRequired: false },
   }
