@@ -34,7 +34,7 @@ const wirePort = (): number => cluster.state.ports['router.wire-port'] ?? 0
 function handshake(port: number, options: ConnectionOptions): Promise<string> {
   return new Promise((resolve) => {
     const socket = connectTls({ host: '127.0.0.1', port, ca: pem('ca.crt'), ...options })
-    socket.once('error', (error) => {
+    socket.once('error', (error: Error) => {
       resolve(`refused: ${error.message}`)
     })
     socket.once('secureConnect', () => {

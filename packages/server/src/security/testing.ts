@@ -2,6 +2,7 @@
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { systemClock } from '../runtime/mod.ts'
 import { makeAuthority, signCertificate, type KeyPairPem } from './authority.ts'
 import type { TlsPaths } from './tls-files.ts'
 
@@ -19,7 +20,7 @@ export interface TestAuthority extends Disposable {
 /** Valid from an hour ago to an hour from now. */
 export async function testAuthority(): Promise<TestAuthority> {
   const folder = mkdtempSync(join(tmpdir(), 'fleetshard-tls-'))
-  const nowMs = Date.now()
+  const nowMs = systemClock.now()
   const validity = { fromMs: nowMs - hourMs, untilMs: nowMs + hourMs }
   const authority = await makeAuthority(validity)
   const put = (file: string, text: string): string => {
