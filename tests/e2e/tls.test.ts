@@ -1,6 +1,7 @@
 // A small fleet with TLS everywhere: certificates as `fleetshard certs init` makes them, a catalog and a shard that take
 // connections under mutual TLS only, two managers, router, worker and agent as processes of their own.
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import { connect } from '@fleetshard/client'
@@ -298,6 +299,60 @@ function serialAt(port: string, ALPNProtocols: string[] = []): Promise<string> {
 
 const disposable = (client: Client): Client & AsyncDisposable =>
   Object.assign(client, { [Symbol.asyncDispose]: () => client.end() })
+
+describe('certs', () => {
+  test('has keys that only their owner reads, and certificates of the authority for servers and clients', async () => {
+    const authority = new X509Certificate(pem('ca.crt'))
+    expect(authority.ca).toBe(true)
+    const { code, out, err } = await fleetshard([
+      'certs',
+      'issue',
+      'db2',
+      '--dir',
+      certs,
+      '--host',
+      'db2.example',
+      '--days',
+      '7',
+    ])
+    expect({ code, out: out.trim(), err: code === 0 ? '' : err }).toEqual({
+      code: 0,
+      out: join(certs, 'db2.crt'),
+      err: '',
+    })
+    for (const name of ['ca', 'router', 'client', 'db2'])
+      expect((statSync(join(certs, `${name}.key`)).mode & 0o777).toString(8)).toBe('600')
+    const issued = new X509Certificate(pem('db2.crt'))
+    expect(issued.ca).toBe(false)
+    expect(issued.verify(authority.publicKey)).toBe(true)
+    expect(issued.checkPrivateKey(createPrivateKey(pem('db2.key')))).toBe(true)
+    expect(issued.checkHost('db2.example')).toBe('db2.example')
+    expect(issued.checkIP('127.0.0.1')).toBe('127.0.0.1')
+    expect(issued.checkHost('other.example')).toBeUndefined()
+    expect(issued.keyUsage).toEqual(['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2'])
+    const days = (issued.validToDate.getTime() - issued.validFromDate.getTime()) / 86_400_000
+    expect(Math.round(days)).toBe(7)
+  })
+
+  test.each([
+    [['init'], /has an authority already/],
+    [['issue', 'ca'], /cannot be the name/],
+    [['issue', '../x'], /cannot be the name/],
+    [['issue', 'x', '--host', 'https://db'], /no host name/],
+    [['issue', 'x', '--days', '0'], /whole number/],
+  ])('%j is refused, and nothing is written over', async (words, message) => {
+    const before = pem('ca.key')
+    const { code, err } = await fleetshard(['certs', ...words, '--dir', certs])
+    expect(code).toBe(2)
+    expect(err).toMatch(message)
+    expect(pem('ca.key')).toBe(before)
+  })
+
+  test('issue wants an authority', async () => {
+    const { code, err } = await fleetshard(['certs', 'issue', 'x', '--dir', join(folder, 'nowhere')])
+    expect({ code, hint: err.includes('certs init makes one') }).toEqual({ code: 2, hint: true })
+  })
+})
 
 test('up speaks TLS on all its ports, and commands on its machine find what they need', async () => {
   const words = Object.entries({ cert: 'router.crt', key: 'router.key', ca: 'ca.crt' })
