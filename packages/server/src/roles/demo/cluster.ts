@@ -13,6 +13,7 @@ import {
   serverUser,
   systemClock,
   type Logging,
+  type Config,
 } from '../../runtime/mod.ts'
 import { urlHost } from '../loopback.ts'
 import { serverProcesses } from '../running.ts'
@@ -91,6 +92,7 @@ export class DemoCluster implements AsyncDisposable {
       admin: createAdminClient({ url: services.managerUrl, ...reach, ...(token === null ? {} : { token }) }),
       router: createRouterClient({ url: routerUrl, token, signal, ...reach }),
       routerUrl,
+      tls: tlsOf(config),
       token,
       agent: local.agent,
       catalogServer: local.catalog().node.id,
@@ -158,4 +160,10 @@ async function knows(router: Stage['router'], table: string, key: string): Promi
     if (isFleetError(error, 'not_found')) return false
     throw error
   }
+}
+
+function tlsOf(config: Config): Stage['tls'] {
+  const [ca, cert, key] = [config.get('tls.ca'), config.get('tls.cert'), config.get('tls.key')]
+  if (cert === null || key === null) return null
+  return { cert, key, ...(ca === null ? {} : { ca }) }
 }
