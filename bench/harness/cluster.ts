@@ -79,6 +79,7 @@ export async function startBenchCluster(
     ],
     {
       FLEETSHARD_CATALOG_PASSWORD: readFileSync(state.catalog.passwordFile, 'utf8').trim(),
+      FLEETSHARD_SECRETS_KEY_FILE: state.catalog.secretsKeyFile,
     },
   )
   await until(() => isReady(port), router)
@@ -132,7 +133,7 @@ function changeSettings(dataDir: string, settings: Readonly<Record<string, strin
 interface State {
   readonly postgresVersion: string
   readonly urls: { readonly manager: string }
-  readonly catalog: { readonly url: string; readonly passwordFile: string }
+  readonly catalog: { readonly url: string; readonly passwordFile: string; readonly secretsKeyFile: string }
 }
 
 async function readState(dataDir: string): Promise<State | null> {

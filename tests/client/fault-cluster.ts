@@ -26,7 +26,7 @@ export async function startOwnRouter(cluster: Cluster, name: string): Promise<Ow
     join(cluster.folder, `${name}.map`),
   ]
   const process = startFleetshard(['router', '--catalog-url', cluster.state.catalog.url, ...words], {
-    env: { FLEETSHARD_CATALOG_PASSWORD: cluster.catalogPassword },
+    env: cluster.joinEnvironment,
   })
   const url = await until('the router is ready', () => {
     const line = process

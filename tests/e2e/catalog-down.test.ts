@@ -61,7 +61,7 @@ function startRouter(mapFile: string): Running {
     mapFile,
   ]
   return startFleetshard(['router', '--catalog-url', cluster.state.catalog.url, ...words], {
-    env: { FLEETSHARD_CATALOG_PASSWORD: cluster.catalogPassword },
+    env: cluster.joinEnvironment,
   })
 }
 

@@ -70,7 +70,7 @@ test.each(['router', 'worker', 'agent', 'manager'] as const)(
     const map = role === 'router' ? ['--router-map-cache-file', `${folder}/router.map`] : []
     await using process = startFleetshard(
       [role, '--catalog-url', cluster.state.catalog.url, '--log-level=debug', ...words[role], ...own, ...map],
-      { env: { FLEETSHARD_CATALOG_PASSWORD: cluster.catalogPassword } },
+      { env: cluster.joinEnvironment },
     )
     try {
       const text = await scrapeOwn(process)

@@ -17,7 +17,7 @@ afterAll(async () => {
 })
 
 function start(role: string, ...words: string[]): Running {
-  const env = { FLEETSHARD_CATALOG_PASSWORD: cluster.catalogPassword }
+  const env = cluster.joinEnvironment
   return startFleetshard([role, '--catalog-url', cluster.state.catalog.url, ...words], { env })
 }
 

@@ -1,13 +1,15 @@
 // No secret leaves a cluster by any of the ways on which it talks of itself: passwords, tokens and values are planted
 // wherever one can be given, and then looked for in logs, metrics, traces, errors, the catalog, and the support bundle.
 import { spawnSync } from 'node:child_process'
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { insertUser, startCluster, type Cluster } from './harness/cluster.ts'
 import { startCollector, type Collector } from './harness/collector.ts'
-import { readText } from './harness/http.ts'
+import { readText, send } from './harness/http.ts'
+import { startFleetshard } from './harness/processes.ts'
 import { until } from './harness/until.ts'
 
 /** What is planted, by where: no text of the product could hold it by chance. */
@@ -135,7 +137,7 @@ async function useWire(): Promise<void> {
 function secrets(): Record<string, string> {
   const found: Record<string, string> = { ...planted, catalog: cluster.catalogPassword, apiToken }
   for (const name of readdirSync(cluster.dataDir)) {
-    if (name.endsWith('.token')) found[name] = readFileSync(join(cluster.dataDir, name), 'utf8').trim()
+    if (/\.(?:token|key)$/.test(name)) found[name] = readFileSync(join(cluster.dataDir, name), 'utf8').trim()
   }
   const folder = join(cluster.dataDir, 'secrets')
   for (const name of readdirSync(folder)) {
@@ -200,7 +202,68 @@ describe('no secret is seen', () => {
     expect(seenIn(JSON.stringify((await cluster.router('GET', '/v1/topology')).body))).toEqual([])
   })
 
-  test('in the catalog, but for the place of secrets', async () => {
+  test('in the catalog, before and after its secrets are sealed with another key', async () => {
+    const before = await rowsOfCatalog()
+    expect(before.filter(({ key }) => key.startsWith('secrets/')).length).toBeGreaterThan(2)
+    expect(before.filter(({ value }) => seenIn(value ?? '').length > 0).map(({ key }) => key)).toEqual([])
+    const keyFile = cluster.state.catalog.secretsKeyFile
+    expect((statSync(keyFile).mode & 0o777).toString(8)).toBe('600')
+    const [old, fresh] = [readFileSync(keyFile, 'utf8').trim(), randomBytes(32).toString('base64')]
+    writeFileSync(keyFile, `${fresh}\n${old}\n`)
+    const { code, out, err } = await cluster.cli('secrets', 'rotate', '-o', 'json')
+    expect({ code, err: code === 0 ? '' : err }).toEqual({ code: 0, err: '' })
+    const rotated = JSON.parse(out) as { key: string; sealed: number; unchanged: number }
+    expect(rotated).toMatchObject({ unchanged: 0 })
+    writeFileSync(keyFile, `${fresh}\n`)
+    const after = await rowsOfCatalog()
+    const sealed = after.filter(
+      ({ key, value }) => key.startsWith('secrets/') && value?.includes(rotated.key),
+    )
+    expect(new Set(sealed.map(({ key }) => key)).size).toBe(rotated.sealed)
+    expect(after.filter(({ value }) => seenIn(value ?? '').length > 0).map(({ key }) => key)).toEqual([])
+  })
+
+  test('by processes that have another key, which say so; those that have it go on', async () => {
+    const words = [
+      'router',
+      '--catalog-url',
+      cluster.state.catalog.url,
+      '--router-http-port=0',
+      '--router-wire-port=0',
+    ]
+    const env = { ...cluster.joinEnvironment, FLEETSHARD_SECRETS_KEY_FILE: undefined }
+    const other = randomBytes(32).toString('base64')
+    for (const [key, isRight] of [
+      [readFileSync(cluster.state.catalog.secretsKeyFile, 'utf8').trim(), true],
+      [other, false],
+    ] as const) {
+      const map = join(cluster.folder, `${isRight ? 'right' : 'wrong'}.map`)
+      await using router = startFleetshard(
+        [...words, '--router-metrics-port=0', '--router-map-cache-file', map],
+        {
+          env: { ...env, FLEETSHARD_SECRETS_KEY: key },
+        },
+      )
+      const url = await until('the router is ready', () => {
+        const line = router
+          .output()
+          .err.split('\n')
+          .find((each) => each.includes('router is ready'))
+        return line === undefined ? undefined : (JSON.parse(line) as { address: string }).address
+      })
+      const query = { shard_key: 'a', query: 'SELECT count(*) FROM users' }
+      const { status, body } = await send('POST', `${url}/v1/execute`, query)
+      expect({ isRight, status }).toEqual({ isRight, status: isRight ? 200 : 503 })
+      if (isRight) continue
+      expect(JSON.stringify(body)).toMatch(
+        /sealed with the key [0-9a-f]{12}, and this process has [0-9a-f]{12}/,
+      )
+      expect(seenIn(JSON.stringify(body) + router.output().err)).toEqual([])
+      expect(router.output().err).not.toContain(other)
+    }
+  })
+
+  async function rowsOfCatalog(): Promise<readonly { key: string; value: string | null }[]> {
     const url = new URL(cluster.state.catalog.url)
     url.password = encodeURIComponent(cluster.catalogPassword)
     const client = new Client({ connectionString: url.href })
@@ -210,9 +273,8 @@ describe('no secret is seen', () => {
     )
     await client.end()
     expect(rows.length).toBeGreaterThan(10)
-    const others = rows.filter(({ key }) => !key.startsWith('secrets/'))
-    expect(others.filter(({ value }) => seenIn(value ?? '').length > 0).map(({ key }) => key)).toEqual([])
-  })
+    return rows
+  }
 
   test('in a support bundle, which has all its parts', async () => {
     const file = join(cluster.folder, 'bundle.tar.gz')

@@ -1,5 +1,4 @@
 // Starts a cluster and a router of its own process, and attacks that router.
-import { readFileSync } from 'node:fs'
 import { startCluster } from '../e2e/harness/cluster.ts'
 import { startFleetshard } from '../e2e/harness/processes.ts'
 import { until } from '../e2e/harness/until.ts'
@@ -17,7 +16,7 @@ export async function runListener(order: { messages: number; seed: number }): Pr
   const port = 20_000 + (process.pid % 10_000)
   await using router = startFleetshard(
     [...words, '--wire-port', String(port), '--router-wire-auth', 'trust', '--log-level', 'warn'],
-    { env: { FLEETSHARD_CATALOG_PASSWORD: readFileSync(catalog.passwordFile, 'utf8').trim() } },
+    { env: cluster.joinEnvironment },
   )
   const target = { ...world.target, host: '127.0.0.1', port, database: 'default' }
   await until('the router listens', async () => {

@@ -1,12 +1,13 @@
 // From options to a connected client: the only place where the parts of a mode are put together.
 import { FleetError, parseKeyspaceName, type Clock, type ErrorCode } from '@fleetshard/core'
+import type { TlsContext } from '@fleetshard/core/tls'
 import { systemClock } from './clock.ts'
 import { toFleetShardError, type FleetShardError } from './errors.ts'
 import { createFleetShard, type ClientParts, type FleetShard } from './fleet-shard.ts'
 import { HttpBackend } from './http/backend.ts'
 import { Routers } from './http/routers.ts'
 import { exchangeByFetch, exchangeOfPlatform } from './http/whole-exchange.ts'
-import { limitsOf, urlsOf, type ConnectOptions, type Limits } from './options.ts'
+import { limitsOf, urlsOf, type ConnectOptions, type Limits, type TlsOptions } from './options.ts'
 import { ClientSession } from './session.ts'
 import type { Consistency } from './statement.ts'
 import { TopologyFollower } from './topology/follower.ts'
@@ -51,9 +52,11 @@ async function opened(options: ConnectOptions): Promise<ClientParts & { readonly
   const keyspace = parseKeyspaceName(options.keyspace ?? keyspaceDefault)
   const session = new ClientSession()
   const urls = urlsOf(options)
-  const send: typeof fetch = options.fetch ?? ((input, init) => fetch(input, init))
+  const tlsContext = options.tls === undefined ? null : await openTls(options.tls)
+  const send: typeof fetch = options.fetch ?? (await platformFetch(tlsContext))
   const byFetch = exchangeByFetch(send)
-  const whole = options.fetch === undefined ? await exchangeOfPlatform(byFetch, systemClock) : byFetch
+  const whole =
+    options.fetch === undefined ? await exchangeOfPlatform(byFetch, systemClock, tlsContext) : byFetch
   const routers = (headers: (() => Readonly<Record<string, string>>) | null): Routers =>
     new Routers({
       urls,
@@ -71,18 +74,34 @@ async function opened(options: ConnectOptions): Promise<ClientParts & { readonly
     limits,
     session,
     consistency: options.consistency,
+    tlsContext: tlsContext === null ? undefined : () => tlsContext,
   }
   const mode = options.mode ?? 'http'
   const inMode = mode === 'http' ? await openHttp(parts, null) : await openDirect(parts, options)
   return { ...inMode, keyspace, limits, session, api }
 }
 
+/** Loaded where it is asked for: browsers have no such thing. @throws FleetError `invalid_config` */
+async function openTls({ ca, cert, key }: TlsOptions): Promise<TlsContext> {
+  const { makeSecureContext, pemOf } = await import('@fleetshard/core/tls')
+  const read = (given: string | undefined): string | null => (given === undefined ? null : pemOf(given))
+  return makeSecureContext({ ca: read(ca), certificate: read(cert), key: read(key) })
+}
+
+async function platformFetch(tlsContext: TlsContext | null): Promise<typeof fetch> {
+  if (tlsContext === null) return (input, init) => fetch(input, init)
+  const { fetchOverTls } = await import('@fleetshard/core/tls')
+  return fetchOverTls(() => tlsContext)
+}
+
 /** Straight to the shards of a topology file. */
 async function openedByFile(options: ConnectOptions, topology: string, limits: Limits): Promise<ClientParts> {
   refuseRouterOptions(options)
   const session = new ClientSession()
+  const tlsContext = options.tls === undefined ? null : await openTls(options.tls)
   const direct = await import('./direct/mod.ts')
   const { backend } = await direct.openDirect({
+    tlsContext: tlsContext === null ? undefined : () => tlsContext,
     source: {
       kind: 'file',
       topology,
@@ -129,6 +148,7 @@ interface ModeParts {
   readonly limits: Limits
   readonly session: ClientSession
   readonly consistency: Consistency | undefined
+  readonly tlsContext: (() => TlsContext) | undefined
 }
 
 type Opened = Pick<ClientParts, 'mode' | 'backend' | 'fallback'>

@@ -11,6 +11,7 @@ export type {
   NodeAddress,
   NodeLogin,
   PoolOptions,
+  TlsOptions,
   TokenOption,
 } from './options.ts'
 export type { Parameter, ShardKey } from './parameters.ts'

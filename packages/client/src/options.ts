@@ -43,6 +43,16 @@ export interface PoolOptions {
 /** A bearer token, or how to get one. */
 export type TokenOption = string | (() => string | Promise<string>)
 
+/** Certificates in PEM: the text itself, or the path of a file with it. Node only. */
+export interface TlsOptions {
+  /** Authorities that are trusted, in place of those of the system. */
+  readonly ca?: string
+  /** What is shown to routers and servers that want to see one, with its chain. */
+  readonly cert?: string
+  /** The key of that. */
+  readonly key?: string
+}
+
 /** What `connect` is told. */
 export interface ConnectOptions {
   /** Base URL of a router. */
@@ -81,6 +91,11 @@ export interface ConnectOptions {
   readonly shardsAtOnce?: number
   /** Bearer token for the routers; a function is asked before each request, for tokens that expire. */
   readonly token?: TokenOption
+  /**
+   * For routers at https URLs and, in direct mode, servers under TLS: what to trust and show. Redirects are not
+   * followed then.
+   */
+  readonly tls?: TlsOptions
   /** In place of the global fetch and, on Node, of its HTTP client, which answers that are not streamed come by. */
   readonly fetch?: typeof fetch
   /** Direct mode: how to log in to the servers; by default a router on this machine, or the topology, tells. */

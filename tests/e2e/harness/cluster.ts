@@ -27,7 +27,7 @@ export interface State {
     readonly workerMetrics: string
     readonly agentMetrics: string
   }
-  readonly catalog: { readonly url: string; readonly passwordFile: string }
+  readonly catalog: { readonly url: string; readonly passwordFile: string; readonly secretsKeyFile: string }
 }
 
 /** Every listener on a port of its own. */
@@ -109,6 +109,14 @@ export class Cluster implements AsyncDisposable {
 
   get catalogPassword(): string {
     return readFileSync(this.state.catalog.passwordFile, 'utf8').trim()
+  }
+
+  /** What a process needs to join it. */
+  get joinEnvironment(): Record<string, string> {
+    return {
+      FLEETSHARD_CATALOG_PASSWORD: this.catalogPassword,
+      FLEETSHARD_SECRETS_KEY_FILE: this.state.catalog.secretsKeyFile,
+    }
   }
 
   /** A request to the manager. */

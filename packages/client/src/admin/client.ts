@@ -35,6 +35,7 @@ import type {
   PromoteShard,
   ReshardJob,
   ReshardPlan,
+  SecretsRotation,
   Shard,
   ShardList,
   ShardListQuery,
@@ -156,6 +157,12 @@ export interface TokenCalls {
   revoke(id: string, options?: CallOptions): Promise<void>
 }
 
+/** Passwords in the catalog. */
+export interface SecretCalls {
+  /** Seals all of them with the first key that the manager has; may be repeated. */
+  rotate(options?: CallOptions): Promise<SecretsRotation>
+}
+
 /** The audit log. */
 export interface AuditCalls {
   /** The newest first. */
@@ -173,6 +180,7 @@ export interface AdminClient {
   readonly reshard: ReshardCalls
   readonly vdiff: VdiffCalls
   readonly tokens: TokenCalls
+  readonly secrets: SecretCalls
   readonly audit: AuditCalls
   topology(query?: TopologyQuery, options?: CallOptions): Promise<Topology>
   /** A snapshot, then every change; the caller opens it again when it ends or fails. */
@@ -194,6 +202,9 @@ export function createAdminClient(options: AdminOptions): AdminClient {
     reshard: reshardCalls(transport),
     vdiff: vdiffCalls(transport),
     tokens: tokenCalls(transport),
+    secrets: {
+      rotate: (call) => send(transport, { method: 'POST', path: '/api/v1/secrets/rotation' }, call),
+    },
     audit: auditCalls(transport),
     topology: (query, call) => get<Topology>(transport, '/api/v1/topology', query, call),
     watchTopology: (query, signal) =>

@@ -1,6 +1,6 @@
 // One HTTP exchange with a manager: deadline, abort, problem bodies as FleetError. No retries: the caller knows
 // what is safe to repeat.
-import { FleetError, fromProblem } from '@fleetshard/core'
+import { certificateFault, certificateHint, FleetError, fromProblem } from '@fleetshard/core'
 
 /** How to reach a manager. */
 export interface AdminOptions {
@@ -142,8 +142,9 @@ export function transportError(error: unknown, { url, deadline, signal }: CallEn
       hint: 'the change may still be made; read the state before repeating it',
     })
   }
+  const fault = certificateFault(error)
   return new FleetError('server_unreachable', `the manager at ${url.origin} cannot be reached`, {
     cause: error,
-    hint: 'check that it runs: fleetshard status',
+    hint: fault === null ? 'check that it runs: fleetshard status' : `${fault}: ${certificateHint}`,
   })
 }

@@ -1,5 +1,6 @@
 // Opens direct mode: loads the grammar, has the map and the logins, and wires the executor to the shards' servers.
 import { randomBytes } from 'node:crypto'
+import type { SecureContext } from 'node:tls'
 import { FleetError, type Clock, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import {
   Cancellation,
@@ -30,6 +31,8 @@ export interface DirectOptions {
   readonly consistency: Consistency | undefined
   readonly credentials: Credentials | undefined
   readonly pool: PoolOptions
+  /** What is trusted and shown to servers under TLS. */
+  readonly tlsContext: (() => SecureContext) | undefined
   /** Statements on shards that cannot be reached may go through a router. */
   readonly fallback: boolean
 }
@@ -179,6 +182,7 @@ class DirectMode implements AsyncDisposable {
         isProtected: () => isProtected(this.#origin.topology.map()),
         cluster: () => this.#origin.membership.cluster,
         login: (node) => this.#origin.membership.login(node, shard.id),
+        tlsContext: this.#options.tlsContext,
         onLoginRefused: (node) => {
           this.#origin.membership.refused(node.id)
         },

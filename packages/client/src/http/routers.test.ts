@@ -90,7 +90,7 @@ async function failureOf(call: Promise<unknown>): Promise<FleetError> {
 
 describe.each([
   ['fetch', byFetch],
-  ['the HTTP client of Node', exchangeByNode({ clock: systemClock, byFetch })],
+  ['the HTTP client of Node', exchangeByNode({ clock: systemClock, byFetch, tlsContext: null })],
 ])('several routers, by %s', (_name, whole) => {
   const routersAt = (...urls: string[]) =>
     new Routers({ urls, clock: systemClock, fetch: send, whole, token: null, traceHeaders: null })

@@ -1,6 +1,6 @@
 // The way to the routers: one of them at a time, the next one when it cannot be reached. A request goes out again only
 // when it surely was not sent, or its caller says that a repetition does no harm.
-import { FleetError, fromProblem, type Clock } from '@fleetshard/core'
+import { certificateFault, FleetError, fromProblem, type Clock } from '@fleetshard/core'
 import { canceledBy } from '../errors.ts'
 import { parseJson } from '../json-reader.ts'
 import type { TokenOption } from '../options.ts'
@@ -217,11 +217,17 @@ export class Routers {
       kind: unsent ? 'unsent' : 'lost',
       error: new FleetError('server_unreachable', `the router at ${base} cannot be reached`, {
         cause: error,
-        hint: 'check the URL and that the router runs: fleetshard status',
+        hint: hintOf(error),
         facts: { outcome: unsent ? 'aborted' : 'unknown' },
       }),
     }
   }
+}
+
+function hintOf(error: unknown): string {
+  const fault = certificateFault(error)
+  if (fault === null) return 'check the URL and that the router runs: fleetshard status'
+  return `${fault}: check that the option tls has the authority of the router, and that it takes our certificate`
 }
 
 /** `answered`: what the router said stands. `unsent`: nothing of it has begun. `lost`: nobody knows. */

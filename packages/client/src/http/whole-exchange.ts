@@ -1,6 +1,7 @@
 // One HTTP request and its whole answer, the way of nearly every statement. Two ways do it alike: fetch, which is
 // everywhere, and Node's own client, at a fraction of the cost.
 import type { Clock } from '@fleetshard/core'
+import type { TlsContext } from '@fleetshard/core/tls'
 
 /** What is sent. */
 export interface WholeRequest {
@@ -38,10 +39,14 @@ export function exchangeByFetch(send: typeof fetch): WholeExchange {
   }
 }
 
-/** The cheapest way that this platform has. `byFetch` does what the other way leaves to it. */
-export async function exchangeOfPlatform(byFetch: WholeExchange, clock: Clock): Promise<WholeExchange> {
+/** The cheapest way that this platform has, by those certificates. `byFetch` does what the other way leaves to it. */
+export async function exchangeOfPlatform(
+  byFetch: WholeExchange,
+  clock: Clock,
+  tlsContext: TlsContext | null,
+): Promise<WholeExchange> {
   const { process: found } = globalThis as { process?: { versions?: { node?: string } } }
   if (found?.versions?.node === undefined) return byFetch
   const { exchangeByNode } = await import('./node/exchange.ts')
-  return exchangeByNode({ clock, byFetch })
+  return exchangeByNode({ clock, byFetch, tlsContext })
 }

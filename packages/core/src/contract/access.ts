@@ -1,4 +1,4 @@
-// Contract of /api/v1/tokens and /api/v1/audit.
+// Contract of /api/v1/tokens, /api/v1/secrets and /api/v1/audit.
 import { Type, type Static } from 'typebox'
 import { scopePatternText } from '../access/mod.ts'
 import { closed, IdSchema, nullable, oneOf, TimeSchema } from './schema.ts'
@@ -55,6 +55,15 @@ export type CreatedToken = Static<typeof CreatedToken>
 export const TokenList = closed({ tokens: Type.Array(Token) })
 /** Answer of GET /api/v1/tokens. */
 export type TokenList = Static<typeof TokenList>
+
+/** Answer of POST /api/v1/secrets/rotation. */
+export const SecretsRotation = closed({
+  key: Type.String({ description: 'id of the key that all secrets are sealed with now' }),
+  sealed: Type.Integer({ minimum: 0, description: 'secrets that were sealed anew' }),
+  unchanged: Type.Integer({ minimum: 0, description: 'secrets that were sealed with it already' }),
+})
+/** Answer of POST /api/v1/secrets/rotation. */
+export type SecretsRotation = Static<typeof SecretsRotation>
 
 /** One record of the audit log. */
 export const AuditRecord = closed({

@@ -1,5 +1,6 @@
 // The way to one shard: a pool for each of its nodes, made and checked by the shard's record, and what its database
 // says about functions and tables.
+import type { SecureContext } from 'node:tls'
 import {
   FleetError,
   isFleetError,
@@ -55,6 +56,8 @@ export interface ShardAccessParts {
   readonly cluster: () => string | null
   /** How to log in to a node. */
   readonly login: (node: NodeRecord, signal: AbortSignal) => Promise<NodeLogin>
+  /** Asked at each connection under TLS for what we show and trust; what the system trusts where it is left out. */
+  readonly tlsContext?: (() => SecureContext) | undefined
   /** A server refused that login. */
   readonly onLoginRefused: (node: NodeRecord) => void
   /** The epoch that this router works with for the shard's keyspace. */
@@ -400,6 +403,7 @@ export class ShardAccess {
           database: node.database,
           ...login,
           tls: node.tls,
+          ...(this.#parts.tlsContext === undefined ? {} : { tlsContext: this.#parts.tlsContext }),
           applicationName: `${routerApplicationPrefix} ${this.#parts.routerId}`,
           startupSettings: kind === 'lane' ? laneSettings(limits) : sessionSettings,
           connectTimeoutMs: limits.connectTimeoutMs,

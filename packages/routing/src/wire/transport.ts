@@ -1,7 +1,7 @@
 // Opens the socket of a connection: TCP or Unix, plain or TLS. What comes in is handed to one function, in memory
 // that is reused.
 import { connect, isIP, type Socket, type SocketConnectOpts } from 'node:net'
-import { connect as connectTls, type TLSSocket } from 'node:tls'
+import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls'
 import { isFleetError } from '@fleetshard/core'
 import { WireWriter, writeSslRequest } from '../pgwire/mod.ts'
 import { connectError, networkFailure, type ServerAddress } from './errors.ts'
@@ -21,6 +21,7 @@ export type BytesReceiver = (buf: Buffer, length: number) => void
 export interface TransportTarget extends ServerAddress {
   readonly tls: 'disable' | 'require' | 'verify-full'
   readonly ca?: string
+  readonly tlsContext?: () => SecureContext
 }
 
 /** An open socket. Its owner listens to `close` and `error`. */
@@ -162,6 +163,7 @@ async function upgrade(
     host: target.host,
     ...(isIP(target.host) === 0 ? { servername: target.host } : {}),
     ...(target.ca === undefined ? {} : { ca: target.ca }),
+    ...(target.tlsContext === undefined ? {} : { secureContext: target.tlsContext() }),
     rejectUnauthorized: target.tls === 'verify-full',
   })
   plain.once('close', () => socket.destroy())

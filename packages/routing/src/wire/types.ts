@@ -1,5 +1,6 @@
 // The router's own connection to a Postgres server, as pools, lanes and executors see it. Types only;
 // server-connection.ts makes such connections, prepared-statements.ts and query.ts lie on top.
+import type { SecureContext } from 'node:tls'
 import type { FleetError } from '@fleetshard/core'
 import type { FieldDescription, ScramKeys, WireWriter } from '../pgwire/mod.ts'
 
@@ -50,6 +51,8 @@ export interface ServerConnectOptions {
   readonly tls: 'disable' | 'require' | 'verify-full'
   /** PEM of the authorities for `verify-full`; the system's when left out. */
   readonly ca?: string
+  /** Asked at each connection for what we show and trust, in place of `ca`. */
+  readonly tlsContext?: () => SecureContext
   readonly applicationName: string
   /** Settings of the session, sent in the startup message (`default_transaction_read_only: 'on'`). */
   readonly startupSettings?: Readonly<Record<string, string>>

@@ -1,5 +1,5 @@
 // Client of an agent's HTTP interface, used by the manager (embedded node groups) and by the health leader.
-import { FleetError, fromProblem } from '@fleetshard/core'
+import { certificateFault, certificateHint, FleetError, fromProblem } from '@fleetshard/core'
 import { Value } from 'typebox/value'
 import type { Static, TSchema } from 'typebox'
 import {
@@ -39,6 +39,8 @@ export interface AgentClientOptions {
   /** `http://127.0.0.1:8082` */
   readonly url: string
   readonly token: string
+  /** In place of the global one, for agents under TLS. */
+  readonly fetch?: typeof fetch
   /** Deadline of slow orders (create, promote, stop), milliseconds. */
   readonly slowMsMax?: number
 }
@@ -83,7 +85,7 @@ async function send(options: AgentClientOptions, call: Call): Promise<unknown> {
   const deadline = AbortSignal.timeout(call.timeoutMs)
   const signal = call.signal === undefined ? deadline : AbortSignal.any([deadline, call.signal])
   try {
-    const response = await fetch(new URL(call.path, options.url), {
+    const response = await (options.fetch ?? fetch)(new URL(call.path, options.url), {
       method: call.method,
       signal,
       headers: {
@@ -98,8 +100,16 @@ async function send(options: AgentClientOptions, call: Call): Promise<unknown> {
   } catch (error) {
     if (error instanceof FleetError) throw error
     if (call.signal?.aborted === true) throw call.signal.reason
-    throw new FleetError('agent_unavailable', `the agent at ${options.url} does not answer`, { cause: error })
+    throw unavailable(options.url, error)
   }
+}
+
+function unavailable(url: string, cause: unknown): FleetError {
+  const fault = certificateFault(cause)
+  if (fault === null)
+    return new FleetError('agent_unavailable', `the agent at ${url} does not answer`, { cause })
+  const hint = certificateHint
+  return new FleetError('agent_unavailable', `no TLS with the agent at ${url}: ${fault}`, { hint, cause })
 }
 
 function parseJson(text: string): unknown {

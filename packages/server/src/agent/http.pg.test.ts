@@ -1,7 +1,10 @@
 import { rm } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { fetchOverTls, makeSecureContext } from '@fleetshard/core/tls'
 import { createAgentClient, type AgentClient } from '../agent-api/mod.ts'
-import { silentLogger } from '../runtime/mod.ts'
+import { silentLogger, systemClock } from '../runtime/mod.ts'
+import { openTlsFiles } from '../security/mod.ts'
+import { testAuthority } from '../security/testing.ts'
 import type { Agent } from './agent.ts'
 import { startAgentHttp, type AgentHttp } from './http.ts'
 import { connect, makeTestFolder, openTestAgent } from './testing.ts'
@@ -76,9 +79,33 @@ test.each([
   expect(problem.detail).toContain(field)
 })
 
-test('listens on loopback only', async () => {
+test('listens on loopback only, where it has no TLS', async () => {
   const beyond = startAgentHttp({ agent, log: silentLogger, version: '0.0.0', port: 0, host: '0.0.0.0' })
   await expect(beyond).rejects.toMatchObject({ code: 'invalid_config' })
+})
+
+test('listens beyond it under mutual TLS, to those who have a certificate and the token', async () => {
+  using authority = await testAuthority()
+  const { paths, pair } = await authority.write('agent')
+  const tls = await openTlsFiles({ paths, clock: systemClock, log: silentLogger })
+  const options = { agent, log: silentLogger, version: '0.0.0', port: 0, host: '0.0.0.0', tls }
+  await using secure = await startAgentHttp(options)
+  expect(secure.url).toMatch(/^https:/)
+  const url = `https://127.0.0.1:${String(secure.port)}`
+  const { token } = secure
+  const by = (certificate: string | null, key: string | null): typeof fetch =>
+    fetchOverTls(() => makeSecureContext({ ca: authority.ca, certificate, key }))
+  const mine = by(pair.certificate, pair.key)
+  const seen = await createAgentClient({ url, token, fetch: mine }).list()
+  expect(seen.map(({ id }) => id)).toEqual(agent.list().map(({ id }) => id))
+  const withoutToken = createAgentClient({ url, token: 'none', fetch: mine }).list()
+  await expect(withoutToken).rejects.toMatchObject({ code: 'unauthenticated' })
+  const bare = createAgentClient({ url, token, fetch: by(null, null) }).list()
+  await expect(bare).rejects.toMatchObject({ code: 'agent_unavailable' })
+  await expect(createAgentClient({ url, token }).list()).rejects.toMatchObject({
+    code: 'agent_unavailable',
+    hint: expect.stringContaining('tls.ca') as string,
+  })
 })
 
 test('an agent that is not there is told as such, within its deadline', async () => {

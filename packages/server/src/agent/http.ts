@@ -1,7 +1,8 @@
-// The agent over HTTP: the contract of agent-api in front of an Agent. Loopback only, with a bearer token; an agent
-// on another host needs mutual TLS, which this server does not speak.
+// The agent over HTTP: the contract of agent-api in front of an Agent, with a bearer token. On loopback, or under mutual
+// TLS: its orders start and stop servers.
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { isIP } from 'node:net'
+import { hostname } from 'node:os'
 import { FleetError } from '@fleetshard/core'
 import { Type } from 'typebox'
 import {
@@ -36,7 +37,7 @@ import {
   type Around,
   type Route,
 } from '../runtime/http/mod.ts'
-import { listenError, type Logger, type Tracing } from '../runtime/mod.ts'
+import { listenError, type Logger, type TlsSource, type Tracing } from '../runtime/mod.ts'
 import type { Agent } from './agent.ts'
 import type { ServerStatus } from './model.ts'
 
@@ -52,7 +53,9 @@ export interface AgentHttpOptions {
   readonly tracing?: Tracing | null
   /** Version of FleetShard, for the OpenAPI document. */
   readonly version: string
-  /** A loopback address; 127.0.0.1 by default. */
+  /** With a certificate of ours, callers need one of our authorities; null, or left out, for plain HTTP on loopback. */
+  readonly tls?: TlsSource | null
+  /** 127.0.0.1 by default; beyond loopback only with TLS. */
   readonly host?: string
   /** 0 for any free one. */
   readonly port: number
@@ -66,19 +69,21 @@ export interface AgentHttp extends AsyncDisposable {
   readonly token: string
 }
 
-/** @throws FleetError `invalid_config` for an address beyond loopback, `port_taken` */
+/** @throws FleetError `invalid_config` for an address beyond loopback without TLS, `port_taken` */
 export async function startAgentHttp(options: AgentHttpOptions): Promise<AgentHttp> {
   const { agent, log, version } = options
   const host = options.host ?? '127.0.0.1'
-  if (!isLoopback(host)) {
+  const tls = options.tls ?? null
+  if (tls === null && !isLoopback(host)) {
     throw new FleetError('invalid_config', `the agent does not listen on ${host}: it has no TLS`, {
-      hint: 'let it listen on 127.0.0.1',
+      hint: 'let it listen on 127.0.0.1, or give it tls.cert, tls.key and tls.ca',
     })
   }
   const token = await agent.token()
   const app = await createApp({
     log,
     tracing: options.tracing ?? null,
+    tls: tls === null ? null : { source: tls, clientCertificates: 'required' },
     version,
     socketsMax,
     receiveMsMax,
@@ -98,7 +103,10 @@ export async function startAgentHttp(options: AgentHttpOptions): Promise<AgentHt
   }
   const address = app.server.address()
   const port = typeof address === 'object' && address !== null ? address.port : options.port
-  const url = `http://${host.includes(':') ? `[${host}]` : host}:${String(port)}`
+  const isWildcard = host === '0.0.0.0' || host === '::'
+  const name = isWildcard ? hostname() : host
+  const scheme = tls === null ? 'http' : 'https'
+  const url = `${scheme}://${name.includes(':') ? `[${name}]` : name}:${String(port)}`
   return { url, port, token, [Symbol.asyncDispose]: () => app.close() }
 }
 

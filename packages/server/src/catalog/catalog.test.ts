@@ -372,7 +372,7 @@ describe('secrets', () => {
     await commit(catalog.store, [gone])
     await commit(catalog.store, [gone])
     expect(await catalog.secrets.get('nodes/s1')).toBeNull()
-    await commit(catalog.store, [catalog.secrets.putWrite('a', 'b')])
+    await commit(catalog.store, [await catalog.secrets.putWrite('a', 'b')])
     expect(await catalog.secrets.get('a')).toBe('b')
   })
 })

@@ -7,6 +7,7 @@ import { createKeyspaces } from './keyspaces.ts'
 import { createQuorums } from './quorums.ts'
 import { createAgents, createRouters } from './registry.ts'
 import { changeRouting } from './routing.ts'
+import type { SecretSealer } from './sealer.ts'
 import { createSecrets } from './secrets.ts'
 import { createShards } from './shards.ts'
 import type { CatalogStore } from './store.ts'
@@ -18,6 +19,8 @@ export interface CatalogDeps {
   readonly clock: Clock
   /** Makes ids: `crypto.randomUUID` in production. */
   readonly uuid: () => string
+  /** What seals secrets; null, or left out, stores them as they are. */
+  readonly sealer?: SecretSealer | null
 }
 
 /** The typed catalog above a store. */
@@ -32,7 +35,7 @@ export function createCatalog(deps: CatalogDeps): Catalog {
     quorums: createQuorums(store),
     routers: createRouters(store),
     agents: createAgents(store),
-    secrets: createSecrets(store),
+    secrets: createSecrets({ store, sealer: deps.sealer ?? null }),
     tokens: createTokens(store),
     cluster: (signal) => readCluster(deps, signal),
     changeRouting: (keyspace, plan, options = {}) => changeRouting(store, keyspace, plan, options),

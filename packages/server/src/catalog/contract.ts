@@ -131,14 +131,33 @@ export interface Tables {
   delete(keyspace: KeyspaceName, name: string, options?: ChangeOptions): Promise<void>
 }
 
-/** Passwords and tokens by name (`catalog:<name>` in a secretRef). Values are never logged nor in an error. */
+/**
+ * Passwords and tokens by name (`catalog:<name>` in a secretRef). Values are never logged nor in an error. All throw
+ * FleetError `secret_unavailable` when the keys that seal them cannot be had.
+ */
 export interface Secrets {
   get(name: string, signal?: AbortSignal): Promise<string | null>
   put(name: string, value: string, options?: CommitExtras & { readonly signal?: AbortSignal }): Promise<void>
   /** The write alone, to go with the commit of the record that refers to it. */
-  putWrite(name: string, value: string): StoreWrite
+  putWrite(name: string, value: string, signal?: AbortSignal): Promise<StoreWrite>
   /** The same for a secret that goes with its record; no error when there is none. */
   deleteWrite(name: string): StoreWrite
+  /**
+   * Seals anew what is not sealed, or with a key other than the one for new values. May be repeated.
+   * @throws FleetError `secret_unavailable` without keys, or without one that a secret was sealed with;
+   * `catalog_conflict` when a secret changed meanwhile, or a condition failed
+   */
+  reseal(options?: CommitExtras & { readonly signal?: AbortSignal }): Promise<Resealed>
+}
+
+/** What sealing anew has done. */
+export interface Resealed {
+  /** Id of the key that all secrets are sealed with now. */
+  readonly key: string
+  /** Secrets that were sealed anew. */
+  readonly sealed: number
+  /** Those that were so already. */
+  readonly unchanged: number
 }
 
 /** Tokens of the API; they are listed by the live view. */

@@ -20,6 +20,7 @@ import {
   type TokenRecord,
 } from '@fleetshard/core'
 import Type, { type Static, type TSchema } from 'typebox'
+import type { SealedValue } from './sealer.ts'
 import { compiledOnUse } from '@fleetshard/core/contract'
 
 /** Identity of the whole cluster, made once. */
@@ -180,6 +181,15 @@ const token = Type.Object({
   version,
 })
 
+/** A secret: sealed, or as it is where there are no keys. */
+export type SecretRecord = { readonly value: string } | { readonly sealed: SealedValue }
+
+const base64Text = Type.String({ pattern: base64 })
+const secret = Type.Union([
+  Type.Object({ value: text }),
+  Type.Object({ sealed: Type.Object({ key: text, dataKey: base64Text, data: base64Text }) }),
+])
+
 /** One kind of record: reads a stored value, and writes one. */
 export interface RecordCodec<T> {
   readonly kind: string
@@ -236,7 +246,7 @@ export const codecs: {
   readonly agent: RecordCodec<AgentRecord>
   readonly token: RecordCodec<TokenRecord>
   readonly candidate: RecordCodec<CandidateRecord>
-  readonly secret: RecordCodec<{ readonly value: string }>
+  readonly secret: RecordCodec<SecretRecord>
 } = {
   cluster: codec('cluster', Type.Object({ id: Type.String({ minLength: 1 }), createdAt: text })),
   keyspace: codec('keyspace', keyspace),
@@ -250,7 +260,7 @@ export const codecs: {
   agent: codec('agent', agent),
   token: codec('token', token, true),
   candidate: codec('candidate', Type.Object({ id: text, url: textOrNull, since: text })),
-  secret: codec('secret', Type.Object({ value: text }), true),
+  secret: codec('secret', secret, true),
 }
 
 const snapshotCodec: RecordCodec<KeyspaceSnapshot> = codec(

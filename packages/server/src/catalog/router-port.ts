@@ -13,6 +13,7 @@ import type { Service } from '../runtime/mod.ts'
 import { createJobs } from './jobs.ts'
 import type { LeaseDeps } from './leases.ts'
 import { createRouters, type Registration } from './registry.ts'
+import type { SecretSealer } from './sealer.ts'
 import { readSecret } from './secrets.ts'
 import { createCatalogView, type CatalogView } from './view.ts'
 
@@ -34,7 +35,10 @@ export interface RouterPort extends Service {
   isRegistered(): boolean
   /** Registers a direct client under a lease of its own, until it or this port is disposed of. */
   registerDirect(record: RouterRecord): DirectRegistration
-  /** Value of a node's secret (`catalog:<name>`). @throws FleetError `not_found`, `catalog_unavailable` */
+  /**
+   * Value of a node's secret (`catalog:<name>`).
+   * @throws FleetError `not_found`, `catalog_unavailable`, `secret_unavailable`
+   */
   secret(name: string, signal?: AbortSignal): Promise<string>
   /** Hands work to the workers. @throws FleetError `already_exists`, `catalog_unavailable` */
   submitJob(job: JobRecord, signal?: AbortSignal): Promise<void>
@@ -53,6 +57,8 @@ export interface RouterPortOptions {
   /** Default 10 s. */
   readonly leaseTtlMs?: number
   readonly probeEveryMs?: number
+  /** What opens secrets that are sealed; null, or left out, where none are. */
+  readonly sealer?: SecretSealer | null
 }
 
 const leaseTtlMsDefault = 10_000
@@ -89,7 +95,7 @@ export function createRouterPort(deps: LeaseDeps, options: RouterPortOptions): R
     },
     isRegistered: () => registration.isRegistered(),
     async secret(name, signal) {
-      const value = await readSecret(deps.store, name, signal)
+      const value = await readSecret({ store: deps.store, sealer: options.sealer ?? null }, name, signal)
       if (value === null) throw new FleetError('not_found', `there is no secret ${name} in the catalog`)
       return value
     },

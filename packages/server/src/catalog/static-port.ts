@@ -47,7 +47,7 @@ export async function openStaticPort(parts: StaticPortParts): Promise<StaticPort
       )
     },
     async secret(name, signal) {
-      const value = await readSecret(store, name, signal)
+      const value = await readSecret({ store, sealer: null }, name, signal)
       if (value === null) throw new FleetError('not_found', `${path} has no password of that name any more`)
       return value
     },

@@ -31,6 +31,7 @@ import { reshardRebalance } from './commands/reshard-rebalance.ts'
 import { reshardSplit } from './commands/reshard-split.ts'
 import { reshardWatch } from './commands/reshard-watch.ts'
 import { route } from './commands/route.ts'
+import { secretsRotate } from './commands/secrets-rotate.ts'
 import { shardCreate } from './commands/shard-create.ts'
 import { shardDelete } from './commands/shard-delete.ts'
 import { shardGet } from './commands/shard-get.ts'
@@ -105,6 +106,7 @@ export function commandTable(runners: RoleRunners): readonly CommandSpec[] {
     tokenCreate,
     tokenList,
     tokenRevoke,
+    secretsRotate,
     auditList,
     auditVerify,
     auditExport,

@@ -1,5 +1,6 @@
 // What a command is given: settings, terminal, time, and clients of the running fleet, made when first asked for.
 import { createAdminClient, type AdminClient, type ChangeOptions } from '@fleetshard/client/admin'
+import { fetchOverTls, makeSecureContext, pemOf, type TlsTexts } from '@fleetshard/core/tls'
 import { FleetError, type Clock } from '@fleetshard/core'
 import { readFileSync } from 'node:fs'
 import {
@@ -75,8 +76,10 @@ export function createContext(
     return local === null ? null : readAdminToken(local.dataDir)
   }
   const timeoutMs = config.get('request-timeout-ms')
+  const send = tlsFetch(dependencies.fetch, config, clusterOf)
   return {
     ...dependencies,
+    fetch: send,
     config,
     options,
     output: options.choice('output', OUTPUT_FORMATS) ?? 'table',
@@ -96,7 +99,7 @@ export function createContext(
       return createAdminClient({
         url: urlOf('manager-url'),
         timeoutMs,
-        fetch: dependencies.fetch,
+        fetch: send,
         ...(token === null ? {} : { token }),
       })
     },
@@ -106,7 +109,7 @@ export function createContext(
         token: tokenFor('router-url'),
         timeoutMs,
         signal: stop,
-        fetch: dependencies.fetch,
+        fetch: send,
       })
     },
     get change() {
@@ -114,6 +117,46 @@ export function createContext(
       return { signal: stop, ...(reason === undefined ? {} : { reason }) }
     },
     withTerminal: (other) => createContext({ ...dependencies, terminal: other }, config, options),
+  }
+}
+
+/**
+ * fetch by the certificates of the settings, else by those of the running local cluster: read at the first request
+ * under TLS, so that commands that ask nobody need none.
+ */
+function tlsFetch(plain: typeof fetch, config: Config, clusterOf: () => ClusterState | null): typeof fetch {
+  let overTls: typeof fetch | null = null
+  const open = (): typeof fetch => {
+    const given = {
+      ca: config.get('tls.ca'),
+      certificate: config.get('tls.cert'),
+      key: config.get('tls.key'),
+    }
+    const isGiven = Object.values(given).some((path) => path !== null)
+    const local = isGiven ? undefined : clusterOf()?.tls
+    const texts = local === undefined ? readTexts(given) : readLocal(local)
+    const context = makeSecureContext(texts)
+    return fetchOverTls(() => context)
+  }
+  return async (input, init) => {
+    const url = new URL(input instanceof Request ? input.url : input)
+    if (url.protocol !== 'https:') return plain(input, init)
+    overTls ??= open()
+    return overTls(url, init)
+  }
+}
+
+function readTexts({ ca, certificate, key }: TlsTexts): TlsTexts {
+  const read = (path: string | null): string | null => (path === null ? null : pemOf(path))
+  return { ca: read(ca), certificate: read(certificate), key: read(key) }
+}
+
+/** What this account may not read is not for it: the authority alone does where nobody wants a certificate. */
+function readLocal(paths: TlsTexts): TlsTexts {
+  try {
+    return readTexts(paths)
+  } catch {
+    return readTexts({ ...paths, certificate: null, key: null })
   }
 }
 

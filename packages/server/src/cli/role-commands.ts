@@ -2,7 +2,17 @@
 // folder does not know: main.ts hands the functions in.
 import type { CommandContext } from './context.ts'
 import type { ExitCode } from './exit-codes.ts'
-import { outputFlag, timeoutFlag, yesFlag, type CommandSpec } from './spec.ts'
+import { outputFlag, timeoutFlag, yesFlag, type CommandSpec, type FlagSpec } from './spec.ts'
+
+const certsFlags: readonly FlagSpec[] = [
+  { flags: '--dir <path>', doc: 'folder of the authority; certs here by default' },
+  {
+    flags: '--host <name>',
+    doc: 'name or address by which others reach it, besides those of this machine; may be given several times',
+    many: true,
+  },
+  { flags: '--days <count>', doc: 'how long certificates are valid; 365 by default' },
+]
 
 /** Runs a role until it is done or stopped; `context.stop` and `context.forced` tell when. */
 export type RoleRunner = (context: CommandContext) => Promise<ExitCode>
@@ -58,6 +68,23 @@ const SPECS = {
       { flags: '--lines <count>', doc: 'last lines of each log; 2,000 by default' },
     ],
     examples: ['support-bundle', 'support-bundle --file /tmp/bundle.tar.gz --lines 500'],
+  },
+  'certs init': {
+    summary: 'make a private authority, and certificates for every process of a fleet',
+    details:
+      'Writes ca.crt, and for router, manager, worker, agent, postgres, etcd and client a .crt and a .key. Keys are ' +
+      'readable for their owner only. An authority that is there is kept.',
+    user: 'cli',
+    flags: certsFlags,
+    examples: ['certs init', 'certs init --dir /etc/fleetshard/certs --host db1.example --host 10.0.0.7'],
+  },
+  'certs issue': {
+    summary: 'make a certificate of that authority, or renew one',
+    details: 'Processes that use the files take new ones over without a restart.',
+    user: 'cli',
+    args: [{ name: 'name', doc: 'of the files and of their owner: router, db1, alice' }],
+    flags: certsFlags,
+    examples: ['certs issue router --host router1.example', 'certs issue alice --days 30'],
   },
   router: {
     summary: 'run a router',

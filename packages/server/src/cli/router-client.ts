@@ -1,5 +1,5 @@
 // The router's HTTP interface as the commands need it: execute, route, shard-for-key, ready.
-import { FleetError, fromProblem } from '@fleetshard/core'
+import { certificateFault, certificateHint, FleetError, fromProblem } from '@fleetshard/core'
 import type {
   ExecuteRequest,
   ExecuteResponse,
@@ -93,9 +93,13 @@ function failureOf(error: unknown, { url, signal }: RouterClientOptions, deadlin
       hint: 'give it more time with --request-timeout-ms; a write may still have happened',
     })
   }
+  const fault = certificateFault(error)
   return new FleetError('server_unreachable', `the router at ${url} cannot be reached`, {
     cause: error,
-    hint: 'fleetshard up starts one on this machine; --router-url names another',
+    hint:
+      fault === null
+        ? 'fleetshard up starts one on this machine; --router-url names another'
+        : `${fault}: ${certificateHint}`,
   })
 }
 

@@ -76,6 +76,8 @@ export const NOUNS: Readonly<Record<string, string>> = {
   node: 'database servers',
   job: 'long work of the control plane',
   token: 'who may use the fleet, and for what',
+  secrets: 'passwords of servers in the catalog, and what they are sealed with',
+  certs: 'a private authority, and certificates of it for TLS between processes',
   audit: 'what was done, by whom, from where',
   topology: 'topology files of the static mode',
   config: 'settings of this program',

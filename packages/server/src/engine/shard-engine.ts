@@ -1,5 +1,6 @@
 // The shard-engine port: what manager, workers and agents may do to a shard's database, whatever its engine.
 // Each engine is a folder beside this file with a line in engines.ts. Statements of clients don't come this way.
+import type { SecureContext } from 'node:tls'
 import type { ShardIdentity } from '@fleetshard/routing/shard-state'
 import type { Clock, Epoch, KeyspaceName, KeyspaceRecord, NodeRecord, ShardId, Term } from '@fleetshard/core'
 import type {
@@ -22,6 +23,8 @@ export interface NodeTarget {
   readonly user: string
   readonly password: string | null
   readonly tls: NodeRecord['tls']
+  /** Asked at each connection under TLS for what we show and trust; what the system trusts where it is left out. */
+  readonly tlsContext?: (() => SecureContext) | undefined
 }
 
 /** Bounds of one call. An abort or a passed deadline closes the connection; open transactions are rolled back. */

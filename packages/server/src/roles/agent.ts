@@ -17,7 +17,9 @@ import {
   type Tracing,
 } from '../runtime/mod.ts'
 import { observeAgent } from './agent-metrics.ts'
+import type { TlsFiles } from '../security/mod.ts'
 import { createBootGuard } from './boot-guard.ts'
+import { observeCertificate, openTls } from './certificates.ts'
 import { openCatalog } from './catalog.ts'
 import { isolationWatch } from './isolation-watch.ts'
 import { isLoopback, refuseOpenBind } from './loopback.ts'
@@ -34,7 +36,8 @@ export async function runAgent(context: CommandContext): Promise<ExitCode> {
   const logging = createLogging(config.get('log.level'))
   const log = logging.log.child({ role: 'agent' })
   const clock = systemClock
-  await using open = openCatalog({ config, env, clock, log, role: 'agent' })
+  const tls = await openTls({ config, clock, log })
+  await using open = openCatalog({ config, env, clock, log, role: 'agent', tls })
   const id = config.get('agent.id') ?? agentIdOf(hostname())
   const agent = await openAgent({
     dataDir: dataDirOf(config, cwd),
@@ -44,7 +47,17 @@ export async function runAgent(context: CommandContext): Promise<ExitCode> {
     guard: createBootGuard({ catalog: open.catalog, agent: id, clock, log }),
   })
   const tracing = await openTracing(config, { role: 'agent', version })
-  const http = agentHttpService({ agent, id, catalog: open.catalog, config, clock, log, tracing, version })
+  const http = agentHttpService({
+    agent,
+    id,
+    catalog: open.catalog,
+    config,
+    clock,
+    log,
+    tracing,
+    version,
+    tls,
+  })
   const isolation = isolationWatch({
     agent,
     id,
@@ -55,9 +68,10 @@ export async function runAgent(context: CommandContext): Promise<ExitCode> {
   })
   const metrics = roleMetrics('agent', { version, withProcess: config.get('metrics.process') })
   observeAgent(metrics, { agent, isRegistered: () => http.isRegistered() })
+  observeCertificate(metrics, tls)
   const health = (): Health => ({ ok: true, role: 'agent', registered: http.isRegistered() })
-  const served = metricsService({ config, metrics, log, logging, health }, 'agent.metrics-port')
-  const group = serviceGroup('agent', [served, agent, http, isolation], {
+  const served = metricsService({ config, metrics, log, logging, health, tls }, 'agent.metrics-port')
+  const group = serviceGroup('agent', [...(tls === null ? [] : [tls]), served, agent, http, isolation], {
     log,
     clock,
     drainMs: config.get('drain-ms'),
@@ -84,6 +98,8 @@ export interface AgentHttpParts {
   /** Null where there are no traces. */
   readonly tracing: Tracing | null
   readonly version: string
+  /** Certificates of this process; null where there are none. */
+  readonly tls: TlsFiles | null
 }
 
 /** The agent's HTTP interface, registered in the catalog while it runs. Ready once it listens. */
@@ -96,7 +112,7 @@ export interface AgentHttpService extends Service {
 
 /** Listens and registers; its token goes through the catalog, so that any manager on this machine may use it. */
 export function agentHttpService(parts: AgentHttpParts): AgentHttpService {
-  const { agent, id, catalog, config, clock, log, tracing, version } = parts
+  const { agent, id, catalog, config, clock, log, tracing, version, tls } = parts
   const ready = Promise.withResolvers<undefined>()
   let url: string | null = null
   let registration: Registration<AgentRecord> | null = null
@@ -110,9 +126,11 @@ export function agentHttpService(parts: AgentHttpParts): AgentHttpService {
     isRegistered: () => registration?.isRegistered() ?? false,
     async run(signal) {
       const bind = config.get('bind-host')
-      // Its orders start and stop servers, and it has no TLS: it stays on this machine whatever the others do.
-      const options = { host: isLoopback(bind) ? bind : '127.0.0.1', port: config.get('agent.port') }
-      await using http = await startAgentHttp({ agent, log, tracing, version, ...options })
+      const mutual = mutualTls(config, tls)
+      // Its orders start and stop servers: without mutual TLS it stays on this machine whatever the others do.
+      const host = isLoopback(bind) || mutual !== null ? bind : '127.0.0.1'
+      const port = config.get('agent.port')
+      await using http = await startAgentHttp({ agent, log, tracing, version, tls: mutual, host, port })
       url = http.url
       ready.resolve(undefined)
       const secret = `agent-${id}`
@@ -133,6 +151,19 @@ export function agentHttpService(parts: AgentHttpParts): AgentHttpService {
   }
 }
 
+/** @throws FleetError `invalid_config` for a certificate without an authority by which callers are known */
+function mutualTls(config: Config, tls: TlsFiles | null): TlsFiles | null {
+  if (tls === null || config.get('tls.cert') === null) return null
+  if (config.get('tls.ca') !== null) return tls
+  throw new FleetError(
+    'invalid_config',
+    'an agent with TLS wants to know its callers by their certificates',
+    {
+      hint: 'set tls.ca as well; fleetshard certs init makes an authority',
+    },
+  )
+}
+
 /** Waits through outages of the catalog; false when the signal aborted first. */
 async function publishToken(
   { catalog, clock, log }: AgentHttpParts,
@@ -146,7 +177,8 @@ async function publishToken(
       return true
     } catch (error) {
       if (signal.aborted) break
-      log.warn({ code: toFleetError(error).code }, 'the agent cannot register yet')
+      const { code, message } = toFleetError(error)
+      log.warn({ code, reason: message }, 'the agent cannot register yet')
       await clock.sleep(tokenRetryMs, signal).catch(() => undefined)
     }
   }

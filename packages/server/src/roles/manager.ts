@@ -11,6 +11,7 @@ import { createManager } from '../control-plane/manager/mod.ts'
 import { createEngine, createHealthEngine } from '../engine/mod.ts'
 import type { Config, Service } from '../runtime/mod.ts'
 import { authenticatorOf } from './authentication.ts'
+import { fetchOf, serverTls } from './certificates.ts'
 import { openCatalog, viewOf, type OpenCatalog } from './catalog.ts'
 import { targetOf } from './node-target.ts'
 import { runRole, type Role, type RoleParts } from './process.ts'
@@ -25,8 +26,12 @@ export function runManager(context: CommandContext): Promise<ExitCode> {
 
 /** The manager as a role; the catalog stays the caller's. */
 export function buildManager(parts: RoleParts, open: OpenCatalog): Role {
-  const { config, clock, log, metrics, tracing, version } = parts
-  const { catalog, secrets } = open
+  const { config, clock, log, metrics, tracing, version, tls } = parts
+  const { catalog, secrets, tlsContext } = open
+  const send = fetchOf(tls)
+  if (open.sealer === null) {
+    log.warn('passwords in the catalog are stored as they are: give keys to seal them with secrets.key-file')
+  }
   const id = `${hostname().slice(0, 40)}-${randomBytes(4).toString('hex')}`
   let url = ''
   const manager = createManager({
@@ -36,10 +41,13 @@ export function buildManager(parts: RoleParts, open: OpenCatalog): Role {
     secrets,
     metrics,
     tracing,
+    tls: serverTls(config, tls),
+    tlsContext,
+    fetch: send,
     audit: auditOf(config, clock, catalog),
     gate: (tokens) => authenticatorOf({ config, clock, log, tokens }),
     engine: (name) => createEngine(name, { clock }),
-    agent: (record, token) => createAgentClient({ url: record.url, token }),
+    agent: (record, token) => createAgentClient({ url: record.url, token, fetch: send }),
     options: {
       id,
       version,
@@ -70,10 +78,12 @@ const auditOf = (config: Config, clock: Clock, { store }: Catalog): AuditLog =>
 
 /** What watches the shards, with the live copy of the catalog that it goes by. */
 function healthServices(
-  { config, clock, log, metrics, tracing }: RoleParts,
-  { catalog, secrets }: OpenCatalog,
+  { config, clock, log, metrics, tracing, tls }: RoleParts,
+  open: OpenCatalog,
   id: string,
 ): readonly Service[] {
+  const { catalog, secrets } = open
+  const send = fetchOf(tls)
   const own = log.child({ part: 'health' })
   const view = viewOf(catalog, clock, own)
   const health = createHealthController({
@@ -84,10 +94,10 @@ function healthServices(
     catalog,
     view,
     engine: (name) => createHealthEngine(name, { clock }),
-    target: (node, signal) => targetOf(secrets, node, signal),
+    target: (node, signal) => targetOf(open, node, signal),
     audit: auditOf(config, clock, catalog),
     agent: async ({ url, tokenRef }, signal) =>
-      createAgentClient({ url, token: (await secrets.resolve(tokenRef, signal)) ?? '' }),
+      createAgentClient({ url, token: (await secrets.resolve(tokenRef, signal)) ?? '', fetch: send }),
     options: {
       id,
       probeMs: config.get('health.probe-ms'),

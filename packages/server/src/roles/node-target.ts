@@ -5,10 +5,14 @@ import type { SecretResolver } from '../security/mod.ts'
 
 /** A node of a record with its password. @throws FleetError `secret_unavailable` */
 export async function targetOf(
-  secrets: SecretResolver,
+  {
+    secrets,
+    tlsContext,
+  }: { readonly secrets: SecretResolver; readonly tlsContext: NodeTarget['tlsContext'] },
   node: NodeRecord,
   signal: AbortSignal,
 ): Promise<NodeTarget> {
   const { host, port, database, user, tls, secretRef } = node
-  return { host, port, database, user, tls, password: await secrets.resolve(secretRef, signal) }
+  const password = await secrets.resolve(secretRef, signal)
+  return { host, port, database, user, tls, tlsContext, password }
 }

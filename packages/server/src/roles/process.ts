@@ -23,7 +23,9 @@ import {
   type Tracing,
 } from '../runtime/mod.ts'
 import type { Clock } from '@fleetshard/core'
+import type { TlsFiles } from '../security/mod.ts'
 import { refuseOpenBind } from './loopback.ts'
+import { observeCertificate, openTls, serverTls } from './certificates.ts'
 import { openTracing } from './tracing.ts'
 
 /** What a role is built from. */
@@ -37,6 +39,8 @@ export interface RoleParts {
   readonly tracing: Tracing | null
   /** Of FleetShard. */
   readonly version: string
+  /** Certificates of this process; null where there are none. */
+  readonly tls: TlsFiles | null
 }
 
 /** A role ready to run. */
@@ -67,9 +71,11 @@ export async function runRole(
   const log = logging.log.child({ role: name })
   const metrics = roleMetrics(name, { version, withProcess: config.get('metrics.process') })
   const tracing = await openTracing(config, { role: name, version })
-  const role = await build({ config, env, clock: systemClock, log, metrics, tracing, version })
-  const server = metricsService({ config, metrics, log, logging, health: role.health }, metricsKey)
-  const group = serviceGroup(name, [server, ...role.services], {
+  const tls = await openTls({ config, clock: systemClock, log })
+  observeCertificate(metrics, tls)
+  const role = await build({ config, env, clock: systemClock, log, metrics, tracing, version, tls })
+  const server = metricsService({ config, metrics, log, logging, health: role.health, tls }, metricsKey)
+  const group = serviceGroup(name, [...(tls === null ? [] : [tls]), server, ...role.services], {
     log,
     clock: systemClock,
     drainMs: config.get('drain-ms'),
@@ -108,16 +114,18 @@ export function metricsService(
     readonly log: Logger
     readonly logging: Logging
     readonly health: () => Health
+    readonly tls: TlsFiles | null
   },
   key: PortKey,
 ): Service {
-  const { config, metrics, log, logging, health } = parts
+  const { config, metrics, log, logging, health, tls } = parts
   return createMetricsServer({
     metrics,
     health,
     log,
     logging,
     clock: systemClock,
+    tls: serverTls(config, tls),
     host: config.get('bind-host'),
     port: config.get(key),
     flag: config.flagGiven(key) ?? flagOf(key),

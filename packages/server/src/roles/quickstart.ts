@@ -92,7 +92,7 @@ async function runExamples(
   const statement = `SELECT count(*) FROM users`
   return [
     {
-      command: `curl -s ${url} -H 'content-type: application/json'${sendsToken(state)} -d '${body}'`.split(
+      command: `curl -s ${url} -H 'content-type: application/json'${whatCurlNeeds(state)} -d '${body}'`.split(
         '\n',
       ),
       answer: wrapped(await post(context, state, url, body), screenCellsMax, ''),
@@ -110,10 +110,12 @@ function ofLines(command: string, words: string): readonly string[] {
   return whole.length <= screenCellsMax ? [whole] : [`${command} \\`, ` ${words}`]
 }
 
-/** What curl needs where whoever asks must say who he is. */
-function sendsToken({ auth, dataDir }: ClusterState): string {
-  if (auth !== 'required') return ''
-  return ` \\\n  -H "authorization: Bearer $(cat ${adminTokenPath(dataDir)})"`
+/** What curl needs where whoever asks must say who he is, and where there is TLS. */
+function whatCurlNeeds({ auth, dataDir, tls }: ClusterState): string {
+  const trust = tls === undefined || tls.ca === null ? '' : ` \\\n  --cacert ${tls.ca}`
+  const shown = tls === undefined ? '' : ` --cert ${tls.certificate} --key ${tls.key}`
+  if (auth !== 'required') return trust + shown
+  return `${trust}${shown} \\\n  -H "authorization: Bearer $(cat ${adminTokenPath(dataDir)})"`
 }
 
 async function post(

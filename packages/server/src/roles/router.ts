@@ -27,6 +27,7 @@ import {
 } from '../runtime/mod.ts'
 import { createSecretResolver, type SecretResolver } from '../security/mod.ts'
 import { authenticatorOf } from './authentication.ts'
+import { schemeOf, serverTls } from './certificates.ts'
 import { openCatalog, type OpenCatalog } from './catalog.ts'
 import { reachableHost, urlHost } from './loopback.ts'
 import { knownPort, runRole, type Role, type RoleParts } from './process.ts'
@@ -72,11 +73,11 @@ export async function buildRouter(
   choices: RouterChoices,
 ): Promise<Role> {
   const { config, clock, log } = parts
-  const { catalog, secrets } = open
+  const { catalog, secrets, sealer } = open
   const id = parseRouterId(choices.id ?? `router-${randomBytes(4).toString('hex')}`)
   const mapFile = await usableMapFile(choices.mapFile, log)
   const copy = mapFile === null ? null : await loadCopy(mapFile, log)
-  const wire = await wireOptions(config)
+  const { wire, certificates } = await wireOptions(parts)
   const options = routerOptions(parts, {
     id,
     mapFile,
@@ -88,12 +89,13 @@ export async function buildRouter(
     {
       record: recordOf(parts, options),
       leaseTtlMs: config.get('catalog.lease-ttl-ms'),
+      sealer,
       ...(copy === null ? {} : { seed: copy.keyspaces }),
     },
   )
   return routerRole(
     parts,
-    { port, copy, options, readSecret: secretReader(secrets) },
+    { port, copy, options, certificates, readSecret: secretReader(secrets) },
     { registered: () => port.isRegistered() },
   )
 }
@@ -110,11 +112,12 @@ async function buildStaticRouter(parts: RoleParts, path: string): Promise<Role> 
     })
   }
   const id = parseRouterId(config.get('router.id') ?? `router-${randomBytes(4).toString('hex')}`)
+  const { wire, certificates } = await wireOptions(parts)
   const options = routerOptions(parts, {
     id,
     mapFile: null,
     port: await knownPort(config, 'router.http-port'),
-    wire: await wireOptions(config),
+    wire,
   })
   const port = await openStaticPort({ path, clock, log })
   // The port has the passwords of the file, and the parser lets no secretRef of a catalog through.
@@ -128,6 +131,7 @@ async function buildStaticRouter(parts: RoleParts, path: string): Promise<Role> 
       port,
       copy: null,
       options,
+      certificates,
       readSecret: secretReader(secrets),
       identityCheck: 'static',
       isTopologyRefused: () => port.problem() !== null,
@@ -136,23 +140,34 @@ async function buildStaticRouter(parts: RoleParts, path: string): Promise<Role> 
   )
 }
 
+/** What makes the router of a role; `certificates` are those of the Postgres port, where it has its own. */
+type RouterOwn = Pick<
+  RouterDeps,
+  'port' | 'copy' | 'options' | 'readSecret' | 'identityCheck' | 'isTopologyRefused'
+> & { readonly certificates: readonly Service[] }
+
 /** What a role of this kind adds to its health. */
 type HealthFacts = Readonly<Record<string, () => Health[string]>>
 
-function routerRole(
-  parts: RoleParts,
-  own: Pick<RouterDeps, 'port' | 'copy' | 'options' | 'readSecret' | 'identityCheck' | 'isTopologyRefused'>,
-  facts: HealthFacts,
-): Role {
-  const { config, log, clock, metrics, tracing } = parts
+function routerRole(parts: RoleParts, { certificates, ...own }: RouterOwn, facts: HealthFacts): Role {
+  const { config, log, clock, metrics, tracing, tls } = parts
   const { port, copy, options } = own
   const authenticator = authenticatorOf({ config, clock, log, tokens: tokenSource(port, copy) })
-  const router = new Router({ log, clock, metrics, tracing, authenticator, ...own })
+  const router = new Router({
+    log,
+    clock,
+    metrics,
+    tracing,
+    authenticator,
+    tls: serverTls(config, tls),
+    tlsContext: tls === null ? undefined : () => tls.context(),
+    ...own,
+  })
   const knowsMap = (signal: AbortSignal): Promise<unknown> =>
     copy === null || copy.keyspaces.length === 0 ? port.view.loaded(signal) : Promise.resolve()
   return {
-    services: [listening(router, options, { config, log, knowsMap })],
-    address: () => `http://${urlHost(options.host)}:${String(router.address.port)}`,
+    services: [...certificates, listening(router, options, { config, log, knowsMap })],
+    address: () => `${schemeOf(config)}://${urlHost(options.host)}:${String(router.address.port)}`,
     close: () => Promise.resolve(),
     health: () => ({
       ok: true,

@@ -9,6 +9,7 @@ import {
   removeClusterState,
   systemClock,
   writeClusterState,
+  type Config,
   type ClusterState,
 } from '../runtime/mod.ts'
 import { refuseOpenBind } from './loopback.ts'
@@ -87,6 +88,7 @@ async function stateOf(context: CommandContext, fleet: LocalFleet, dataDir: stri
     version: context.version,
     dataDir,
     auth: config.get('auth'),
+    ...tlsOf(config),
     postgresVersion: local.postgresVersion,
     ports: Object.fromEntries(UP_PORTS.map((key) => [key, config.get(key)])),
     urls: {
@@ -101,8 +103,21 @@ async function stateOf(context: CommandContext, fleet: LocalFleet, dataDir: stri
     catalog: {
       url: catalogUrlOf(local),
       passwordFile: join((local.catalog().node.secretRef ?? 'file:').slice('file:'.length)),
+      ...keyFileOf(config),
     },
   }
+}
+
+/** Where processes that join find the keys of secrets. */
+function keyFileOf(config: Config): { readonly secretsKeyFile?: string } {
+  const path = config.get('secrets.key-file')
+  return path === null ? {} : { secretsKeyFile: path }
+}
+
+/** Where commands of this machine find what they need for TLS. */
+function tlsOf(config: Config): Pick<ClusterState, 'tls'> {
+  const [ca, certificate, key] = [config.get('tls.ca'), config.get('tls.cert'), config.get('tls.key')]
+  return certificate === null || key === null ? {} : { tls: { ca, certificate, key } }
 }
 
 /** What the process in the background tells of itself, shorter than its own banner. */

@@ -31,7 +31,7 @@ export function runWorker(context: CommandContext): Promise<ExitCode> {
 
 /** The worker as a role; the catalog stays the caller's. */
 export function buildWorker({ config, clock, log, metrics, tracing }: RoleParts, open: OpenCatalog): Role {
-  const { catalog, secrets } = open
+  const { catalog } = open
   const view = viewOf(catalog, clock, log)
   const worker = `${hostname().slice(0, 40)}-${randomBytes(4).toString('hex')}`
   const runner = new WorkerRunner({
@@ -41,7 +41,7 @@ export function buildWorker({ config, clock, log, metrics, tracing }: RoleParts,
     worker,
     view,
     engineOf: (name) => createEngine(name, { clock }),
-    targetOf: (node, signal) => targetOf(secrets, node, signal),
+    targetOf: (node, signal) => targetOf(open, node, signal),
     definitions: workersOf(clock),
     metrics,
     tracing,

@@ -23,6 +23,14 @@ const ClusterStateSchema = Type.Object({
   dataDir: Type.String(),
   /** Whether its processes want to know who asks; they do not where it is left out. */
   auth: Type.Optional(Type.Enum(['open', 'required'])),
+  /** Where its processes speak TLS: the files by which commands reach it. */
+  tls: Type.Optional(
+    Type.Object({
+      ca: Type.Union([Type.String(), Type.Null()]),
+      certificate: Type.String(),
+      key: Type.String(),
+    }),
+  ),
   /** Of the servers, in full: `18.4`. */
   postgresVersion: Type.Optional(Type.String()),
   /** Ports by setting, `router.http-port` and so on, as they are in use. */
@@ -37,7 +45,14 @@ const ClusterStateSchema = Type.Object({
     agentMetrics: Type.Optional(Type.String()),
   }),
   /** The catalog, for processes that join the cluster. The URL has no password: it lies in the file. */
-  catalog: Type.Optional(Type.Object({ url: Type.String(), passwordFile: Type.String() })),
+  catalog: Type.Optional(
+    Type.Object({
+      url: Type.String(),
+      passwordFile: Type.String(),
+      /** The keys that its secrets are sealed with; left out where they are given otherwise. */
+      secretsKeyFile: Type.Optional(Type.String()),
+    }),
+  ),
 })
 
 /** What a running local cluster tells of itself. No secrets: they stay in files of their own. */
@@ -88,18 +103,23 @@ export const adminTokenPath = (dataDir: string): string => join(dataDir, adminTo
 
 /** Makes the token of a new cluster, readable for its owner only; the one that is there stays. */
 export function makeAdminToken(dataDir: string): void {
+  makeOnce(adminTokenPath(dataDir), randomBytes(adminTokenBytes).toString('base64url'))
+}
+
+/** Where the key lies that the secrets of the local cluster's catalog are sealed with. */
+export const secretsKeyPath = (dataDir: string): string => join(dataDir, 'secrets.key')
+
+/** Keeps that key, readable for its owner only; the one that is there stays. */
+export function keepSecretsKey(dataDir: string, key: string): void {
+  makeOnce(secretsKeyPath(dataDir), key)
+}
+
+function makeOnce(path: string, text: string): void {
   try {
-    const token = randomBytes(adminTokenBytes).toString('base64url')
-    writeFileSync(adminTokenPath(dataDir), `${token}\n`, { mode: 0o600, flag: 'wx' })
+    writeFileSync(path, `${text}\n`, { mode: 0o600, flag: 'wx' })
   } catch (error) {
     if (codeOf(error) === 'EEXIST') return
-    throw new FleetError(
-      'data_dir_unusable',
-      `${adminTokenPath(dataDir)} cannot be written: ${codeOf(error)}`,
-      {
-        cause: error,
-      },
-    )
+    throw new FleetError('data_dir_unusable', `${path} cannot be written: ${codeOf(error)}`, { cause: error })
   }
 }
 

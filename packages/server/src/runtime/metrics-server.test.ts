@@ -12,6 +12,7 @@ function setup(port = 0, health: () => Health = () => ({ ok: true, role: 'router
   const logging = createLogging('info', '/dev/null')
   const clock = manualClock()
   const server = createMetricsServer({
+    tls: null,
     metrics,
     health,
     host: '127.0.0.1',

@@ -1,12 +1,13 @@
 // The HTTP server for a process's metrics and health: GET /metrics, GET /health, and /log-level for whoever is on this
 // machine. Plain node:http, no framework: it must answer when everything else is busy.
 import { FleetError, type Clock } from '@fleetshard/core'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Service } from './lifecycle.ts'
 import { LogLevelEndpoint } from './log-level.ts'
 import type { Logger, Logging } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import { listenError } from './ports.ts'
+import { createHttpServer, type ServerTls } from './tls.ts'
 
 /** What /health answers: 200 when `ok`, else 503. Facts are JSON for people. */
 export interface Health {
@@ -27,6 +28,8 @@ export interface MetricsServerOptions {
   /** What is written to the log; its level can be asked for and changed. */
   readonly logging: Logging
   readonly clock: Clock
+  /** Null for plain HTTP. */
+  readonly tls: ServerTls | null
 }
 
 /** A metrics server; `port()` is the one it listens on, once ready. */
@@ -40,8 +43,9 @@ const requestMsMax = 10_000
 /** Serves from `run` until its signal. @throws FleetError `port_taken` from run */
 export function createMetricsServer(options: MetricsServerOptions): MetricsServer {
   const logLevel = new LogLevelEndpoint(options)
-  const server = createServer(
+  const server = createHttpServer(
     { requestTimeout: requestMsMax, headersTimeout: requestMsMax },
+    options.tls,
     (request, response) => {
       void answer(options, logLevel, { request, response })
     },

@@ -5,6 +5,9 @@ import { FleetError, type Clock } from '@fleetshard/core'
 /** Names that are remembered. */
 export const limitedNamesMax = 10_000
 
+/** Times the burst that may be owed by those who were not asked to wait. */
+const owedBurstsMax = 10
+
 /** One kind of limit. */
 export interface RateLimitOptions {
   readonly clock: Clock
@@ -14,6 +17,8 @@ export interface RateLimitOptions {
   readonly burst: number
   /** Of the error: `requests of ci`. */
   readonly what: (name: string) => string
+  /** What to do, where it is not what the catalogue says. */
+  readonly hint?: string
 }
 
 interface Bucket {
@@ -30,36 +35,45 @@ export class RateLimit {
     this.#options = options
   }
 
-  /** Takes one. @throws FleetError `rate_limited` with the time to wait */
-  use(name: string): void {
+  /**
+   * Takes so many, where there is one left: what is more is owed, and holds up the next ones.
+   * @throws FleetError `rate_limited` with the time to wait
+   */
+  use(name: string, count = 1): void {
     this.check(name)
-    this.count(name)
+    if (this.#options.perSecond > 0) this.#bucketOf(name).left -= count
   }
 
   /** @throws FleetError `rate_limited` when there is none left */
   check(name: string): void {
-    const { perSecond, what } = this.#options
+    const { perSecond, what, hint } = this.#options
     if (perSecond === 0) return
     const bucket = this.#buckets.get(name)
     if (bucket === undefined) return
     this.#refill(bucket)
     if (bucket.left >= 1) return
     throw new FleetError('rate_limited', `too many ${what(name)}`, {
+      ...(hint === undefined ? {} : { hint }),
       facts: { retry_after_ms: Math.ceil(((1 - bucket.left) / perSecond) * 1000) },
     })
   }
 
-  /** Takes one without a look at what is left. */
+  /** Takes one without a look at what is left: many at a time that passed the check together are owed, up to a bound. */
   count(name: string): void {
-    const { perSecond, burst, clock } = this.#options
-    if (perSecond === 0) return
+    if (this.#options.perSecond === 0) return
+    const bucket = this.#bucketOf(name)
+    bucket.left = Math.max(-owedBurstsMax * this.#options.burst, bucket.left - 1)
+  }
+
+  #bucketOf(name: string): Bucket {
+    const { burst, clock } = this.#options
     const bucket = this.#buckets.get(name) ?? { left: burst, atMs: clock.monotonic() }
     this.#buckets.delete(name)
     this.#buckets.set(name, bucket)
     this.#refill(bucket)
-    bucket.left = Math.max(0, bucket.left - 1)
     const [oldest] = this.#buckets.keys()
     if (this.#buckets.size > limitedNamesMax && oldest !== undefined) this.#buckets.delete(oldest)
+    return bucket
   }
 
   #refill(bucket: Bucket): void {

@@ -7,6 +7,7 @@ import {
   type IncomingMessage,
 } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
+import type { SecureContext } from 'node:tls'
 import type { Clock } from '@fleetshard/core'
 import type { WholeAnswer, WholeExchange, WholeRequest, Wanted } from '../whole-exchange.ts'
 
@@ -23,13 +24,18 @@ export interface NodeExchangeParts {
   readonly clock: Clock
   /** Goes where an answer sends it; such an answer comes from a proxy, and no router has seen the request. */
   readonly byFetch: WholeExchange
+  /** What is trusted and shown under TLS; null for what the system trusts. */
+  readonly tlsContext: SecureContext | null
 }
 
 /** Connections are those of this exchange alone. Idle ones do not keep the process alive. */
-export function exchangeByNode({ clock, byFetch }: NodeExchangeParts): WholeExchange {
+export function exchangeByNode({ clock, byFetch, tlsContext }: NodeExchangeParts): WholeExchange {
   const options = { keepAlive: true, timeout: idleMs }
   const plain = new HttpAgent(options)
-  const secure = new HttpsAgent(options)
+  const secure = new HttpsAgent({
+    ...options,
+    ...(tlsContext === null ? {} : { secureContext: tlsContext }),
+  })
   const begin = ({ url, method, headers, body }: WholeRequest): ClientRequest => {
     // Without the length Node would send it in chunks.
     const length = body === undefined ? {} : { 'content-length': Buffer.byteLength(body) }

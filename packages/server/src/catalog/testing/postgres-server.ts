@@ -40,8 +40,21 @@ async function findBinaries(folder: string, given: string | undefined): Promise<
   return join(folder, 'native', 'bin')
 }
 
-/** @param pgBin folder of the server programs; by default a local install, else the embedded package */
-export async function startTestPostgres(pgBin?: string): Promise<TestPostgres> {
+/** Certificates of a server that wants to see one of the same authority. */
+export interface ServerCertificates {
+  readonly ca: string
+  readonly certificate: string
+  readonly key: string
+}
+
+/**
+ * @param pgBin folder of the server programs; by default a local install, else the embedded package
+ * @param certificates makes it take connections under mutual TLS only
+ */
+export async function startTestPostgres(
+  pgBin?: string,
+  certificates?: ServerCertificates,
+): Promise<TestPostgres> {
   const folder = await mkdtemp(join(tmpdir(), 'fleetshard-catalog-'))
   const user: User = serverUser()
   const bin = await findBinaries(folder, pgBin)
@@ -53,8 +66,9 @@ export async function startTestPostgres(pgBin?: string): Promise<TestPostgres> {
   const auth = ['--auth=scram-sha-256', `--pwfile=${passwordFile}`]
   await run(join(bin, 'initdb'), [...init, ...auth], { ...idsOf(user), cwd: '/', env: {} })
   await stat(data)
+  if (certificates !== undefined) await demandTls(data, certificates, user)
   const port = await findFreePort()
-  const server = serverOn({ bin, data, port, user })
+  const server = serverOn({ bin, data, port, user, certificates })
   await server.start()
   return {
     ...server,
@@ -70,6 +84,7 @@ function serverOn(at: {
   readonly data: string
   readonly port: number
   readonly user: User
+  readonly certificates: ServerCertificates | undefined
 }): Omit<TestPostgres, typeof Symbol.asyncDispose> {
   const url = `postgres://postgres:${password}@127.0.0.1:${at.port}/postgres`
   let running: ServerProcess | null = null
@@ -86,15 +101,37 @@ function serverOn(at: {
     },
     async start() {
       const settings = ['listen_addresses=127.0.0.1', 'unix_socket_directories=', 'shared_buffers=32MB']
+      if (at.certificates !== undefined) settings.push('ssl=on', 'ssl_ca_file=ca.crt')
       const args = ['-D', at.data, '-p', String(at.port), ...settings.flatMap((setting) => ['-c', setting])]
       const command = { command: join(at.bin, 'postgres'), args, ...idsOf(at.user) }
-      running = await startUntilReady(command, () => answers(url))
+      running = await startUntilReady(command, () => answers(url, at.certificates))
     },
   }
 }
 
-async function answers(url: string): Promise<boolean> {
-  const client = new Client({ connectionString: url })
+async function demandTls(
+  data: string,
+  { ca, certificate, key }: ServerCertificates,
+  user: User,
+): Promise<void> {
+  const files = {
+    'ca.crt': ca,
+    'server.crt': certificate,
+    'server.key': key,
+    'pg_hba.conf': 'hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca\n',
+  }
+  for (const [name, text] of Object.entries(files)) {
+    await writeFile(join(data, name), text, { mode: 0o600 })
+    if (user !== null) await chown(join(data, name), user.uid, user.gid)
+  }
+}
+
+async function answers(url: string, certificates: ServerCertificates | undefined): Promise<boolean> {
+  const ssl =
+    certificates === undefined
+      ? {}
+      : { ssl: { ca: certificates.ca, cert: certificates.certificate, key: certificates.key } }
+  const client = new Client({ connectionString: url, ...ssl })
   client.on('error', () => undefined)
   try {
     await client.connect()

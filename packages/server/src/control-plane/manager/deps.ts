@@ -3,9 +3,9 @@ import type { AgentRecord, Clock } from '@fleetshard/core'
 import type { AgentClient } from '../../agent-api/mod.ts'
 import type { AuditLog } from '../../audit/mod.ts'
 import type { Catalog } from '../../catalog/mod.ts'
-import type { EngineName, ShardEngine } from '../../engine/mod.ts'
+import type { EngineName, NodeTarget, ShardEngine } from '../../engine/mod.ts'
 import type { Gate } from '../../runtime/http/mod.ts'
-import type { Logger, Metrics, Tracing } from '../../runtime/mod.ts'
+import type { Logger, Metrics, ServerTls, Tracing } from '../../runtime/mod.ts'
 import type { KnownTokens, SecretResolver } from '../../security/mod.ts'
 
 /** Settings of one manager. */
@@ -45,6 +45,12 @@ export interface ManagerDeps {
   readonly audit: AuditLog
   /** @param tokens those of the catalog */
   readonly gate: (tokens: () => KnownTokens) => Gate
+  /** Null, or left out, for plain HTTP. */
+  readonly tls?: ServerTls | null
+  /** For the way to the manager that leads; in place of the global one. */
+  readonly fetch?: typeof fetch
+  /** How this process reaches shards under TLS; by what the system trusts where it is left out. */
+  readonly tlsContext?: NodeTarget['tlsContext']
   readonly options: ManagerOptions
 }
 

@@ -1,5 +1,5 @@
 // A change that reached a manager which does not lead goes on to the leader: one hop, within bounds.
-import { FleetError, fromProblem, type Clock } from '@fleetshard/core'
+import { certificateFault, FleetError, fromProblem, type Clock } from '@fleetshard/core'
 import { traceparentOf, type Answer, type Call } from '../../runtime/http/mod.ts'
 import type { Fleet } from './fleet.ts'
 import type { Leader } from './leader.ts'
@@ -32,6 +32,7 @@ export interface ForwardParts {
   readonly ageMsMax: number
   /** Waits until reads of this manager show that epoch. */
   readonly shown: (keyspace: string, epoch: number) => Promise<unknown>
+  readonly fetch: typeof fetch
 }
 
 /**
@@ -93,7 +94,7 @@ async function send(parts: ForwardParts, leaderUrl: string, { request, traceId }
   if (hasBody) headers.set('content-type', 'application/json')
   let response: Response
   try {
-    response = await fetch(new URL(request.url, leaderUrl), {
+    response = await parts.fetch(new URL(request.url, leaderUrl), {
       method: request.method,
       headers,
       signal: AbortSignal.timeout(forwardMsMax),
@@ -101,7 +102,11 @@ async function send(parts: ForwardParts, leaderUrl: string, { request, traceId }
       ...(hasBody ? { body: JSON.stringify(request.body) } : {}),
     })
   } catch (error) {
-    throw notLeader(`the leading manager at ${leaderUrl} does not answer`, error)
+    const fault = certificateFault(error)
+    throw notLeader(
+      `the leading manager at ${leaderUrl} does not answer${fault === null ? '' : `: ${fault}`}`,
+      error,
+    )
   }
   const answer = await answerOf(response)
   const [, keyspace, epoch] = /^([a-z0-9_]+)=(\d+)$/.exec(response.headers.get(epochHeader) ?? '') ?? []

@@ -190,6 +190,7 @@ describe('what a manager tells about itself', () => {
       'POST /api/v1/reshard/move',
       'POST /api/v1/reshard/rebalance',
       'POST /api/v1/reshard/split',
+      'POST /api/v1/secrets/rotation',
       'POST /api/v1/shards',
       'POST /api/v1/shards/{id}/nodes',
       'POST /api/v1/shards/{id}/nodes/{node}/rebuild',

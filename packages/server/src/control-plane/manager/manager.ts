@@ -35,7 +35,7 @@ const silentProbes = 3.5
 /** A manager. `ready` resolves when it listens, has read the catalog and knows who leads. */
 export interface Manager extends Service {
   ready(): Promise<void>
-  /** Where it listens: `http://127.0.0.1:8081`. Resolves once it does. */
+  /** Where it listens: `http://127.0.0.1:8081`, or https. Resolves once it does. */
   url(): Promise<string>
   /** True while this manager leads. */
   isLeader(): boolean
@@ -156,6 +156,7 @@ function createParts(deps: ManagerDeps, fleet: Parts['fleet'], rings: Parts['rin
     clock,
     catalog,
     secrets,
+    tlsContext: deps.tlsContext,
     engine,
     fleet,
     rings,
@@ -177,6 +178,7 @@ async function createServer(deps: ManagerDeps, api: Api, metrics: ManagerMetrics
     leader: api.leader,
     fleet,
     ageMsMax: api.catalogAgeMsMax,
+    fetch: deps.fetch ?? fetch,
     shown: (keyspace, epoch) => shownAt(api, keyspace, epoch),
   })
   const around: Around = async (route, call) => {
@@ -189,6 +191,7 @@ async function createServer(deps: ManagerDeps, api: Api, metrics: ManagerMetrics
   return createApp({
     log,
     tracing: deps.tracing ?? null,
+    tls: deps.tls ?? null,
     version: options.version,
     title: 'FleetShard manager',
     description: 'Control plane of FleetShard: keyspaces, shards, tables, nodes, jobs, topology.',
@@ -209,7 +212,7 @@ async function createServer(deps: ManagerDeps, api: Api, metrics: ManagerMetrics
 }
 
 /** @throws FleetError `port_taken` */
-async function listen(app: FastifyInstance, { options }: ManagerDeps): Promise<string> {
+async function listen(app: FastifyInstance, { options, tls }: ManagerDeps): Promise<string> {
   const { host, port } = options
   try {
     await app.listen({ host, port })
@@ -222,5 +225,6 @@ async function listen(app: FastifyInstance, { options }: ManagerDeps): Promise<s
   }
   const isWildcard = host === '0.0.0.0' || host === '::'
   const name = isWildcard ? hostname() : host
-  return `http://${name.includes(':') ? `[${name}]` : name}:${String(address.port)}`
+  const scheme = (tls ?? null) === null ? 'http' : 'https'
+  return `${scheme}://${name.includes(':') ? `[${name}]` : name}:${String(address.port)}`
 }

@@ -1,7 +1,7 @@
 // The parts that the manager's operations share, made once in manager.ts.
 import type { Clock } from '@fleetshard/core'
 import type { Catalog } from '../../catalog/mod.ts'
-import type { EngineName, ShardEngine } from '../../engine/mod.ts'
+import type { EngineName, NodeTarget, ShardEngine } from '../../engine/mod.ts'
 import type { Logger } from '../../runtime/mod.ts'
 import type { SecretResolver } from '../../security/mod.ts'
 import type { Change } from './changes.ts'
@@ -27,6 +27,8 @@ export interface Parts {
   readonly reservations: Reservations
   readonly engine: (name: EngineName) => ShardEngine
   readonly secrets: SecretResolver
+  /** How this process reaches shards under TLS. */
+  readonly tlsContext: NodeTarget['tlsContext']
   readonly nodeCheckMs: number
   /** Bounds the connections that new shards open at once: they may all lie on one server. */
   readonly checkSlots: Slots

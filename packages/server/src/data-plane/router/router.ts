@@ -1,8 +1,9 @@
 // The router: maps from the catalog, the way to each shard, the executor, and the HTTP listener in front.
+import type { SecureContext } from 'node:tls'
 import { FleetError, type Clock, type NodeRecord, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import type { RouterPort } from '../../catalog/router-port.ts'
 import { traceIdOf } from '../../runtime/http/mod.ts'
-import type { Logger, Metrics, Service, Tracing } from '../../runtime/mod.ts'
+import type { Logger, Metrics, ServerTls, Service, Tracing } from '../../runtime/mod.ts'
 import type { Authenticator } from '../../security/mod.ts'
 import {
   DeadlineSweeper,
@@ -68,6 +69,10 @@ export interface RouterDeps {
   readonly authenticator: Authenticator
   /** True while a topology file is not what is served; never where it is left out. */
   readonly isTopologyRefused?: () => boolean
+  /** Null, or left out, for plain HTTP. */
+  readonly tls?: ServerTls | null
+  /** How this process reaches shards under TLS; by what the system trusts where it is left out. */
+  readonly tlsContext?: (() => SecureContext) | undefined
   readonly options: RouterOptions
 }
 
@@ -156,6 +161,7 @@ export class Router implements Service {
     return new HttpListener({
       log,
       tracing,
+      tls: this.#deps.tls ?? null,
       options,
       maps: this.#maps,
       direct: this.#direct,
@@ -321,6 +327,7 @@ export class Router implements Service {
           login === null
             ? this.#passwords.loginOf(node, signal)
             : Promise.resolve({ user: login.user, password: login.keys() }),
+        tlsContext: this.#deps.tlsContext,
         onLoginRefused: ({ secretRef }) => {
           if (login === null && secretRef !== null) this.#passwords.refused(secretRef)
         },

@@ -260,9 +260,11 @@ const optionsDefault: RouterOptions = {
       connectionsPerAddressMax: 1_000,
       loginTimeoutMs: 10_000,
       messageBytesMax: 64 * 2 ** 20,
+      failuresPerMinute: 0,
     },
+    statementRates: { perLogin: 0, perAddress: 0 },
     authentication: { kind: 'trust' },
-    certificate: null,
+    tls: null,
   },
 }
 

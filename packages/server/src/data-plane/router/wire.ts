@@ -26,11 +26,12 @@ import {
   type WireLimits,
 } from './listeners/pgwire/listener.ts'
 import { QueryUsers } from './listeners/pgwire/query-users.ts'
-import type { WireCertificate } from './listeners/pgwire/tls.ts'
+import type { WireTls } from './listeners/pgwire/tls.ts'
 import { trustEverybody, usersOfFile, type WireUsers } from './listeners/pgwire/users.ts'
 import type { SessionEnvironment, SessionMetrics } from './session/environment.ts'
 import { Greetings, settingsOfStartup } from './session/greeting.ts'
 import { WireSession } from './session/session.ts'
+import { StatementLimit, type StatementRates } from './statement-limit.ts'
 import type { SlowStatements } from './slow-statements.ts'
 import { StatementStats } from './session/statement-stats.ts'
 import { WireStatements } from './session/wire-statements.ts'
@@ -48,7 +49,8 @@ export interface WireOptions {
   readonly port: number
   readonly limits: WireLimits
   readonly authentication: WireAuthentication
-  readonly certificate: WireCertificate | null
+  readonly tls: WireTls | null
+  readonly statementRates: StatementRates
 }
 
 /** What the port stands on. */
@@ -81,11 +83,13 @@ export class WirePort implements AsyncDisposable {
   readonly #environment: SessionEnvironment
   readonly #sessions = new Set<WireSession>()
   readonly #roles = new Map<string, { keys: ScramKeys; readonly login: ShardLogin }>()
+  readonly #limit: StatementLimit
   #opened = 0
 
-  /** @throws FleetError `invalid_config` for a certificate or a file of users that cannot be used */
+  /** @throws FleetError `invalid_config` for a file of users that cannot be used */
   constructor(parts: WireParts) {
     this.#parts = parts
+    this.#limit = new StatementLimit(parts.clock, parts.options.statementRates)
     const { log, clock, sweeper, statements, map, newerMap, access, metrics, slow, tracing } = parts
     const { options, authenticator } = parts
     this.#environment = {
@@ -110,7 +114,7 @@ export class WirePort implements AsyncDisposable {
       host: options.host,
       port: options.port,
       limits: options.limits,
-      certificate: options.certificate,
+      tls: options.tls,
       users: this.#users(options.authentication),
       authenticator,
       openSession: (client) => this.#open(client),
@@ -214,6 +218,7 @@ export class WirePort implements AsyncDisposable {
         onlyReads,
         login: keys === null || isOwner(map, user) ? null : this.#loginOf(user, keys),
         ordinal: this.#opened,
+        spend: this.#limit.allowanceOf({ login: loginNameOf(client), host: client.host }),
       },
       onEnd: () => {
         this.#sessions.delete(session)
@@ -261,6 +266,10 @@ export class WirePort implements AsyncDisposable {
     }
   }
 }
+
+/** Null where the client could call itself what it likes. */
+const loginNameOf = ({ user, keys, principal }: EnteredClient): string | null =>
+  principal?.subject ?? (keys === null ? null : `the user ${user}`)
 
 /** True for the user of the node records: the pools of the shards are his. */
 const isOwner = ({ snapshot }: ShardMap, user: string): boolean =>

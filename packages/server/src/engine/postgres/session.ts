@@ -1,6 +1,7 @@
 // One short-lived connection to a shard's server for control work: bounded by a deadline and a signal, with the
 // settings that such work needs. Statements of clients never come this way.
 import { Socket } from 'node:net'
+import type { ConnectionOptions } from 'node:tls'
 import { Client, type QueryResult, type QueryResultRow } from 'pg'
 import { FleetError, type Clock } from '@fleetshard/core'
 import { callTimeoutMsDefault, type CallBounds, type NodeTarget } from '../shard-engine.ts'
@@ -142,10 +143,20 @@ function clientConfig(target: NodeTarget, socket: Socket): ConstructorParameters
     user: target.user,
     // A function: an empty value would make the driver look for one in the environment and in files.
     password: () => target.password ?? '',
-    ssl: target.tls === 'disable' ? false : { rejectUnauthorized: target.tls === 'verify-full' },
+    ssl: tlsOptions(target),
     application_name: controlApplicationName,
     stream: () => socket,
     keepAlive: true,
+  }
+}
+
+function tlsOptions({ tls, host, tlsContext }: NodeTarget): false | ConnectionOptions {
+  if (tls === 'disable') return false
+  return {
+    // The driver names the host for certificates only where it is no address.
+    host,
+    rejectUnauthorized: tls === 'verify-full',
+    ...(tlsContext === undefined ? {} : { secureContext: tlsContext() }),
   }
 }
 

@@ -23,6 +23,8 @@ export interface Stage {
   readonly router: RouterClient
   /** Base URL of the router. */
   readonly routerUrl: string
+  /** Files by which the client reaches it under TLS; null for plain HTTP. */
+  readonly tls: { readonly ca?: string; readonly cert?: string; readonly key?: string } | null
   /** Of the cluster's operator. */
   readonly token: string | null
   /** Supervisor of the cluster's servers, and the id of the one with the catalog. */

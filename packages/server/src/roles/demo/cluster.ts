@@ -13,9 +13,11 @@ import {
   serverUser,
   systemClock,
   type Logging,
+  type Config,
 } from '../../runtime/mod.ts'
 import { urlHost } from '../loopback.ts'
 import { serverProcesses } from '../running.ts'
+import { schemeOf } from '../certificates.ts'
 import { LocalFleet } from '../up/local-fleet.ts'
 import { logFileOf } from '../up/data-dir.ts'
 import type { Stage } from './act.ts'
@@ -78,7 +80,7 @@ export class DemoCluster implements AsyncDisposable {
     const { servers, services } = this.#fleet
     const { local, open } = servers
     const port = String(services.config.get('router.http-port'))
-    const routerUrl = `http://${urlHost(config.get('bind-host'))}:${port}`
+    const routerUrl = `${schemeOf(config)}://${urlHost(config.get('bind-host'))}:${port}`
     const signal = this.#stop
     const token = readAdminToken(this.folder)
     const reach = { timeoutMs: requestMsMax, fetch }
@@ -90,6 +92,7 @@ export class DemoCluster implements AsyncDisposable {
       admin: createAdminClient({ url: services.managerUrl, ...reach, ...(token === null ? {} : { token }) }),
       router: createRouterClient({ url: routerUrl, token, signal, ...reach }),
       routerUrl,
+      tls: tlsOf(config),
       token,
       agent: local.agent,
       catalogServer: local.catalog().node.id,
@@ -157,4 +160,10 @@ async function knows(router: Stage['router'], table: string, key: string): Promi
     if (isFleetError(error, 'not_found')) return false
     throw error
   }
+}
+
+function tlsOf(config: Config): Stage['tls'] {
+  const [ca, cert, key] = [config.get('tls.ca'), config.get('tls.cert'), config.get('tls.key')]
+  if (cert === null || key === null) return null
+  return { cert, key, ...(ca === null ? {} : { ca }) }
 }

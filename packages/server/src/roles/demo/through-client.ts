@@ -55,13 +55,14 @@ interface Run {
 
 async function runIn(
   mode: Mode,
-  { clock, keyspace, routerUrl, token, signal }: Stage,
+  { clock, keyspace, routerUrl, tls, token, signal }: Stage,
   dataSet: DataSet,
   say: (text: string) => void,
 ): Promise<Run> {
   say(`${mode} mode`)
   await using db = await connect({
     url: routerUrl,
+    ...(tls === null ? {} : { tls }),
     keyspace,
     mode,
     fallback: false,

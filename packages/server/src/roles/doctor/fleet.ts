@@ -5,6 +5,7 @@ import { formatBytes, silentLogger, type ClusterState } from '../../runtime/mod.
 import type { CommandContext } from '../../cli/mod.ts'
 import { limitsOf } from '../../control-plane/health/mod.ts'
 import { createEngine, type NodeFacts } from '../../engine/mod.ts'
+import { openTls } from '../certificates.ts'
 import { openCatalog, type OpenCatalog } from '../catalog.ts'
 import { targetOf } from '../node-target.ts'
 import { checked, failed, passed, skipped, warned, type Check } from './check.ts'
@@ -28,11 +29,14 @@ export async function checkFleet(
   const reached = state?.catalog
   if (reached === undefined)
     return [...processes, skipped('shards', 'their servers can be looked at where the cluster runs')]
+  const tls = await openTls({ config: context.config, clock: context.clock, log: silentLogger })
   await using open = openCatalog({
+    tls,
     config: context.config.with({
       'catalog.url': reached.url,
       'catalog.password': passwordOf(reached.passwordFile),
       'catalog.timeout-ms': nodeMsMax,
+      'secrets.key-file': context.config.get('secrets.key-file') ?? reached.secretsKeyFile ?? null,
     }),
     env: context.env,
     clock: context.clock,
@@ -145,7 +149,7 @@ async function checkShard(shard: ShardRecord, parts: ShardParts): Promise<readon
 }
 
 async function inspect(node: NodeRecord, { open, clock, stop }: ShardParts): Promise<NodeFacts> {
-  const target = await targetOf(open.secrets, node, stop)
+  const target = await targetOf(open, node, stop)
   return createEngine('postgres', { clock }).inspectNode(target, { signal: stop, timeoutMs: nodeMsMax })
 }
 

@@ -122,8 +122,9 @@ async function secretsOf(
     const value = settingOf(key).type === 'secret' ? config.get(key) : null
     if (typeof value === 'string') found.add(value)
   }
-  const file = state?.catalog?.passwordFile
-  const password = file === undefined ? null : await readFile(file, 'utf8').catch(() => null)
-  if (password !== null) found.add(password.trim())
+  for (const file of [state?.catalog?.passwordFile, state?.catalog?.secretsKeyFile]) {
+    const text = file === undefined ? null : await readFile(file, 'utf8').catch(() => null)
+    for (const line of text?.split('\n') ?? []) if (line.trim() !== '') found.add(line.trim())
+  }
   return found
 }

@@ -8,7 +8,9 @@ import { localAgentId, openLocalCluster, type LocalCluster, type LocalServer } f
 import {
   adminTokenPath,
   makeAdminToken,
+  keepSecretsKey,
   readAdminToken,
+  secretsKeyPath,
   serviceGroup,
   type Config,
   type Environment,
@@ -20,10 +22,12 @@ import {
   type Service,
   type Tracing,
 } from '../../runtime/mod.ts'
+import { makeKey, type TlsFiles } from '../../security/mod.ts'
 import { createBootGuard } from '../boot-guard.ts'
 import { isolationWatch } from '../isolation-watch.ts'
 import { observeAgent } from '../agent-metrics.ts'
 import { agentHttpService, type AgentHttpService } from '../agent.ts'
+import { fetchOf, observeCertificate, openTls } from '../certificates.ts'
 import { openCatalog, type OpenCatalog } from '../catalog.ts'
 import { buildManager } from '../manager.ts'
 import { isLoopback } from '../loopback.ts'
@@ -79,6 +83,7 @@ export class LocalFleet implements AsyncDisposable {
   readonly #parts: LocalFleetParts
   #servers: Servers | null = null
   #open: OpenCatalog | null = null
+  #tls: TlsFiles | null = null
   #running: Running | null = null
   #services: Services | null = null
   #wasFilled = false
@@ -88,13 +93,15 @@ export class LocalFleet implements AsyncDisposable {
   readonly #stop: AbortSignal
 
   constructor(parts: LocalFleetParts) {
-    this.#parts = parts
+    this.#parts = { ...parts, config: withSecretsKey(parts.config, parts.dataDir) }
     this.#stop = AbortSignal.any([parts.stop, this.#halt.signal])
   }
 
   /** Postgres servers; those of an earlier run with their data. @throws FleetError `data_dir_in_use` and the agent's */
   async startServers(say: (text: string) => void): Promise<void> {
     const { config, dataDir, clock, log } = this.#parts
+    this.#tls = await openTls({ config, clock, log })
+    if (config.get('secrets.key-file') === secretsKeyPath(dataDir)) keepSecretsKey(dataDir, makeKey())
     await choosePortsOfUp(config)
     this.#wasFilled = existsSync(join(dataDir, filledFile))
     const local = await openLocalCluster({
@@ -119,7 +126,7 @@ export class LocalFleet implements AsyncDisposable {
   #openCatalog(server: LocalServer): OpenCatalog {
     const { config, env, clock, log } = this.#parts
     const known = config.with({ 'catalog.url': urlOfServer(server), 'catalog.password': server.password })
-    return openCatalog({ config: known, env, clock, log, role: 'up' })
+    return openCatalog({ config: known, env, clock, log, role: 'up', tls: this.#tls })
   }
 
   /** Asks the catalog while the servers are still being started: its own runs by then. */
@@ -159,7 +166,7 @@ export class LocalFleet implements AsyncDisposable {
     const { clock, dataDir, log } = this.#parts
     const { managerUrl, routerUrl } = this.services
     const token = readAdminToken(dataDir)
-    const parts = { managerUrl, routerUrl, token, clock, signal: this.#stop, say }
+    const parts = { managerUrl, routerUrl, token, clock, signal: this.#stop, say, fetch: fetchOf(this.#tls) }
     const filling = this.#wasFilled ? Promise.resolve() : fillCatalog(parts, this.servers.local.groups())
     const known = filling.then(async () => {
       if (!(await awaitRouter(parts))) log.warn('the router does not know all shards yet')
@@ -218,6 +225,7 @@ export class LocalFleet implements AsyncDisposable {
     const partsOf = async (role: MetricRole): Promise<RoleParts> => ({
       ...this.#parts,
       config,
+      tls: this.#tls,
       log: log.child({ role }),
       tracing: await this.#openTracing(config, role),
       // One role tells of the process; three would count the same memory thrice.
@@ -237,6 +245,7 @@ export class LocalFleet implements AsyncDisposable {
       version,
       log: log.child({ role: 'agent' }),
       tracing: forAgent.tracing,
+      tls: this.#tls,
     })
     observeAgent(forAgent.metrics, { agent: local.agent, isRegistered: () => http.isRegistered() })
     const agentHealth = (): Health => ({ ok: true, role: 'agent', registered: http.isRegistered() })
@@ -255,9 +264,12 @@ export class LocalFleet implements AsyncDisposable {
       log: log.child({ role: 'agent' }),
       isolationMs: config.get('agent.isolation-ms'),
     })
+    for (const { metrics } of [forRouter, forManager, forWorker, forAgent])
+      observeCertificate(metrics, this.#tls)
     return {
       http,
       services: [
+        ...(this.#tls === null ? [] : [this.#tls]),
         metricsService({ ...forAgent, logging, health: agentHealth }, 'agent.metrics-port'),
         http,
         isolation,
@@ -274,6 +286,12 @@ function openOnLoopback(config: Config): Config {
   const isOpen = config.get('auth') === 'open' && isLoopback(config.get('bind-host'))
   if (config.isGiven('router.wire-auth') || !isOpen) return config
   return config.with({ 'router.wire-auth': 'trust' })
+}
+
+/** Where the keys are that seal secrets, unless they are given. */
+function withSecretsKey(config: Config, dataDir: string): Config {
+  if (config.isGiven('secrets.key-file') || config.isGiven('secrets.key')) return config
+  return config.with({ 'secrets.key-file': secretsKeyPath(dataDir) })
 }
 
 /** The token that commands of this machine find by themselves. */

@@ -1,5 +1,6 @@
 // The ports of a local cluster: chosen before anything starts, so that a port that was asked for and is taken stops
 // it at once, and chosen again right before they are used, since the servers take seconds to start.
+import { schemeOf } from '../certificates.ts'
 import { reachableHost, urlHost } from '../loopback.ts'
 import { choosePorts, flagOf, type Config, type PortChoice, type PortKey } from '../../runtime/mod.ts'
 
@@ -32,7 +33,7 @@ export async function choosePortsOfUp(config: Config): Promise<ChosenPorts> {
 /** How this machine reaches the server on that port. */
 export function urlOf(config: Config, key: (typeof UP_PORTS)[number]): string {
   const host = urlHost(reachableHost(config.get('bind-host')))
-  return `http://${host}:${String(config.get(key))}`
+  return `${schemeOf(config)}://${host}:${String(config.get(key))}`
 }
 
 function noteOf({ key, port, instead }: PortChoice): readonly string[] {

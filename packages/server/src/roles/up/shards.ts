@@ -21,6 +21,7 @@ export interface FillParts {
   readonly clock: Clock
   readonly signal: AbortSignal
   readonly say: (text: string) => void
+  readonly fetch: typeof fetch
 }
 
 /** Makes what is missing. @throws FleetError of the manager */
@@ -40,7 +41,7 @@ export async function fillCatalog(parts: FillParts, groups: readonly LocalGroup[
  * when that takes too long.
  */
 export async function awaitRouter(parts: FillParts): Promise<boolean> {
-  const { routerUrl, clock, signal, token } = parts
+  const { routerUrl, clock, signal, token, fetch } = parts
   const admin = adminOf(parts)
   const router = createRouterClient({ url: routerUrl, token, timeoutMs: requestMsMax, signal, fetch })
   const { keyspaces } = await admin.keyspaces.list({ signal })
@@ -54,9 +55,9 @@ export async function awaitRouter(parts: FillParts): Promise<boolean> {
   }
 }
 
-function adminOf({ managerUrl, token }: FillParts): AdminClient {
+function adminOf({ managerUrl, token, fetch }: FillParts): AdminClient {
   const known = token === null ? {} : { token }
-  return createAdminClient({ url: managerUrl, timeoutMs: requestMsMax, ...known })
+  return createAdminClient({ url: managerUrl, timeoutMs: requestMsMax, fetch, ...known })
 }
 
 async function makeKeyspace(admin: AdminClient, signal: AbortSignal): Promise<void> {

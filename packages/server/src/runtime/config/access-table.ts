@@ -3,6 +3,7 @@ import type { Setting } from './types.ts'
 
 const second = 1000
 const minute = 60 * second
+const roles = ['up', 'router', 'manager', 'worker', 'agent'] as const
 
 /** Keyed like SETTINGS. */
 export const ACCESS_SETTINGS = {
@@ -11,7 +12,7 @@ export const ACCESS_SETTINGS = {
     choices: ['open', 'required'],
     default: 'open',
     doc: 'Whether whoever makes a request must say who he is, by a token. `open` is for this machine only: other addresses than loopback want `required`.',
-    usedBy: ['up', 'router', 'manager', 'worker', 'agent'],
+    usedBy: roles,
   },
   'auth.admin-token-file': {
     type: 'path',
@@ -89,6 +90,18 @@ export const ACCESS_SETTINGS = {
     max: 60 * minute,
     doc: 'How long a request may take to arrive, its body included; slower ones are cut off.',
     usedBy: ['up', 'router', 'manager'],
+  },
+  'secrets.key-file': {
+    type: 'path',
+    default: null,
+    doc: 'File with keys of 32 bytes in base64, one a line, by which passwords in the catalog are sealed: the first for new ones, the others for those sealed before. `up` makes one. Read at each use.',
+    usedBy: roles,
+  },
+  'secrets.key': {
+    type: 'secret',
+    default: null,
+    doc: 'The same keys, in place of the file.',
+    usedBy: roles,
   },
   'audit.records-max': {
     type: 'int',

@@ -3,6 +3,7 @@
 import { ACCESS_SETTINGS } from './access-table.ts'
 import type { Setting, SettingValue } from './types.ts'
 import { OBSERVE_SETTINGS } from './observe-table.ts'
+import { TLS_SETTINGS } from './tls-table.ts'
 import { WIRE_SETTINGS } from './wire-table.ts'
 
 const second = 1000
@@ -80,7 +81,7 @@ export const SETTINGS = {
     type: 'url',
     schemes: ['postgres', 'postgresql', 'etcd', 'etcd+https'],
     default: null,
-    doc: 'Where the catalog is: postgres://user@host/database or etcd://host:2379. `up` runs one of its own.',
+    doc: 'Where the catalog is: postgres://user@host/database or etcd://host:2379 (etcd+https:// for TLS; of Postgres sslmode=verify-full). `up` runs one of its own.',
     usedBy: ['router', 'manager', 'worker', 'agent'],
   },
   'catalog.password': {
@@ -430,6 +431,9 @@ export const SETTINGS = {
 
   // Who may ask what
   ...ACCESS_SETTINGS,
+
+  // Certificates
+  ...TLS_SETTINGS,
 
   // Commands that talk to a running fleet
   'router-url': {

@@ -4,9 +4,10 @@ import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import { FleetError } from '@fleetshard/core'
 import { fastify, LogController, type FastifyInstance } from 'fastify'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Logger } from '../log.ts'
+import { createHttpServer, type ServerTls } from '../tls.ts'
 import type { Tracing } from '../tracing.ts'
 import { errorOf, rawProblem, sendProblem } from './errors.ts'
 import type { Door } from './gate.ts'
@@ -23,6 +24,8 @@ export interface AppParts {
   readonly log: Logger
   /** Null where there are no traces. */
   readonly tracing: Tracing | null
+  /** Null for plain HTTP. */
+  readonly tls: ServerTls | null
   readonly version: string
   /** Name and sentence at the head of the OpenAPI document. */
   readonly title: string
@@ -54,13 +57,14 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     genReqId: (request) => beginRequest(parts.tracing, request),
     forceCloseConnections: true,
     serverFactory: (handler) =>
-      createServer(
+      createHttpServer(
         {
           requestTimeout: parts.receiveMsMax,
           headersTimeout: parts.receiveMsMax,
           keepAliveTimeout: idleMsMax,
           connectionsCheckingInterval: Math.ceil(parts.receiveMsMax / receiveChecks),
         },
+        parts.tls,
         (request, response) => {
           if (parts.first?.(request, response) !== true) handler(request, response)
         },

@@ -58,4 +58,10 @@ export const COMMON_METRICS = named({
     labels: ['role', 'version'],
     roles,
   },
+  tls_certificate_expiry_seconds: {
+    type: 'gauge',
+    unit: 'seconds',
+    help: 'When the certificate of the process ends, in seconds since 1970; only with tls.cert',
+    roles,
+  },
 })

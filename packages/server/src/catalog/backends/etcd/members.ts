@@ -1,8 +1,10 @@
 // Calls to an etcd cluster: one client a member, the next member when one fails, a deadline on every call, errors
 // in our terms. The client library's own retries are off: it would repeat a transaction whose outcome is unknown,
 // and report the repetition's conflict.
+import { rootCertificates } from 'node:tls'
 import { FleetError, isFleetError, type Clock } from '@fleetshard/core'
 import type { Etcd3, IOptions } from 'etcd3'
+import type { TlsSource } from '../../../runtime/mod.ts'
 import { unavailable, withDeadline } from '../../deadline.ts'
 
 /** Largest answer: a page of a read, or a fragment of a watch. */
@@ -12,6 +14,8 @@ const receiveBytesMax = 96 * 1024 * 1024
 export interface EtcdAddress {
   /** `host:port` of each member. */
   readonly members: readonly string[]
+  /** Null for plain connections; `system` trusts what the system trusts and shows nothing. */
+  readonly tls?: TlsSource | 'system' | null
   readonly auth?: { readonly username: string; readonly password: string }
 }
 
@@ -54,11 +58,12 @@ const noPolicy = {
 
 type Policy = NonNullable<NonNullable<IOptions['faultHandling']>['global']>
 
-function clientOptions(member: string, { auth }: EtcdAddress): IOptions {
+function clientOptions(member: string, { auth, tls = null }: EtcdAddress): IOptions {
   // The type has a marker that no policy has at run time.
   const policy = noPolicy as unknown as Policy
   return {
-    hosts: [`http://${member}`],
+    hosts: [`${tls === null ? 'http' : 'https'}://${member}`],
+    ...(tls === null ? {} : { credentials: credentialsOf(tls) }),
     faultHandling: { global: policy, host: () => policy },
     grpcOptions: {
       'grpc.max_receive_message_length': receiveBytesMax,
@@ -72,12 +77,44 @@ function clientOptions(member: string, { auth }: EtcdAddress): IOptions {
   }
 }
 
+/** The library wants authorities named. */
+function credentialsOf(tls: TlsSource | 'system'): NonNullable<IOptions['credentials']> {
+  const none = { ca: null, certificate: null, key: null }
+  const { ca, certificate, key } = tls === 'system' ? none : tls.texts()
+  return {
+    rootCertificate: Buffer.from(ca ?? rootCertificates.join('\n')),
+    ...(certificate === null || key === null
+      ? {}
+      : { certChain: Buffer.from(certificate), privateKey: Buffer.from(key) }),
+  }
+}
+
+function closeSoon(client: Promise<Etcd3>): void {
+  client.then(
+    (opened) => {
+      opened.close()
+    },
+    () => undefined,
+  )
+}
+
 /** No I/O before the first call. The library is loaded then, too: most processes never need it. */
 export function createMembers({ clock, address, deadlineMs }: MembersDeps): Members {
   const clients = new Map<string, Promise<Etcd3>>()
   const count = address.members.length
   let chosen = 0
   let closed = false
+  /** Of certificates that were replaced: calls and watches that began on them go on until they are replaced again. */
+  let retired: Promise<Etcd3>[] = []
+  const tls = address.tls ?? null
+  const unfollow =
+    tls === null || tls === 'system'
+      ? null
+      : tls.onChange(() => {
+          for (const client of retired) closeSoon(client)
+          retired = [...clients.values()]
+          clients.clear()
+        })
 
   async function open(member: string): Promise<Etcd3> {
     const { Etcd3 } = await import('etcd3')
@@ -127,14 +164,8 @@ export function createMembers({ clock, address, deadlineMs }: MembersDeps): Memb
     },
     close() {
       closed = true
-      for (const client of clients.values()) {
-        client.then(
-          (opened) => {
-            opened.close()
-          },
-          () => undefined,
-        )
-      }
+      unfollow?.()
+      for (const client of [...clients.values(), ...retired]) closeSoon(client)
     },
   }
 }

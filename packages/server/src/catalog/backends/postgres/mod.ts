@@ -1,4 +1,5 @@
 // The Postgres backend: keys, events and leases in tables of one schema, all work in functions of it.
+import type { ConnectionOptions } from 'node:tls'
 import { FleetError, type Clock } from '@fleetshard/core'
 import { Client, type ClientConfig } from 'pg'
 import type { Logger } from '../../../runtime/mod.ts'
@@ -34,6 +35,8 @@ export interface PostgresStoreOptions {
   readonly log: Logger
   readonly applicationName: string
   readonly deadlineMs: number
+  /** TLS in place of what the url says. */
+  readonly ssl?: ConnectionOptions | undefined
 }
 
 /** A catalog in Postgres. */
@@ -73,6 +76,7 @@ export function openPostgresStore(connectionString: string, options: PostgresSto
     application_name: applicationName,
     keepAlive: true,
     connectionTimeoutMillis: deadlineMs,
+    ...(options.ssl === undefined ? {} : { ssl: options.ssl }),
   }
   // Parses the url, so that a wrong one is told at once and not as an outage.
   void new Client(config)

@@ -7,6 +7,7 @@ import { jobRoutes } from './jobs.ts'
 import { keyspaceRoutes } from './keyspaces.ts'
 import { nodeRoutes } from './nodes.ts'
 import { reshardRoutes } from './reshard.ts'
+import { secretRoutes } from './secrets.ts'
 import { shardRoutes } from './shards.ts'
 import { tableRoutes } from './tables.ts'
 import { tokenRoutes } from './tokens.ts'
@@ -27,5 +28,6 @@ export const managerRoutes = (api: Api): readonly Route[] => [
   ...vdiffRoutes(api),
   ...topologyRoutes(api),
   ...tokenRoutes(api),
+  ...secretRoutes(api),
   ...auditRoutes(api),
 ]

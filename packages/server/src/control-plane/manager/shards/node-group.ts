@@ -83,6 +83,7 @@ export async function candidateOf(
     return candidate(parts, { ...endpoint, password }, place, {
       secretRef: known.secretRef,
       agent: known.agent,
+      signal,
     })
   }
   const server = known === null ? await findServer(parts, endpoint, signal) : null
@@ -92,6 +93,7 @@ export async function candidateOf(
   return candidate(parts, { ...endpoint, password }, place, {
     secretRef: null,
     agent: server?.agent.id ?? known?.agent ?? null,
+    signal,
     ...(server === null ? {} : { id: server.server.id }),
   })
 }
@@ -111,7 +113,7 @@ export async function candidatesOfServers(
       const role = index === 0 ? ('primary' as const) : ('replica' as const)
       const place = { shard, role, field: `node ${id}`, taken }
       const endpoint: Endpoint = { host, port, database, user, password, tls: 'disable' }
-      return candidate(parts, endpoint, place, { secretRef: null, agent: one.agent.id, id })
+      return candidate(parts, endpoint, place, { secretRef: null, agent: one.agent.id, id, signal })
     }),
   )
 }
@@ -133,12 +135,19 @@ async function findServer(
   return parts.servers.find(endpoint, signal)
 }
 
-function candidate(
+interface GivenNode {
+  readonly secretRef: string | null
+  readonly agent: string | null
+  readonly id?: string
+  readonly signal: AbortSignal
+}
+
+async function candidate(
   parts: Parts,
   endpoint: Endpoint,
   place: CandidatePlace,
-  given: { readonly secretRef: string | null; readonly agent: string | null; readonly id?: string },
-): NodeCandidate {
+  given: GivenNode,
+): Promise<NodeCandidate> {
   const { host, port, database, user, password, tls } = endpoint
   const id = given.id !== undefined && isFree(parts, given.id, place) ? given.id : freeNodeId(parts, place)
   place.taken.add(id)
@@ -146,8 +155,8 @@ function candidate(
   const isNewSecret = password !== null && given.secretRef === null
   return {
     field: place.field,
-    target: { host, port, database, user, password, tls },
-    secret: isNewSecret ? parts.catalog.secrets.putWrite(secretName, password) : null,
+    target: { host, port, database, user, password, tls, tlsContext: parts.tlsContext },
+    secret: isNewSecret ? await parts.catalog.secrets.putWrite(secretName, password, given.signal) : null,
     node: {
       id: parseNodeId(id),
       role: place.role,
@@ -185,5 +194,5 @@ function isFree(parts: Parts, id: string, place: CandidatePlace): boolean {
 export async function targetOf(parts: Parts, node: NodeRecord, signal: AbortSignal): Promise<NodeTarget> {
   const { host, port, database, user, tls, secretRef } = node
   const password = await parts.secrets.resolve(secretRef, signal)
-  return { host, port, database, user, password, tls }
+  return { host, port, database, user, password, tls, tlsContext: parts.tlsContext }
 }

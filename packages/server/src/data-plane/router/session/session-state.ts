@@ -6,6 +6,7 @@ import type { Command } from '@fleetshard/routing/plan'
 import { writeNotification, writeParameterStatus } from '@fleetshard/routing/pgwire'
 import type { ServerNotification } from '@fleetshard/routing/wire'
 import type { ClientOutput } from '../listeners/pgwire/output.ts'
+import type { Allowance } from './allowance.ts'
 import { settingsAfter } from './effects.ts'
 import type { SessionEnvironment } from './environment.ts'
 import type { ClientStatement } from './group-items.ts'
@@ -22,6 +23,8 @@ export interface SessionStart {
   readonly onlyReads: boolean
   readonly settings: SessionSettings
   readonly variables: Variables
+  /** How many statements the client may send; null for no limit. */
+  readonly spend: Allowance | null
   /** Counts sessions: those without a shard of their own are spread by it. */
   readonly ordinal: number
 }

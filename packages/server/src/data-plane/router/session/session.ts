@@ -12,6 +12,7 @@ import {
 import { lexQuery } from '@fleetshard/routing/plan'
 import type { EnteredClient, WireClientSession } from '../listeners/pgwire/listener.ts'
 import { writeThrown } from '../listeners/pgwire/errors.ts'
+import { spendOnItems, spendOnQuery } from './allowance.ts'
 import { CopyIn } from './copy-in.ts'
 import { fatalOf, refusalOf, SessionLost } from './errors.ts'
 import { extendedWork, syncOf, type ExtendedWork } from './extended-work.ts'
@@ -202,6 +203,12 @@ export class WireSession implements WireClientSession {
       else this.#finish(end, '')
       return
     }
+    try {
+      spendOnItems(this.state.start.spend, items)
+    } catch (error) {
+      this.#fail(error, end, items)
+      return
+    }
     this.#prepare({ error: null, end, items, broken: failure })
   }
 
@@ -293,6 +300,7 @@ export class WireSession implements WireClientSession {
       this.#finish('sync', '')
       return
     }
+    spendOnQuery(this.state.start.spend, lexed)
     const [only] = lexed
     // The way of most queries, without a promise.
     const known = only !== undefined && lexed.length === 1 ? knownStatement(this.state, only) : null

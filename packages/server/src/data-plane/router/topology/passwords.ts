@@ -79,8 +79,9 @@ export class Passwords {
         await this.get(ref, signal)
         this.#wanted.delete(ref)
       } catch (error) {
-        // What is not there is told to whoever needs it.
-        if (!toFleetError(error).retryable) this.#wanted.delete(ref)
+        // What is not there, or sealed with a key that is not, is told to whoever needs it.
+        const { code, retryable } = toFleetError(error)
+        if (!retryable || code === 'secret_unavailable') this.#wanted.delete(ref)
         else await this.#clock.sleep(retryMs, signal).catch(() => undefined)
       }
     }

@@ -67,7 +67,7 @@ export function connectReplication(
   clock: Clock,
   signal: AbortSignal,
 ): Promise<ServerConnection> {
-  const { host, port, database, user, password, tls } = target
+  const { host, port, database, user, password, tls, tlsContext } = target
   return connectServer(
     {
       host,
@@ -76,6 +76,7 @@ export function connectReplication(
       user,
       password,
       tls,
+      ...(tlsContext === undefined ? {} : { tlsContext }),
       applicationName: controlApplicationName,
       // Values are told in the form that every server reads back as the same value.
       startupSettings: {

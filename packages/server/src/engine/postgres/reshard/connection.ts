@@ -31,7 +31,7 @@ export class JobConnection implements AsyncDisposable {
 
   /** @throws FleetError `shard_unavailable`, the signal's reason */
   static async open(target: NodeTarget, clock: Clock, signal: AbortSignal): Promise<JobConnection> {
-    const { host, port, database, user, password, tls } = target
+    const { host, port, database, user, password, tls, tlsContext } = target
     const wire = await connectServer(
       {
         host,
@@ -40,6 +40,7 @@ export class JobConnection implements AsyncDisposable {
         user,
         password,
         tls,
+        ...(tlsContext === undefined ? {} : { tlsContext }),
         applicationName: controlApplicationName,
         startupSettings: {
           search_path: 'pg_catalog',

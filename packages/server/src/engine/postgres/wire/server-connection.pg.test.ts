@@ -1,4 +1,5 @@
 import { FleetError, isFleetError } from '@fleetshard/core'
+import { makeSecureContext } from '@fleetshard/core/tls'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { systemClock } from '../../../runtime/mod.ts'
 import {
@@ -73,6 +74,17 @@ describe.each(postgresBuilds())('a connection to Postgres ($name)', (build) => {
       expect((await query(byAddress, 'select 1')).rows).toEqual([['1']])
       const unverified = await connect({ ...tcp('tls'), tls: 'require' })
       expect((await query(unverified, 'select 1')).rows).toEqual([['1']])
+    })
+
+    it('over TLS with a certificate of its own, where the server wants to see one', async () => {
+      const { ca, identity } = server
+      const none = () => makeSecureContext({ ca, certificate: null, key: null })
+      const own = () => makeSecureContext({ ca, ...identity })
+      const over = { ...tcp('mutual'), tls: 'verify-full' as const }
+      await expect(connect({ ...over, tlsContext: none })).rejects.toThrow(/valid client certificate/)
+      const connection = await connect({ ...over, tlsContext: own })
+      const shown = 'select client_serial is not null from pg_stat_ssl where pid = pg_backend_pid()'
+      expect((await query(connection, shown)).rows).toEqual([['t']])
     })
 
     it('with the settings asked for', async () => {

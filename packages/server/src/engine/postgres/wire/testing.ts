@@ -20,7 +20,7 @@ import { FleetError } from '@fleetshard/core'
 import { blockedFolder, serverUser, systemClock } from '../../../runtime/mod.ts'
 import { exec } from '@fleetshard/routing/wire'
 import { connectServer } from '@fleetshard/routing/wire'
-import { testCertificates } from '@fleetshard/routing/testing'
+import { testCertificates, type TestCertificates } from '@fleetshard/routing/testing'
 import type { ServerConnection, ServerConnectOptions } from '@fleetshard/routing/wire'
 
 /** One build of Postgres: a name for the test report, and its folder of programs. */
@@ -55,6 +55,8 @@ export interface TestPostgres extends AsyncDisposable {
   /** PEM of the authority that signed its certificate, and of one that did not. */
   readonly ca: string
   readonly otherCa: string
+  /** A certificate of that authority with its key, which the user `mutual` has to show. */
+  readonly identity: { readonly certificate: string; readonly key: string }
   /** Options of a superuser connection over the Unix socket; `over` replaces some. */
   options(over?: Partial<ServerConnectOptions>): ServerConnectOptions
   connect(over?: Partial<ServerConnectOptions>): Promise<ServerConnection>
@@ -91,9 +93,10 @@ export async function startTestPostgres(build: PostgresBuild): Promise<TestPostg
   const certificates = testCertificates()
   writeOwned(join(folders.data, 'server.crt'), certificates.certificate, user)
   writeOwned(join(folders.data, 'server.key'), certificates.key, user)
+  writeOwned(join(folders.data, 'ca.crt'), certificates.ca, user)
   writeOwned(join(folders.data, 'pg_hba.conf'), hba, user)
   const { child, port } = await startServer(folders, identity)
-  const server = testPostgres(folders, { child, port, ca: certificates.ca })
+  const server = testPostgres(folders, { child, port, certificates })
   await createUsers(server)
   return server
 }
@@ -111,13 +114,14 @@ host    all trusted 127.0.0.1/32 trust
 host    all md5     127.0.0.1/32 md5
 host    all clear   127.0.0.1/32 password
 hostssl all tls     127.0.0.1/32 scram-sha-256
+hostssl all mutual  127.0.0.1/32 scram-sha-256 clientcert=verify-ca
 host    all scram   127.0.0.1/32 scram-sha-256
 host    all owner   127.0.0.1/32 scram-sha-256
 `
 
 async function createUsers(server: TestPostgres): Promise<void> {
   const connection = await server.connect()
-  for (const user of ['trusted', 'clear', 'tls', 'scram']) {
+  for (const user of ['trusted', 'clear', 'tls', 'mutual', 'scram']) {
     // oxlint-disable-next-line no-await-in-loop -- one connection
     await exec(connection, `create role ${user} login password '${testPassword}'`)
   }
@@ -127,9 +131,10 @@ async function createUsers(server: TestPostgres): Promise<void> {
 
 function testPostgres(
   folders: Folders,
-  started: { child: ChildProcess; port: number; ca: string },
+  started: { child: ChildProcess; port: number; certificates: TestCertificates },
 ): TestPostgres {
-  const { child, port, ca } = started
+  const { child, port } = started
+  const { ca, certificate, key } = started.certificates
   const options = (over: Partial<ServerConnectOptions> = {}): ServerConnectOptions => ({
     host: folders.socketDir,
     port,
@@ -146,6 +151,7 @@ function testPostgres(
     socketDir: folders.socketDir,
     ca,
     otherCa: testCertificates().ca,
+    identity: { certificate, key },
     options,
     connect: (over) => connectServer(options(over), systemClock, new AbortController().signal),
     [Symbol.asyncDispose]: async () => {
@@ -181,6 +187,7 @@ function spawnServer(folders: Folders, port: number, identity: { uid?: number; g
     listen_addresses: '127.0.0.1',
     unix_socket_directories: folders.socketDir,
     ssl: 'on',
+    ssl_ca_file: 'ca.crt',
     fsync: 'off',
     max_connections: 30,
     shared_buffers: '16MB',

@@ -4,7 +4,7 @@ import { FleetError } from '@fleetshard/core'
 import type { FastifyInstance } from 'fastify'
 import type { RouterPort } from '../../../../catalog/router-port.ts'
 import { createApp, createStreams, type Gate, type Streams } from '../../../../runtime/http/mod.ts'
-import type { Logger, Tracing } from '../../../../runtime/mod.ts'
+import type { Logger, ServerTls, Tracing } from '../../../../runtime/mod.ts'
 import type { DirectSessions } from '../../topology/direct-sessions.ts'
 import type { Maps } from '../../topology/maps.ts'
 import { QueryEndpoint, type Answered, type EndpointLimits } from './endpoint.ts'
@@ -33,6 +33,8 @@ export interface ListenerParts {
   readonly onAnswer: (answered: Answered) => void
   readonly query: Omit<QueryParts, 'transactions'>
   readonly gate: Gate
+  /** Null for plain HTTP. */
+  readonly tls: ServerTls | null
 }
 
 /** Sockets that wait in the kernel to be accepted. */
@@ -76,6 +78,7 @@ export class HttpListener implements AsyncDisposable {
     const app = await createApp({
       log,
       tracing,
+      tls: this.#parts.tls,
       version: options.version,
       title: 'FleetShard router',
       description: 'Data plane of FleetShard: statements by shard key, transactions, topology.',

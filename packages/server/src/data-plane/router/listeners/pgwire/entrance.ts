@@ -29,6 +29,8 @@ export interface EntranceParts {
   readonly host: string
   /** Encrypts a server's end of a socket; null where there is no certificate. */
   readonly encrypt: ((socket: Socket, options: { readonly direct: boolean }) => Socket) | null
+  /** Whoever is not encrypted is not let in. */
+  readonly isTlsRequired: boolean
   readonly loginTimeoutMs: number
   /** Why the client is not let in at all, once it has said that it wants to log in; null for welcome. */
   readonly refusal: () => FleetError | null
@@ -144,6 +146,7 @@ export class Entrance implements ClientReceiver {
   #startUp(claim: StartupClaim): void {
     const refusal = this.#parts.refusal()
     if (refusal !== null) throw refusal
+    if (this.#parts.isTlsRequired && !this.#connection.isEncrypted) throw plaintextRefused()
     const { output } = this.#connection
     this.#connection.startupDone()
     if (claim.negotiate !== null) {
@@ -211,3 +214,10 @@ export class Entrance implements ClientReceiver {
     if (stage.kind === 'login') stage.abort.abort(new FleetError('canceled', 'the login is over'))
   }
 }
+
+/** Before anything is asked: a password that is sent in spite of it is the client's own doing. */
+const plaintextRefused = (): FleetError =>
+  new FleetError('login_refused', 'this port is for connections under TLS only', {
+    sqlstate: '28000',
+    hint: 'connect with sslmode=verify-full, or at least sslmode=require',
+  })

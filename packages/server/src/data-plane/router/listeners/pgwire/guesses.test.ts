@@ -30,6 +30,7 @@ async function listen(users: WireUsers): Promise<{ clients: EnteredClient[]; can
       connectionsPerAddressMax: 500,
       loginTimeoutMs: 10_000,
       messageBytesMax: 2 ** 20,
+      failuresPerMinute: 0,
     },
     users,
     authenticator: createAuthenticator({
@@ -42,7 +43,7 @@ async function listen(users: WireUsers): Promise<{ clients: EnteredClient[]; can
       failuresPerMinute: 0,
       requestsPerSecond: 0,
     }),
-    certificate: null,
+    tls: null,
     openSession: (client) => {
       clients.push(client)
       opened()

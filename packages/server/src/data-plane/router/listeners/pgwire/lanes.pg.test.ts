@@ -263,9 +263,11 @@ describe('the router', () => {
             connectionsPerAddressMax: 6_000,
             loginTimeoutMs: 60_000,
             messageBytesMax: 2 ** 20,
+            failuresPerMinute: 0,
           },
+          statementRates: { perLogin: 0, perAddress: 0 },
           authentication: { kind: 'trust' },
-          certificate: null,
+          tls: null,
         },
       },
     })

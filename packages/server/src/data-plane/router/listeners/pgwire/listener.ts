@@ -5,7 +5,7 @@ import { createServer, type AddressInfo, type Server, type Socket } from 'node:n
 import { FleetError, type Clock, type Principal } from '@fleetshard/core'
 import type { ScramKeys } from '@fleetshard/routing/pgwire'
 import { addressOf, type Logger } from '../../../../runtime/mod.ts'
-import type { Authenticator } from '../../../../security/mod.ts'
+import { RateLimit, type Authenticator } from '../../../../security/mod.ts'
 import { AttemptLimit, cancelBounds, loginBounds } from './attempt-limit.ts'
 import { CancelKeys, type CancelKey, type Cancellable } from './cancel-keys.ts'
 import { ClientConnection, type ClientReceiver } from './client-connection.ts'
@@ -14,7 +14,7 @@ import { writeThrown } from './errors.ts'
 import type { LoggedIn } from './login.ts'
 import { OutputBuffers } from './output.ts'
 import type { StartupClaim } from './startup-parameters.ts'
-import { createEncryption, type WireCertificate } from './tls.ts'
+import { createEncryption, type WireTls } from './tls.ts'
 import type { WireUsers } from './users.ts'
 
 /** Bounds of the listener; the composition root takes them from the configuration. */
@@ -23,6 +23,8 @@ export interface WireLimits {
   readonly connectionsPerAddressMax: number
   readonly loginTimeoutMs: number
   readonly messageBytesMax: number
+  /** Failed logins of one address, beyond which it has to wait; 0 for no limit. */
+  readonly failuresPerMinute: number
 }
 
 /** A client that has logged in. */
@@ -36,6 +38,8 @@ export interface EnteredClient {
   readonly principal: Principal | null
   /** `127.0.0.1:50312`. */
   readonly address: string
+  /** The same without the port. */
+  readonly host: string
   readonly key: CancelKey
 }
 
@@ -57,12 +61,14 @@ export interface WireListenerParts {
   readonly limits: WireLimits
   readonly users: WireUsers
   readonly authenticator: Authenticator
-  readonly certificate: WireCertificate | null
+  /** Null where there is no certificate. */
+  readonly tls: WireTls | null
   readonly openSession: (client: EnteredClient) => WireClientSession
 }
 
 interface Client {
   readonly address: string
+  readonly host: string
   readonly entrance: Entrance
   session: WireClientSession | null
 }
@@ -85,16 +91,17 @@ export class WireListener implements AsyncDisposable {
   readonly #cancelKeys = new CancelKeys(randomBytes)
   readonly #cancels: AttemptLimit
   readonly #failures: AttemptLimit
+  readonly #failuresOfAddress: RateLimit
   readonly #encrypt: ReturnType<typeof createEncryption> | null
   #stopping: FleetError | null = null
   #whenEmpty: (() => void) | null = null
 
-  /** @throws FleetError `invalid_config` for a certificate that cannot be used */
   constructor(parts: WireListenerParts) {
     this.#parts = parts
     this.#cancels = new AttemptLimit(parts.clock, cancelBounds)
     this.#failures = new AttemptLimit(parts.clock, loginBounds)
-    this.#encrypt = parts.certificate === null ? null : createEncryption(parts.certificate)
+    this.#failuresOfAddress = failuresLimit(parts.clock, parts.limits.failuresPerMinute)
+    this.#encrypt = parts.tls === null ? null : createEncryption(parts.tls)
     this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveDelayMs })
     this.#server.on('connection', (socket) => {
       this.#accept(socket)
@@ -197,12 +204,14 @@ export class WireListener implements AsyncDisposable {
           unknownSeed: this.#unknownSeed,
           random: randomBytes,
           failures: this.#failures,
+          failuresOfAddress: this.#failuresOfAddress,
         },
         address: addressOf({ socket }),
         cancelKeys: this.#cancelKeys,
         cancels: this.#cancels,
         host,
         encrypt,
+        isTlsRequired: this.#parts.tls?.isRequired ?? false,
         loginTimeoutMs: limits.loginTimeoutMs,
         refusal: () => this.#stopping ?? refusal,
         entered: (entered) => {
@@ -212,7 +221,7 @@ export class WireListener implements AsyncDisposable {
       connection,
     )
     const address = `${host}:${String(socket.remotePort ?? 0)}`
-    this.#clients.set(connection, { address, entrance, session: null })
+    this.#clients.set(connection, { address, host, entrance, session: null })
     socket.once('close', () => {
       this.#forget(connection, host)
     })
@@ -246,7 +255,14 @@ export class WireListener implements AsyncDisposable {
     })
     let session: WireClientSession
     try {
-      session = this.#parts.openSession({ connection, claim, ...who, address: client.address, key })
+      session = this.#parts.openSession({
+        connection,
+        claim,
+        ...who,
+        address: client.address,
+        host: client.host,
+        key,
+      })
     } catch (error) {
       writeThrown(connection.output.writer, error, 'FATAL')
       connection.end()
@@ -267,3 +283,12 @@ export class WireListener implements AsyncDisposable {
     if (this.#clients.size === 0) this.#whenEmpty?.()
   }
 }
+
+const failuresLimit = (clock: Clock, perMinute: number): RateLimit =>
+  new RateLimit({
+    clock,
+    perSecond: perMinute / 60,
+    burst: perMinute,
+    what: (host) => `failed logins from ${host}`,
+    hint: `router.wire-failures-per-minute is ${String(perMinute)}: wait, then use the right password`,
+  })

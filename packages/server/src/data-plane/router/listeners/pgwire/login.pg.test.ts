@@ -26,6 +26,7 @@ const limits = {
   connectionsPerAddressMax: 100,
   loginTimeoutMs: 10_000,
   messageBytesMax: 2 ** 20,
+  failuresPerMinute: 0,
 }
 const authQuery = 'select rolpassword from pg_catalog.pg_authid where rolname = $1 and rolcanlogin'
 
@@ -47,8 +48,9 @@ beforeAll(async () => {
         host: '127.0.0.1',
         port: 0,
         limits,
+        statementRates: { perLogin: 0, perAddress: 0 },
         authentication: { kind: 'query', text: authQuery },
-        certificate: null,
+        tls: null,
       },
     },
     tcp: true,

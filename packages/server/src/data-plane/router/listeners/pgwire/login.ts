@@ -10,7 +10,7 @@ import {
   writeAuthenticationSaslText,
   type ScramKeys,
 } from '@fleetshard/routing/pgwire'
-import type { Authenticator } from '../../../../security/mod.ts'
+import type { Authenticator, RateLimit } from '../../../../security/mod.ts'
 import type { AttemptLimit } from './attempt-limit.ts'
 import type { ClientOutput } from './output.ts'
 import type { WireUsers } from './users.ts'
@@ -35,6 +35,8 @@ export interface LoginParts {
   readonly random: (bytes: number) => Buffer
   /** Of a user from an address. */
   readonly failures: AttemptLimit
+  /** Of an address, whoever it tries to be. */
+  readonly failuresOfAddress: RateLimit
 }
 
 /** The messages of a client while it logs in. */
@@ -63,6 +65,8 @@ export async function logIn(
 ): Promise<LoggedIn> {
   const { user, host, keyspace, signal } = claim
   if (user === tokenUser) return logInByToken(parts, claim, client)
+  // Before a shard is asked for the user.
+  parts.failuresOfAddress.check(host)
   const demand = await parts.users.demand(user, keyspace, signal)
   if (demand.kind === 'trust') {
     writeAuthenticationOk(client.output.writer)
@@ -72,7 +76,10 @@ export async function logIn(
   const keys = await proveOnce(parts, `${host} ${user}`, () =>
     proveByScram(new ScramServer(verifier, parts.random(nonceBytes).toString('base64')), client),
   )
-  if (keys === null) throw refused(user)
+  if (keys === null) {
+    parts.failuresOfAddress.count(host)
+    throw refused(user)
+  }
   writeAuthenticationOk(client.output.writer)
   return { user, keys, principal: null }
 }

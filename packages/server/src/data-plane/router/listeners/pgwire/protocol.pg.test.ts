@@ -15,6 +15,7 @@ import {
   writeStartup,
   writeSync,
 } from '@fleetshard/routing/pgwire'
+import { makeSecureContext } from '@fleetshard/core/tls'
 import { testCertificates, testTable } from '@fleetshard/routing/testing'
 import {
   postgresBuilds,
@@ -31,11 +32,13 @@ const schema = `
 const tables = [testTable('public.users')]
 const [build] = postgresBuilds()
 const certificates = testCertificates()
+const context = makeSecureContext(certificates)
 const limits = {
   connectionsMax: 60,
   connectionsPerAddressMax: 50,
   loginTimeoutMs: 3_000,
   messageBytesMax: 2 ** 20,
+  failuresPerMinute: 0,
 }
 
 let server: TestPostgres
@@ -51,8 +54,9 @@ beforeAll(async () => {
     host: '127.0.0.1',
     port: 0,
     limits,
+    statementRates: { perLogin: 0, perAddress: 0 },
     authentication: { kind: 'trust' as const },
-    certificate: { certificate: certificates.certificate, key: certificates.key },
+    tls: { context: () => context, isRequired: false },
   }
   sharded = await startTestRouter(server, { shards: 2, tables, schema, options: { wire } })
   single = await startTestRouter(server, { shards: 1, tables, schema })
