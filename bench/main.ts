@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util'
 import { formatReport, round, type Report, type Run, type RunOptions } from './harness/report.ts'
 import { client } from './workloads/client.ts'
-import { failover } from './workloads/failover.ts'
+import { failover } from './workloads/failover/mod.ts'
 import { http } from './workloads/http.ts'
 import { lookup } from './workloads/lookup.ts'
 import { manager } from './workloads/manager.ts'

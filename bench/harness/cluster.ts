@@ -17,6 +17,7 @@ import { freePort, installedPostgres, isReady, startProgram, stopProgram, until 
 /** A running cluster. */
 export interface BenchCluster extends AsyncDisposable {
   readonly managerUrl: string
+  readonly agentUrl: string
   /** Folder of the cluster; its servers are below `servers`. */
   readonly dataDir: string
   readonly postgresVersion: string
@@ -34,6 +35,8 @@ export interface BenchClusterOptions {
   readonly routerWords?: readonly string[]
   /** Of each shard; none by default. */
   readonly replicas?: number
+  /** The environment of a process, whose cluster lies in that folder: what fault links need to be put in. */
+  readonly environmentOf?: (member: 'up' | 'router', dataDir: string) => Readonly<Record<string, string>>
 }
 
 /** Starts a cluster with that many shards, on an installed Postgres if there is one. */
@@ -51,7 +54,10 @@ export async function startBenchCluster(
   )
   const bin = installedPostgres()
   const startUp = (): ChildProcess =>
-    startProgram(upWords({ dataDir, shards, ports, bin, replicas: options.replicas ?? 0 }))
+    startProgram(
+      upWords({ dataDir, shards, ports, bin, replicas: options.replicas ?? 0 }),
+      options.environmentOf?.('up', dataDir),
+    )
   let up = startUp()
   let state = await until(() => readState(dataDir), up)
   if (options.settings !== undefined) {
@@ -80,11 +86,13 @@ export async function startBenchCluster(
     {
       FLEETSHARD_CATALOG_PASSWORD: readFileSync(state.catalog.passwordFile, 'utf8').trim(),
       FLEETSHARD_SECRETS_KEY_FILE: state.catalog.secretsKeyFile,
+      ...options.environmentOf?.('router', dataDir),
     },
   )
   await until(() => isReady(port), router)
   return {
     managerUrl: state.urls.manager,
+    agentUrl: state.urls.agent,
     dataDir,
     postgresVersion: state.postgresVersion,
     router: { ...measure(router, {}), port, wirePort },
@@ -132,7 +140,7 @@ function changeSettings(dataDir: string, settings: Readonly<Record<string, strin
 
 interface State {
   readonly postgresVersion: string
-  readonly urls: { readonly manager: string }
+  readonly urls: { readonly manager: string; readonly agent: string }
   readonly catalog: { readonly url: string; readonly passwordFile: string; readonly secretsKeyFile: string }
 }
 

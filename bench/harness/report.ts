@@ -111,6 +111,6 @@ function table(rows: readonly (readonly string[])[]): string {
 
 /** What a run may be asked for. */
 export interface RunOptions {
-  /** How often `failover` kills a primary; the other faults of it come half as often. */
+  /** How often `failover` lets each of its faults happen. */
   readonly kills: number
 }

@@ -1,4 +1,4 @@
-// Writers at a steady rate over kept HTTP connections, whatever the answers take (within a bound): a write that has to
+// Writers at a steady rate, over kept HTTP connections or as the caller does it, whatever the answers take (within a bound): a write that has to
 // wait holds no other one up, as with real applications. Every latency is kept with the time it began.
 import { Agent, request } from 'node:http'
 
@@ -28,25 +28,38 @@ const openMax = 512
 /** Writes until the signal aborts; resolves when the last answer is there. */
 export async function writePaced(order: PacedOrder): Promise<readonly PacedWrite[]> {
   const agent = new Agent({ keepAlive: true, maxSockets: socketsMax })
+  const { perSecond, signal } = order
   const writes: PacedWrite[] = []
+  await pace({ perSecond, signal }, async (count) => {
+    writes.push(await post(agent, order, order.body(count)))
+  })
+  agent.destroy()
+  return writes
+}
+
+/** Begins so many writes a second until the signal aborts; resolves when the last one is over. None may fail. */
+export async function pace(
+  { perSecond, signal }: { readonly perSecond: number; readonly signal: AbortSignal },
+  write: (count: number) => Promise<void>,
+): Promise<void> {
   const open = new Set<Promise<void>>()
   let count = 0
-  for (let lastMs = performance.now(); !order.signal.aborted;) {
+  let owed = 0
+  for (let lastMs = performance.now(); !signal.aborted;) {
     const nowMs = performance.now()
-    const due = count + Math.round(((nowMs - lastMs) * order.perSecond) / 1000)
+    owed += ((nowMs - lastMs) * perSecond) / 1000
     lastMs = nowMs
-    for (; count < due && open.size < openMax; count += 1) {
-      const one = post(agent, order, order.body(count)).then((write) => {
-        writes.push(write)
+    for (; owed >= 1 && open.size < openMax; owed -= 1, count += 1) {
+      const one = write(count).then(() => {
         open.delete(one)
       })
       open.add(one)
     }
+    // What a server that is behind was not given is not made up for.
+    owed %= 1
     await new Promise((resolve) => setTimeout(resolve, stepMs))
   }
   await Promise.all(open)
-  agent.destroy()
-  return writes
 }
 
 function post(agent: Agent, { port, path }: PacedOrder, body: string): Promise<PacedWrite> {

@@ -11,10 +11,10 @@ import { temporaryFolder } from '../../e2e/harness/cluster.ts'
 import { send, type Answer } from '../../e2e/harness/http.ts'
 import { kill9, killBelow, processesBelow } from '../../e2e/harness/processes.ts'
 import { until } from '../../e2e/harness/until.ts'
+import { AgentServers } from './agent-servers.ts'
 import { Links } from './links.ts'
 import { Member } from './member.ts'
 import { FaultProxy } from './proxy.ts'
-import { StreamTap } from './stream-tap.ts'
 
 /** The roles that are processes of the cluster. */
 export type Role = 'router' | 'manager' | 'worker' | 'agent'
@@ -49,11 +49,6 @@ export interface RouterMember extends Listening {
   readonly wirePort: number
 }
 
-/** What is read of the agent's own file. */
-interface AgentFile {
-  readonly servers: readonly { readonly id: string; readonly group: string }[]
-}
-
 /** So short that a scenario sees many leases run out; whoever is frozen for longer outlives its own. */
 const leaseTtlMs = 5_000
 const requestMsMax = 60_000
@@ -73,7 +68,8 @@ export class FaultCluster implements AsyncDisposable {
   readonly agentPort: number
   /** Links from processes to servers and to the agent. */
   readonly links: Links
-  readonly #taps = new Map<string, StreamTap>()
+  /** The servers below the agent, past every manager. */
+  readonly servers: AgentServers
   readonly #stack: AsyncDisposableStack
 
   /** Use {@link startFaultCluster}. */
@@ -86,6 +82,7 @@ export class FaultCluster implements AsyncDisposable {
     this.workers = parts.workers
     this.agentPort = parts.agentPort
     this.links = parts.links
+    this.servers = stack.use(new AgentServers(join(parts.folder, 'agent'), parts.agentPort))
     this.#stack = stack
   }
 
@@ -148,8 +145,7 @@ export class FaultCluster implements AsyncDisposable {
   async connectTo(shard: Shard, id?: string): Promise<Client> {
     const node = shard.nodes.find((one) => (id === undefined ? one.role === 'primary' : one.id === id))
     if (node === undefined) throw new Error(`shard ${shard.name} has no primary`)
-    const group = this.#agentFile().servers.find(({ id }) => id === node.id)?.group ?? node.id
-    const secret = join(this.folder, 'agent/secrets', `${group}.app.password`)
+    const secret = join(this.folder, 'agent/secrets', `${this.servers.groupOf(node.id)}.app.password`)
     const client = new Client({
       host: node.host,
       port: node.port,
@@ -161,51 +157,6 @@ export class FaultCluster implements AsyncDisposable {
     client.on('error', () => undefined)
     await client.connect()
     return client
-  }
-
-  /** The links through which replicas stream from that server. */
-  async tap(server: string): Promise<StreamTap> {
-    const found = this.#taps.get(server)
-    if (found !== undefined) return found
-    const { body } = await this.order<{ readonly socket_dir: string; readonly port: number }>('GET', server)
-    const tap = this.#stack.use(new StreamTap(join(body.socket_dir, `.s.PGSQL.${String(body.port)}`)))
-    this.#taps.set(server, tap)
-    return tap
-  }
-
-  /** A session as superuser, over the server's own socket; the caller ends it. */
-  async superuser(server: string): Promise<Client> {
-    const { body } = await this.order<{ readonly socket_dir: string; readonly port: number }>('GET', server)
-    const group = this.#agentFile().servers.find(({ id }) => id === server)?.group ?? server
-    const client = new Client({
-      host: body.socket_dir,
-      port: body.port,
-      database: 'postgres',
-      user: 'postgres',
-      password: readFileSync(join(this.folder, 'agent/secrets', `${group}.postgres.password`), 'utf8').trim(),
-    })
-    client.on('error', () => undefined)
-    await client.connect()
-    return client
-  }
-
-  /** Ends a replica's receiver, which then connects anew: through its link, where one was put in. */
-  async reconnect(replica: string): Promise<void> {
-    const client = await this.superuser(replica)
-    const receiver = async (): Promise<number | undefined> => {
-      const found = await client.query<{ pid: number }>(
-        "select pid from pg_stat_wal_receiver where status = 'streaming'",
-      )
-      return found.rows[0]?.pid
-    }
-    const before = await receiver()
-    // It is no backend that SQL could end.
-    if (before !== undefined) process.kill(before, 'SIGTERM')
-    await until(`${replica} streams again`, async () => {
-      const now = await receiver()
-      return now !== undefined && now !== before
-    })
-    await client.end()
   }
 
   /** Starts a server as the primary that it was, by its configuration as it lies there, past its agent. */
@@ -237,21 +188,10 @@ export class FaultCluster implements AsyncDisposable {
     throw new Error('no server runs')
   }
 
-  /** A question or an order to the agent about a server (`id/start`), past every manager. */
-  async order<T>(method: 'GET' | 'POST', path: string, body?: object): Promise<Answer<T>> {
-    const token = readFileSync(join(this.folder, 'agent/agent.token'), 'utf8').trim()
-    const url = `http://127.0.0.1:${String(this.agentPort)}/v1/servers/${path}`
-    return send<T>(method, url, body, { authorization: `Bearer ${token}` })
-  }
-
-  #agentFile(): AgentFile {
-    return JSON.parse(readFileSync(join(this.folder, 'agent/agent.json'), 'utf8')) as AgentFile
-  }
-
   /** Heals every link and starts what does not run. */
   async mend(): Promise<void> {
     this.links.heal()
-    for (const tap of this.#taps.values()) tap.heal()
+    this.servers.heal()
     for (const { member, catalog } of [this.agent, ...this.managers, ...this.workers, ...this.routers]) {
       catalog.heal()
       member.thaw()

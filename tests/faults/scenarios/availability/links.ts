@@ -52,9 +52,9 @@ const replicasCut: Fault = async (world, shard, primary) => {
 }
 
 async function cutReplicas(world: World, shard: Shard, primary: string): Promise<() => void> {
-  const tap = await world.cluster.tap(primary)
+  const tap = await world.cluster.servers.tap(primary)
   const links = await Promise.all(othersOf(shard).map((replica) => tap.link(replica)))
-  for (const replica of othersOf(shard)) await world.cluster.reconnect(replica)
+  for (const replica of othersOf(shard)) await world.cluster.servers.reconnect(replica)
   for (const link of links) link.hang()
   return () => {
     for (const link of links) link.heal()

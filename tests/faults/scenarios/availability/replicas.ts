@@ -27,7 +27,7 @@ const killReplica: Fault = async (world, shard) => {
 
 /** Writes that much log, which the replicas that stream get as well. */
 async function writeLog(world: World, server: string, megabytes: number): Promise<void> {
-  const client = await world.cluster.superuser(server)
+  const client = await world.cluster.servers.superuser(server)
   for (let written = 0; written < megabytes; written += 1) {
     await client.query("select pg_logical_emit_message(false, 'faults', repeat('x', 1048576))")
   }
@@ -36,9 +36,9 @@ async function writeLog(world: World, server: string, megabytes: number): Promis
 
 /** Writes wait for nobody, no replica has the last megabytes, and the primary dies: an operator has to decide. */
 const overTheLimit: Fault = async (world, shard, primary) => {
-  const tap = await world.cluster.tap(primary)
+  const tap = await world.cluster.servers.tap(primary)
   const links = await Promise.all(othersOf(shard).map((replica) => tap.link(replica)))
-  for (const replica of othersOf(shard)) await world.cluster.reconnect(replica)
+  for (const replica of othersOf(shard)) await world.cluster.servers.reconnect(replica)
   for (const link of links) link.hang()
   await writeLog(world, primary, 4)
   await pause(2_500) // a probe sees how far it is
@@ -57,8 +57,8 @@ const overTheLimit: Fault = async (world, shard, primary) => {
 /** A switchover to a replica that is far behind is refused; one without a name goes to the other. */
 const lagging: Fault = async (world, shard, primary) => {
   const [behind = ''] = othersOf(shard)
-  const link = await (await world.cluster.tap(primary)).link(behind)
-  await world.cluster.reconnect(behind)
+  const link = await (await world.cluster.servers.tap(primary)).link(behind)
+  await world.cluster.servers.reconnect(behind)
   link.hang()
   await writeLog(world, primary, 24)
   await pause(3_500) // long enough for the primary to notice that it says nothing
@@ -87,7 +87,7 @@ const lagging: Fault = async (world, shard, primary) => {
 
 /** Somebody promotes a replica by hand: it is no primary, and becomes a replica again. */
 const promotedBehindOurBack: Fault = async (world, shard) => {
-  const client = await world.cluster.superuser(world.random.pick(othersOf(shard)))
+  const client = await world.cluster.servers.superuser(world.random.pick(othersOf(shard)))
   await client.query('select pg_promote(true)')
   await client.end()
   await pause(1_000)
@@ -96,7 +96,7 @@ const promotedBehindOurBack: Fault = async (world, shard) => {
 
 /** The slot of a replica is gone, and with it what kept its log. */
 const slotLost: Fault = async (world, shard, primary) => {
-  const client = await world.cluster.superuser(primary)
+  const client = await world.cluster.servers.superuser(primary)
   const replica = world.random.pick(othersOf(shard))
   const gone = await within(
     20_000,
@@ -134,9 +134,9 @@ const returnsWritable: Fault = async (world, shard, primary) => {
 
 /** A client gives up on a commit that no replica confirms: it is told that nobody knows. */
 const cancelsInCommitWait: Fault = async (world, shard, primary) => {
-  const tap = await world.cluster.tap(primary)
+  const tap = await world.cluster.servers.tap(primary)
   const links = await Promise.all(othersOf(shard).map((replica) => tap.link(replica)))
-  for (const replica of othersOf(shard)) await world.cluster.reconnect(replica)
+  for (const replica of othersOf(shard)) await world.cluster.servers.reconnect(replica)
   const [router] = world.cluster.routers
   const client = new Client({ host: '127.0.0.1', port: router?.wirePort, user: 'app', database: 'default' })
   client.on('error', () => undefined)
@@ -148,7 +148,7 @@ const cancelsInCommitWait: Fault = async (world, shard, primary) => {
     () => 'acknowledged',
     (error: unknown) => (error as { readonly code?: string }).code ?? 'connection lost',
   )
-  const server = await world.cluster.superuser(primary)
+  const server = await world.cluster.servers.superuser(primary)
   const waits =
     "wait_event = 'SyncRep' and query like '%given up%' or query = 'commit' and wait_event = 'SyncRep'"
   const isCancelled = await within(20_000, async () => {
@@ -168,9 +168,9 @@ const cancelsInCommitWait: Fault = async (world, shard, primary) => {
 
 /** A primary dies with writes that no replica has: its history has parted from that of its successor. */
 const diesApart: Fault = async (world, shard, primary) => {
-  const tap = await world.cluster.tap(primary)
+  const tap = await world.cluster.servers.tap(primary)
   const links = await Promise.all(othersOf(shard).map((replica) => tap.link(replica)))
-  for (const replica of othersOf(shard)) await world.cluster.reconnect(replica)
+  for (const replica of othersOf(shard)) await world.cluster.servers.reconnect(replica)
   for (const link of links) link.hang()
   await pause(1_500)
   const mend = killForGood(world, primary)
@@ -199,7 +199,7 @@ const lateOrders: Fault = async (world, shard, primary) => {
     [`${primary}/start`, { unfence: true }],
   ]
   for (const [path, body] of orders) {
-    const { status } = await world.cluster.order('POST', path, { ...body, term })
+    const { status } = await world.cluster.servers.order('POST', path, { ...body, term })
     if (status !== 409) world.breach(`the late order ${path} was answered ${String(status)}`)
   }
   return mend

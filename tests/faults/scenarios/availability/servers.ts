@@ -115,12 +115,14 @@ const spareBytes = 48 * 1024 * 1024
 const fullDisk: Fault = async (world, shard, primary) => {
   const wal = join(dataOf(world, primary), 'pg_wal')
   const unmount = await moveToSmallDisk(world, primary, wal)
-  if (!(await within(30_000, async () => (await world.cluster.order('GET', primary)).status === 200))) {
+  if (
+    !(await within(30_000, async () => (await world.cluster.servers.order('GET', primary)).status === 200))
+  ) {
     world.breach('the agent does not come back')
   }
   await writesGoOn(world, 'the log was moved')
   fill(wal)
-  const client = await world.cluster.superuser(primaryOf(await shardNow(world, shard.id)))
+  const client = await world.cluster.servers.superuser(primaryOf(await shardNow(world, shard.id)))
   // Segments that were kept to be used again are used up, until a new one is needed.
   for (let turn = 0; turn < 200; turn += 1) {
     const done = await client
@@ -206,8 +208,8 @@ const allKilled: Fault = async (world, shard, primary) => {
 /** The primary and the one replica that has its last writes die; the other may not lead. */
 const witnessesDie: Fault = async (world, shard, primary) => {
   const [behind = '', ahead = ''] = othersOf(shard)
-  const link = await (await world.cluster.tap(primary)).link(behind)
-  await world.cluster.reconnect(behind)
+  const link = await (await world.cluster.servers.tap(primary)).link(behind)
+  await world.cluster.servers.reconnect(behind)
   link.hang()
   await pause(2_000)
   const mendAhead = killForGood(world, ahead)
@@ -223,8 +225,8 @@ const witnessesDie: Fault = async (world, shard, primary) => {
 /** The most advanced leads: the other replica has missed the last seconds. */
 const unequalReplicas: Fault = async (world, shard, primary) => {
   const [behind = '', ahead = ''] = othersOf(shard)
-  const link = await (await world.cluster.tap(primary)).link(behind)
-  await world.cluster.reconnect(behind)
+  const link = await (await world.cluster.servers.tap(primary)).link(behind)
+  await world.cluster.servers.reconnect(behind)
   link.hang()
   await pause(2_000)
   const mend = killForGood(world, primary)

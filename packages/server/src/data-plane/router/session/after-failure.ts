@@ -55,7 +55,7 @@ export function afterLoss(
   if (transaction !== null && isRollback(state, work) && answer.takeBack()) {
     state.lose(error)
     // As its client wants it: an empty one is ended in its place.
-    state.transaction = new OpenTransaction(transaction.begin, transaction.settingsBefore)
+    state.transaction = new OpenTransaction(transaction.begin, transaction.before)
     return null
   }
   const wasBound = state.isBound

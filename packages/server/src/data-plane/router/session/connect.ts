@@ -75,7 +75,7 @@ export async function leaveShard(state: SessionState, held: Held): Promise<void>
         if (connection.state === 'open') throw error
       })
     }
-    held.session.settings = state.transaction.settingsBefore
+    held.session.settings = state.transaction.before.settings
     state.transaction.pin = 'none'
   }
   state.release()

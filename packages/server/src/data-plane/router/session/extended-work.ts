@@ -18,6 +18,7 @@ import {
   type ClientStatement,
   type GroupItem,
 } from './group-items.ts'
+import { ownCommandOf } from './effects.ts'
 import { ownResultOf, type OwnResult } from './own-commands.ts'
 import type { Use } from './plan-use.ts'
 import type { Unready } from './prepare.ts'
@@ -74,16 +75,31 @@ export function extendedWork(state: SessionState, items: readonly GroupItem[]): 
   }
   const own = new Map<GroupItem, Buffer>()
   const unbound = new Set<GroupItem>()
+  let isBehind = false
   for (const [ready, item] of items.entries()) {
+    // It holds for what comes after it, and belongs behind a BEGIN or a SAVEPOINT also for a rollback.
+    if (isBehind && isOfOwnSet(item))
+      return {
+        ...answeredBy(state, items.slice(0, ready), { own, unbound }),
+        failure: { ready, error: null },
+      }
     try {
       const answer = ownFor(state, item, { resultOf, unbound })
       if (answer !== null) own.set(item, answer)
+      else isBehind ||= item.kind === 'execute'
     } catch (error) {
       return { ...answeredBy(state, items.slice(0, ready), { own, unbound }), failure: { ready, error } }
     }
   }
   return { ...answeredBy(state, items, { own, unbound }), failure: null }
 }
+
+/** It is part of what changes a setting of the router's own. */
+const isOfOwnSet = (item: GroupItem): boolean =>
+  item.kind !== 'close-statement' &&
+  item.kind !== 'close-portal' &&
+  item.use !== null &&
+  ownCommandOf(knownOf(item.use).facts.command)?.kind === 'set-own'
 
 function answeredBy(
   state: SessionState,

@@ -15,11 +15,18 @@ import {
   type Literals,
   type RouteTarget,
 } from '@fleetshard/routing/plan'
-import { ownCommandOf } from './effects.ts'
+import { ownCommandOf, type OwnCommand } from './effects.ts'
 import type { SessionState } from './session-state.ts'
 import { keepsPrepared, preparedStatement } from './sql-prepare.ts'
 import { OpenTransaction } from './transaction-state.ts'
-import { resetVariable, setVariable, showVariable, targetOfSession } from './variables.ts'
+import {
+  lastingly,
+  resetVariable,
+  setVariable,
+  showVariable,
+  targetOfSession,
+  type Variables,
+} from './variables.ts'
 
 /** The answer to one command. */
 export interface OwnResult {
@@ -84,7 +91,7 @@ function beginResult(state: SessionState, text: string): OwnResult | null {
   if (transaction === null || !transaction.isClients) {
     if (!isWaiting(state) || state.isGroupOpen) return null
     return tagOnly('BEGIN', () => {
-      state.transaction = new OpenTransaction(text, state.settings)
+      state.transaction = new OpenTransaction(text, state.kept)
     })
   }
   if (transaction.pin !== 'none' || transaction.failure !== null) return null
@@ -100,8 +107,9 @@ function endResult(
   if (transaction.pin !== 'none' && transaction.failure === null) return null
   const isCommitted = kind === 'commit' && transaction.failure === null
   return tagOnly(isCommitted ? 'COMMIT' : 'ROLLBACK', () => {
-    if (!isCommitted) state.settings = transaction.settingsBefore
-    state.transaction = chain ? new OpenTransaction(transaction.begin, state.settings) : null
+    if (isCommitted) state.endLocal()
+    else state.restore(transaction.before)
+    state.transaction = chain ? new OpenTransaction(transaction.begin, state.kept) : null
     state.clearPortals()
     state.release()
   })
@@ -118,16 +126,11 @@ function settingResult(state: SessionState, statement: OwnStatement): OwnResult 
   if (own === null) return null
   if (state.status === 'E') return null
   switch (own.kind) {
-    case 'set-own': {
-      const { value, name } = own
-      const fallback = name === 'application_name' ? state.start.variables.applicationName : null
-      const given = value ?? fallback
-      const changed =
-        given === null ? resetVariable(state.variables, name) : setVariable(state.variables, name, given)
+    case 'set-own':
       // Later statements of the same group are placed by it already.
-      if (!own.local) state.variables = changed
-      return tagOnly(known.facts.command.kind === 'reset' ? 'RESET' : 'SET', nothing)
-    }
+      return tagOnly(known.facts.command.kind === 'reset' ? 'RESET' : 'SET', (out) => {
+        setOwn(state, own, out)
+      })
     case 'show-own':
       return {
         columns: [own.name],
@@ -139,6 +142,30 @@ function settingResult(state: SessionState, statement: OwnStatement): OwnResult 
       return explained(state, statement)
     case 'deallocate':
       return deallocate(state, own.name)
+  }
+}
+
+/** @throws FleetError in the words of Postgres for a bad name and a bad value */
+function setOwn(
+  state: SessionState,
+  { name, value, local }: Extract<OwnCommand, { kind: 'set-own' }>,
+  out: WireWriter,
+): void {
+  const fallback = name === 'application_name' ? state.start.variables.applicationName : null
+  const given = value ?? fallback
+  const changed = (before: Variables): Variables =>
+    given === null ? resetVariable(before, name) : setVariable(before, name, given)
+  const { current, lasting } = state.own
+  // What no SET LOCAL has touched stays one object.
+  if (!local)
+    state.own =
+      current === lasting
+        ? lastingly(changed(current))
+        : { current: changed(current), lasting: changed(lasting) }
+  else {
+    state.own = { current: changed(current), lasting }
+    if (state.transaction?.isClients !== true)
+      warn('25P01', 'SET LOCAL can only be used in transaction blocks')(out)
   }
 }
 

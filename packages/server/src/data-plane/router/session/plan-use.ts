@@ -4,6 +4,7 @@ import { FleetError, type ShardMap, type ShardRecord, type TableRecord } from '@
 import {
   isSystemName,
   keyParametersOf,
+  noTarget,
   placeStatement,
   refuseLeftovers,
   planOf,
@@ -33,6 +34,7 @@ import {
 import type { BindMessage } from './bind-message.ts'
 import { bindsSession, refuseCommand } from './effects.ts'
 import type { Leftover } from './server-side.ts'
+import { targetOfSession, type Variables } from './variables.ts'
 import type { WireStatement } from './wire-statements.ts'
 
 /** A statement with what decides its shard. */
@@ -49,6 +51,13 @@ export interface Use {
   /** The same as the servers know it; null for one of a Query. */
   readonly wire: WireStatement | null
 }
+
+/** Commands that go to wherever their transaction is, whatever has been set in it. */
+const bounds: ReadonlySet<string> = new Set(['commit', 'rollback', 'savepoint', 'release', 'rollback-to'])
+
+/** Where the session's settings send these statements. @throws FleetError when the settings contradict each other */
+export const targetOfWork = (variables: Variables, uses: readonly Use[]): RouteTarget =>
+  uses.every(({ known }) => bounds.has(known.facts.command.kind)) ? noTarget : targetOfSession(variables)
 
 /** Where a use goes. */
 export interface Placed {

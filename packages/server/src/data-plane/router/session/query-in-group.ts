@@ -49,7 +49,7 @@ export async function endBehindQuery(state: SessionState, runner: GroupRunner): 
     throw end.error
   }
   if (answer.error !== null) state.output.copy(answer.error, 0, answer.error.length)
-  if (isFailed || answer.error !== null) state.settings = transaction?.settingsBefore ?? state.settings
+  if ((isFailed || answer.error !== null) && transaction !== null) state.restore(transaction.before)
   held.session.settings = state.settings
   if (isUntold(state, held)) await tellWritten(state, held)
 }

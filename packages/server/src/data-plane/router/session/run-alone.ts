@@ -8,13 +8,13 @@ import { afterFence, afterLoss, isFenced } from './after-failure.ts'
 import { connectFor, leaveShard, mayMove, shardFor } from './connect.ts'
 import { isRepeatable } from './effects.ts'
 import { SessionLost } from './errors.ts'
-import { check, place, traitsOf, type Placed, type Traits } from './plan-use.ts'
+import { check, place, targetOfWork, traitsOf, type Placed, type Traits } from './plan-use.ts'
 import type { GroupRunner } from './group-runner.ts'
 import type { Answered, Held } from './server-side.ts'
 import { transactionAborted, type SessionState } from './session-state.ts'
 import { isUntold, tellWritten } from './session-token.ts'
 import { OpenTransaction } from './transaction-state.ts'
-import { readTermsOf, refuseSettings, targetOfSession } from './variables.ts'
+import { readTermsOf, refuseSettings } from './variables.ts'
 import type { WireStatement } from './wire-statements.ts'
 import type { Work } from './work.ts'
 
@@ -142,7 +142,7 @@ async function whenReleased(
 }
 
 const placeAll = (state: SessionState, work: Work, map: ShardMap): readonly Placed[] => {
-  const session = targetOfSession(state.variables)
+  const session = targetOfWork(state.variables, work.uses)
   return work.uses.map((use) => place(use, map, session))
 }
 
@@ -161,7 +161,7 @@ function connect(state: SessionState, trial: Attempt): Sending | Promise<Sending
   const { work, map } = trial
   const failure = state.transaction?.failure ?? null
   if (failure !== null) throw transactionAborted(failure)
-  const session = targetOfSession(state.variables)
+  const session = targetOfWork(state.variables, work.uses)
   const placed = work.uses.map((use) => place(use, map, session))
   const shard = shardFor(state, oneOf(placed), map)
   const access = state.environment.access(shard, state.start.login)
@@ -419,11 +419,14 @@ function settle(state: SessionState, held: Held): Promise<void> | null {
   refuseUnreadable(held)
   const status = session.connection.transactionStatus
   if (status === 'idle' && state.transaction !== null) {
-    if (state.transaction.pin !== 'none') state.transaction = null
+    if (state.transaction.pin !== 'none') {
+      state.transaction = null
+      state.endLocal()
+    }
     state.clearPortals()
   }
   if (status !== 'idle' && state.transaction === null) {
-    state.transaction = new OpenTransaction('begin', state.settings)
+    state.transaction = new OpenTransaction('begin', state.kept)
     state.transaction.pin = 'hard'
   }
   const leave = (): void => {

@@ -11,8 +11,8 @@ import { settingsAfter } from './effects.ts'
 import type { SessionEnvironment } from './environment.ts'
 import type { ClientStatement } from './group-items.ts'
 import { giveBack, type Held } from './server-side.ts'
-import { OpenTransaction } from './transaction-state.ts'
-import { noVariables, type Variables } from './variables.ts'
+import { OpenTransaction, type Kept } from './transaction-state.ts'
+import { lastingly, noVariables, type OwnSettings, type Variables } from './variables.ts'
 
 /** What a session begins with. */
 export interface SessionStart {
@@ -43,7 +43,7 @@ export class SessionState {
   readonly output: ClientOutput
   readonly start: SessionStart
   settings: SessionSettings
-  variables: Variables
+  own: OwnSettings
   transaction: OpenTransaction | null = null
   held: Held | null = null
   /** The held connection has state that belongs to the session. */
@@ -70,8 +70,30 @@ export class SessionState {
       writeNotification(output.writer, notification)
     }
     this.settings = start.settings
-    this.variables = start.variables
+    this.own = lastingly(start.variables)
     this.#reportedName = start.variables.applicationName
+  }
+
+  /** The router's own settings as they are now. */
+  get variables(): Variables {
+    return this.own.current
+  }
+
+  /** What a rollback to this moment would give back. */
+  get kept(): Kept {
+    return { settings: this.settings, own: this.own }
+  }
+
+  /** Gives back what was kept. */
+  restore({ settings, own }: Kept): void {
+    this.settings = settings
+    this.own = own
+  }
+
+  /** What SET LOCAL has set ends with its transaction. */
+  endLocal(): void {
+    const { current, lasting } = this.own
+    if (current !== lasting) this.own = lastingly(lasting)
   }
 
   get map(): ShardMap {
@@ -101,15 +123,16 @@ export class SessionState {
   }
 
   /** Up to the Sync it is one implicit transaction, though parts of it are answered before. */
-  beginImplicit(): void {
+  beginImplicit(before: Kept = this.kept): void {
     if (this.transaction !== null) return
-    this.transaction = new OpenTransaction('', this.settings, false)
+    this.transaction = new OpenTransaction('', before, false)
     if (this.isGroupOpen) this.transaction.pin = 'hard'
   }
 
   /** The Sync has come behind what was answered in parts: the transaction around it is over. */
   endImplicit(): void {
     if (this.transaction?.isClients === true) return
+    this.endLocal()
     this.clearPortals()
     if (this.transaction === null) return
     this.transaction = null
@@ -120,7 +143,7 @@ export class SessionState {
   failImplicit(): void {
     const { transaction, held } = this
     if (transaction?.isClients !== false) return
-    this.settings = transaction.settingsBefore
+    this.restore(transaction.before)
     if (held !== null) held.session.settings = this.settings
   }
 
@@ -182,9 +205,9 @@ export class SessionState {
     this.clearPortals()
     if (held !== null) giveBack(this.environment, held)
     if (transaction === null) return
-    const failed = new OpenTransaction(transaction.begin, transaction.settingsBefore, transaction.isClients)
+    const failed = new OpenTransaction(transaction.begin, transaction.before, transaction.isClients)
     failed.failure = reason
-    this.settings = transaction.settingsBefore
+    this.restore(transaction.before)
     this.transaction = failed
   }
 
@@ -223,10 +246,11 @@ export class SessionState {
   #savepoint(kind: 'savepoint' | 'release' | 'rollback-to', name: string): void {
     const { transaction } = this
     if (transaction === null) return
-    if (kind === 'savepoint') transaction.save(name, this.settings)
+    if (kind === 'savepoint') transaction.save(name, this.kept)
     else if (kind === 'release') transaction.release(name)
     else {
-      this.settings = transaction.rollbackTo(name) ?? this.settings
+      const kept = transaction.rollbackTo(name)
+      if (kept !== null) this.restore(kept)
       if (this.held !== null) this.held.session.settings = this.settings
     }
   }
@@ -235,7 +259,7 @@ export class SessionState {
   #begin(text: string): void {
     const { transaction } = this
     if (transaction?.isClients === true) return
-    this.transaction = new OpenTransaction(text, transaction?.settingsBefore ?? this.settings)
+    this.transaction = new OpenTransaction(text, transaction?.before ?? this.kept)
     this.transaction.pin = 'hard'
   }
 
@@ -243,9 +267,9 @@ export class SessionState {
     const { transaction } = this
     if (transaction === null) return
     if (tag === 'ROLLBACK') {
-      this.settings = transaction.settingsBefore
+      this.restore(transaction.before)
       if (this.held !== null) this.held.session.settings = this.settings
-    }
+    } else this.endLocal()
     this.transaction = null
     this.clearPortals()
     if (isChained) this.#begin(transaction.begin)
@@ -277,9 +301,9 @@ export class SessionState {
       const { session } = held
       session.settings = settingsAfter(command, { settings: session.settings, startup: noSettings, text })
     }
-    if (command.kind === 'reset' && command.name === null) this.variables = resetOwn(this.start)
+    if (command.kind === 'reset' && command.name === null) this.own = lastingly(resetOwn(this.start))
     if (command.kind !== 'discard' || command.what !== 'all') return
-    this.variables = resetOwn(this.start)
+    this.own = lastingly(resetOwn(this.start))
     // The one without a name stays, as it does in Postgres.
     for (const known of this.statements.keys()) if (known !== '') this.statements.delete(known)
     this.isBound = false

@@ -3,6 +3,7 @@
 import { askPrimary, tokenAfter } from '@fleetshard/routing/execute'
 import type { Held } from './server-side.ts'
 import type { SessionState } from './session-state.ts'
+import { lastingly, type Variables } from './variables.ts'
 
 /** True when the client wants a token, and what was committed on the connection is not in it. */
 export const isUntold = ({ variables }: SessionState, held: Held): boolean =>
@@ -12,7 +13,11 @@ export const isUntold = ({ variables }: SessionState, held: Held): boolean =>
 export async function tellWritten(state: SessionState, held: Held): Promise<void> {
   held.hasWritten = false
   const position = await askPrimary(held.session)
-  const { variables } = state
-  if (variables.sessionToken === null) return
-  state.variables = { ...variables, sessionToken: tokenAfter(variables.sessionToken, held.shard, position) }
+  const after = (variables: Variables): Variables =>
+    variables.sessionToken === null
+      ? variables
+      : { ...variables, sessionToken: tokenAfter(variables.sessionToken, held.shard, position) }
+  const { current, lasting } = state.own
+  state.own =
+    current === lasting ? lastingly(after(current)) : { current: after(current), lasting: after(lasting) }
 }

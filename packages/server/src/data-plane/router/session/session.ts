@@ -1,5 +1,6 @@
 // A session of the Postgres wire protocol: takes the messages of one client in their order, runs what belongs together
 // as one piece, and answers. One piece at a time: the next is looked at when the one before is answered.
+import type { Kept } from './transaction-state.ts'
 import { FleetError, isFleetError, toFleetError } from '@fleetshard/core'
 import { Cancellation } from '@fleetshard/routing/execute'
 import {
@@ -48,6 +49,8 @@ export class WireSession implements WireClientSession {
   #read: LaneRead | null = null
   /** What failed behind the part of a piece that runs now. */
   #behind: Behind | null = null
+  /** What an error takes back, of a group that is a transaction by itself. */
+  #before: Kept | null = null
   readonly #copy: CopyIn
   #isQuery = false
   #shutDown: FleetError | null = null
@@ -234,9 +237,10 @@ export class WireSession implements WireClientSession {
 
   #runItems(items: readonly GroupItem[], end: PieceEnd): void {
     const { state } = this
-    const { variables } = state
+    const { kept } = state
+    this.#before = state.transaction === null ? kept : null
     const runs = items.some(({ kind }) => kind === 'bind' || kind === 'execute')
-    if (end === 'flush' && runs) state.beginImplicit()
+    if (end === 'flush' && runs) state.beginImplicit(kept)
     try {
       const made = extendedWork(state, items)
       const { failure } = made
@@ -245,11 +249,14 @@ export class WireSession implements WireClientSession {
         return
       }
       if (failure.ready === 0) throw failure.error
-      this.#behind = { error: failure.error, end, items: items.slice(failure.ready), broken: null }
-      state.beginImplicit()
+      // In front of what waits already.
+      const { items: later = [], broken = null, end: last = end } = this.#behind ?? {}
+      const rest = [...items.slice(failure.ready), ...later]
+      this.#behind = { error: failure.error, end: last, items: rest, broken }
+      state.beginImplicit(kept)
       this.#runWork(made, { end: 'flush', runs, items: items.slice(0, failure.ready) })
     } catch (error) {
-      state.variables = variables
+      state.own = kept.own
       this.#fail(error, end, items)
     }
   }
@@ -427,6 +434,9 @@ export class WireSession implements WireClientSession {
 
   #finish(asked: PieceEnd, sqlstate: string, ran?: Pick<Ran, 'rows' | 'shard'>): void {
     this.#figures.end(sqlstate, ran)
+    // An error takes back what the group has set, which was no part of a transaction of the client's.
+    if (sqlstate !== '' && this.#before !== null) this.state.own = this.#before.own
+    this.#before = null
     const behind = this.#behind
     this.#behind = null
     const end = this.#copy.end() ? 'sync' : (behind?.end ?? asked)

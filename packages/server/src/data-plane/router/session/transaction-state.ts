@@ -2,6 +2,15 @@
 // simple to go back to what held before.
 import type { FleetError } from '@fleetshard/core'
 import type { SessionSettings } from '@fleetshard/routing/execute'
+import type { OwnSettings } from './variables.ts'
+
+/** What a rollback gives back. Immutable. */
+export interface Kept {
+  /** Of the servers. */
+  readonly settings: SessionSettings
+  /** Of the router. */
+  readonly own: OwnSettings
+}
 
 /**
  * How far a transaction is bound. `none`: no server knows of it yet. `soft`: it has begun on a server that happened to
@@ -11,7 +20,7 @@ export type TransactionPin = 'none' | 'soft' | 'hard'
 
 interface Savepoint {
   readonly name: string
-  readonly settings: SessionSettings
+  readonly kept: Kept
 }
 
 /** A transaction of a client. */
@@ -25,22 +34,18 @@ export class OpenTransaction {
   pin: TransactionPin = 'none'
   /** Why it has failed, where no server knows of it (any more). */
   failure: FleetError | null = null
-  readonly #settings: SessionSettings
+  /** The settings after a rollback. */
+  readonly before: Kept
   readonly #savepoints: Savepoint[] = []
 
-  constructor(begin: string, settings: SessionSettings, isClients = true) {
+  constructor(begin: string, before: Kept, isClients = true) {
     this.begin = begin
-    this.#settings = settings
+    this.before = before
     this.isClients = isClients
   }
 
-  /** The settings after a rollback. */
-  get settingsBefore(): SessionSettings {
-    return this.#settings
-  }
-
-  save(name: string, settings: SessionSettings): void {
-    this.#savepoints.push({ name, settings })
+  save(name: string, kept: Kept): void {
+    this.#savepoints.push({ name, kept })
   }
 
   release(name: string): void {
@@ -49,10 +54,10 @@ export class OpenTransaction {
   }
 
   /** The settings at that savepoint, which stays; null when there is none of that name. */
-  rollbackTo(name: string): SessionSettings | null {
+  rollbackTo(name: string): Kept | null {
     const index = this.#savepoints.findLastIndex((savepoint) => savepoint.name === name)
     if (index < 0) return null
     this.#savepoints.splice(index + 1)
-    return this.#savepoints[index]?.settings ?? null
+    return this.#savepoints[index]?.kept ?? null
   }
 }

@@ -48,6 +48,16 @@ export const noVariables: Variables = {
   applicationName: '',
 }
 
+/** The router's own settings as they are in a transaction and as they stand once it has committed. Immutable. */
+export interface OwnSettings {
+  readonly current: Variables
+  /** Without what SET LOCAL has set. */
+  readonly lasting: Variables
+}
+
+/** Settings that no SET LOCAL has touched. */
+export const lastingly = (variables: Variables): OwnSettings => ({ current: variables, lasting: variables })
+
 const fields: Readonly<Record<string, keyof Variables>> = {
   'fleetshard.shard_key': 'shardKey',
   'fleetshard.shard': 'shard',
