@@ -1,13 +1,14 @@
-// What becomes of work whose server has gone in the middle of it, or does not own its rows any more: another attempt where
-// nothing of it has happened, else what the client is told.
+// What becomes of work whose server has gone in the middle of it, or does not own its rows any more, or that the router
+// itself refuses: another attempt where nothing of it has happened, else what the client is told.
 import { FleetError } from '@fleetshard/core'
 import { leaveShard } from './connect.ts'
 import { SessionLost } from './errors.ts'
 import type { Traits } from './plan-use.ts'
-import type { Answered, Held } from './server-side.ts'
+import type { GroupRunner } from './group-runner.ts'
+import { poison, type Answered, type Held } from './server-side.ts'
 import { rolledBack, type SessionState } from './session-state.ts'
 import { OpenTransaction } from './transaction-state.ts'
-import type { Work } from './work.ts'
+import type { PieceEnd, Work } from './work.ts'
 
 /** SQLSTATE of a server that refuses rows which have moved to another shard. */
 const fencedState = 'FS001'
@@ -98,4 +99,22 @@ export async function afterFence(state: SessionState, { held, isLast }: Sent): P
   if (isLast) throw rolledBack(moved)
   await leaveShard(state, held)
   throw moved
+}
+
+/**
+ * Makes the server's transaction fail with an error of the router's own, `bytes`, which its client is told.
+ * @param told `end`: of what is refused
+ */
+export async function failOnServer(
+  state: SessionState,
+  runner: GroupRunner,
+  held: Held,
+  told: { readonly bytes: Buffer; readonly end: PieceEnd },
+): Promise<void> {
+  const stays = runner.isOpen && told.end === 'flush'
+  const { end } = await runner.run(held, poison(told.bytes), stays)
+  state.isGroupOpen = end.kind === 'open'
+  if (end.kind !== 'lost') return
+  state.output.copy(told.bytes, 0, told.bytes.length)
+  state.lose(end.error)
 }

@@ -1,6 +1,5 @@
 // A session of the Postgres wire protocol: takes the messages of one client in their order, runs what belongs together
 // as one piece, and answers. One piece at a time: the next is looked at when the one before is answered.
-import type { Kept } from './transaction-state.ts'
 import { FleetError, isFleetError, toFleetError } from '@fleetshard/core'
 import { Cancellation } from '@fleetshard/routing/execute'
 import {
@@ -13,6 +12,7 @@ import {
 import { lexQuery } from '@fleetshard/routing/plan'
 import type { EnteredClient, WireClientSession } from '../listeners/pgwire/listener.ts'
 import { writeThrown } from '../listeners/pgwire/errors.ts'
+import { failOnServer } from './after-failure.ts'
 import { spendOnItems, spendOnQuery } from './allowance.ts'
 import { CopyIn } from './copy-in.ts'
 import { fatalOf, refusalOf, SessionLost } from './errors.ts'
@@ -28,11 +28,11 @@ import { findStatements, knownStatement } from './query-statements.ts'
 import { isPlain, queryWork, type QueryStatement } from './query-work.ts'
 import { runAlone, type Piece, type Ran } from './run-alone.ts'
 import { beginInLane, type LaneEnd, type LaneRead } from './run-lane.ts'
-import { poison, type Held } from './server-side.ts'
 import { hasImplicitLeft, mustFail, SessionState, waitsForSync } from './session-state.ts'
 import { PieceFigures } from './piece-figures.ts'
 import { checkPrepare, executeWork } from './sql-prepared.ts'
 import { teachNames } from './teach-names.ts'
+import type { Kept } from './transaction-state.ts'
 import type { Activity, Behind, PieceEnd, WireSessionParts, Work } from './work.ts'
 
 /** One client's session. */
@@ -405,7 +405,7 @@ export class WireSession implements WireClientSession {
     const { held, transaction } = state
     state.failImplicit()
     if (held !== null && mustFail(state, held) && !this.#runner.isOpenFailed) {
-      this.#poison(held, bytes, end).then(
+      failOnServer(state, this.#runner, held, { bytes, end }).then(
         () => this.#finish(end, sqlstate),
         (error: unknown) => this.#die(error),
       )
@@ -421,15 +421,6 @@ export class WireSession implements WireClientSession {
   #undo(items: readonly GroupItem[], from: number): void {
     const behind = this.#behind?.items ?? []
     this.#collector.undo(behind.length === 0 ? items : [...items, ...behind], from)
-  }
-
-  async #poison(held: Held, bytes: Buffer, asked: PieceEnd): Promise<void> {
-    const { state } = this
-    const { end } = await this.#runner.run(held, poison(bytes), this.#runner.isOpen && asked === 'flush')
-    state.isGroupOpen = end.kind === 'open'
-    if (end.kind !== 'lost') return
-    state.output.copy(bytes, 0, bytes.length)
-    state.lose(end.error)
   }
 
   #finish(asked: PieceEnd, sqlstate: string, ran?: Pick<Ran, 'rows' | 'shard'>): void {
