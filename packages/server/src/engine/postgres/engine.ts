@@ -29,7 +29,8 @@ export function createPostgresEngine({ clock }: EngineParts): ShardEngine {
       await using session = await openSession({ clock, target, bounds })
       return await work(callsOn(session, bounds))
     },
-    inspectNode: (target, bounds = {}) => on(target, bounds, inspectNode),
+    inspectNode: (target, bounds = {}) =>
+      on(target, bounds, async (session) => (await inspectNode(session)).facts),
     readIdentity: (target, bounds = {}) => on(target, bounds, readIdentity),
     claim: (target, wanted, bounds = {}) => on(target, bounds, (session) => claim(session, wanted)),
     release: (target, shard, bounds = {}) => on(target, bounds, (session) => release(session, shard)),
@@ -62,9 +63,15 @@ export function createPostgresEngine({ clock }: EngineParts): ShardEngine {
 
 function callsOn(session: Session, bounds: CallBounds): NodeCalls {
   const told = <T>(work: () => Promise<T>): Promise<T> => inSession(session, bounds, work)
+  let fresh: string | null = null
   return {
-    inspect: () => told(() => inspectNode(session)),
-    claim: (wanted) => told(() => claim(session, wanted)),
+    inspect: () =>
+      told(async () => {
+        const found = await inspectNode(session)
+        fresh = found.fresh
+        return found.facts
+      }),
+    claim: (wanted) => told(() => claim(session, wanted, fresh)),
     release: (shard) => told(() => release(session, shard)),
   }
 }

@@ -80,6 +80,81 @@ describe.each(testVersions)('identity on $label', (version) => {
     await expect(failing).rejects.toBe(own)
   })
 
+  it('claims by what it finds where another was faster after the look', async () => {
+    const target = targetOf(server, await server.createDatabase())
+    const late = (shard: string): Promise<unknown> =>
+      testEngine.onNode(target, async (node) => {
+        expect((await node.inspect()).identity).toBeNull()
+        if (shard === 'a') await testEngine.claim(target, claimOf('a', { epochMin: parseEpoch(9) }))
+        return node.claim(claimOf('a', { epochMin: parseEpoch(2) }))
+      })
+    expect(await late('a')).toEqual(claimOf('a', { epochMin: parseEpoch(9) }))
+    await testEngine.release(target, parseShardId('a'))
+    // The schema is there, and no claim in it.
+    expect(await late('again')).toEqual(claimOf('a', { epochMin: parseEpoch(2) }))
+  })
+
+  it('lets exactly one of many win that have all seen it free', async () => {
+    const target = targetOf(server, await server.createDatabase())
+    const shards = ['a', 'b', 'c', 'd', 'e', 'f']
+    const seen = Promise.withResolvers<undefined>()
+    let looks = 0
+    const results = await Promise.allSettled(
+      shards.map((shard) =>
+        testEngine.onNode(target, async (node) => {
+          await node.inspect()
+          looks += 1
+          if (looks === shards.length) seen.resolve(undefined)
+          await seen.promise
+          return node.claim(claimOf(shard))
+        }),
+      ),
+    )
+    const won = results.filter((result) => result.status === 'fulfilled')
+    expect(won).toHaveLength(1)
+    for (const result of results) {
+      if (result.status === 'rejected') expect(result.reason).toMatchObject({ code: 'wrong_database' })
+    }
+    expect(await testEngine.readIdentity(target)).toEqual(won[0]?.value)
+  })
+
+  it('is not released where it cannot be written to, and was never claimed where there is no schema', async () => {
+    const target = await claimedDatabase(server, 'a')
+    expect(await testEngine.release(targetOf(server, await server.createDatabase()), parseShardId('a'))).toBe(
+      false,
+    )
+    const admin = await server.connect({ superuser: true, database: target.database })
+    await admin.query(`alter database ${target.database} set default_transaction_read_only = on`)
+    const fresh = { ...target, database: await server.createDatabase() }
+    await admin.query(`alter database ${fresh.database} set default_transaction_read_only = on`)
+    await admin.end()
+    const refused = {
+      code: 'node_check_failed',
+      hint: expect.stringContaining('default_transaction_read_only') as string,
+    }
+    await expect(testEngine.release(target, parseShardId('a'))).rejects.toMatchObject(refused)
+    const claiming = testEngine.onNode(fresh, async (node) => {
+      await node.inspect()
+      return node.claim(claimOf('a'))
+    })
+    await expect(claiming).rejects.toMatchObject(refused)
+  })
+
+  it("ends the connections of routers when it is released, and nobody else's", async () => {
+    const target = await claimedDatabase(server, 'a')
+    const router = await server.connect({ database: target.database })
+    await router.query("set application_name = 'fleetshard/router r1'")
+    const other = await server.connect({ database: target.database })
+    await expect(testEngine.release(target, parseShardId('b'))).rejects.toMatchObject({
+      code: 'wrong_database',
+    })
+    expect((await router.query('select 1 as one')).rows).toEqual([{ one: 1 }])
+    expect(await testEngine.release(target, parseShardId('a'))).toBe(true)
+    await expect(router.query('select 1')).rejects.toThrow()
+    expect((await other.query('select 1 as one')).rows).toEqual([{ one: 1 }])
+    await other.end()
+  })
+
   it("refuses another shard's database and names the owner (two shards never share one)", async () => {
     const target = await claimedDatabase(server, 'a')
     await expect(testEngine.claim(target, claimOf('b'))).rejects.toMatchObject({

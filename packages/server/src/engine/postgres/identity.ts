@@ -3,7 +3,7 @@
 import { escapeLiteral } from 'pg'
 import { FleetError, type Epoch, type ShardId, type Term } from '@fleetshard/core'
 import type { ShardClaim, ShardIdentity } from '../shard-engine.ts'
-import { describeTarget } from './errors.ts'
+import { describeTarget, hasSqlstate } from './errors.ts'
 import { installStatements } from './install.ts'
 import {
   parseShardState,
@@ -57,9 +57,63 @@ export async function lockShardState(session: Session): Promise<void> {
 }
 
 const lockShardStateSql = `select pg_advisory_xact_lock(${shardStateLockKey})`
+const beginLocked = ['begin isolation level read committed', lockShardStateSql]
 
-/** See the port. */
-export async function claim(session: Session, wanted: ShardClaim): Promise<ShardIdentity> {
+/**
+ * See the port.
+ * @param fresh the login of a database that was just seen without our schema: all is said in one trip then
+ */
+export async function claim(
+  session: Session,
+  wanted: ShardClaim,
+  fresh: string | null = null,
+): Promise<ShardIdentity> {
+  return (fresh === null ? null : await claimFresh(session, wanted, fresh)) ?? claimAny(session, wanted)
+}
+
+/** Null, and nothing is changed, where it is not fresh any more (a schema twice, a row twice) or not to be written to. */
+async function claimFresh(
+  session: Session,
+  wanted: ShardClaim,
+  login: string,
+): Promise<ShardIdentity | null> {
+  const statements = [
+    ...installStatements(false, login),
+    writeIdentitySql(wanted),
+    readClaimSql(signalRoutersSql),
+  ]
+  return unlessStated(['42P06', '23505', '25006'], () =>
+    inTransaction<ShardIdentity, ShardStateRow & Signalled>(session, ([row]) => claimed(session, row), [
+      ...beginLocked,
+      ...statements,
+    ]),
+  )
+}
+
+/** Null where the server refuses by one of these states: the way that looks first tells why. */
+async function unlessStated<T>(states: readonly string[], work: () => Promise<T>): Promise<T | null> {
+  try {
+    return await work()
+  } catch (error) {
+    if (hasSqlstate(error, ...states)) return null
+    throw error
+  }
+}
+
+/** @param ending tells which processes have to end first */
+const readClaimSql = (ending: string): string =>
+  `select ${stateColumns}, ${ending} as signalled from fleetshard.shard_state`
+
+async function claimed(
+  session: Session,
+  row: (ShardStateRow & Signalled) | undefined,
+): Promise<ShardIdentity> {
+  if (row === undefined) throw new FleetError('internal', 'the identity was not written')
+  await awaitEnds(session, row)
+  return parseShardState(row)
+}
+
+async function claimAny(session: Session, wanted: ShardClaim): Promise<ShardIdentity> {
   return inLockedDatabase(session, async (state) => {
     refuseUnwritable(session, state)
     const found = state.has_table ? await storedIdentity(session) : null
@@ -67,13 +121,8 @@ export async function claim(session: Session, wanted: ShardClaim): Promise<Shard
     const statements = [...installStatements(state.has_schema, state.login), writeIdentitySql(wanted)]
     // Those of a static topology are let into unclaimed databases only; when they come back they see the claim.
     const ending = found === null ? signalRoutersSql : 'array[]::int[]'
-    const [row] = await session.script<ShardStateRow & Signalled>([
-      ...statements,
-      `select ${stateColumns}, ${ending} as signalled from fleetshard.shard_state`,
-    ])
-    if (row === undefined) throw new FleetError('internal', 'the identity was not written')
-    await awaitEnds(session, row)
-    return parseShardState(row)
+    const [row] = await session.script<ShardStateRow & Signalled>([...statements, readClaimSql(ending)])
+    return claimed(session, row)
   })
 }
 
@@ -102,7 +151,7 @@ async function inLockedDatabase<T>(session: Session, work: (state: DatabaseState
       if (state === undefined) throw new FleetError('internal', 'the server does not know its own state')
       return work(state)
     },
-    ['begin isolation level read committed', lockShardStateSql, stateSql],
+    [...beginLocked, stateSql],
   )
 }
 
@@ -154,6 +203,29 @@ function writeIdentitySql(wanted: ShardClaim): string {
 
 /** See the port. Markers and id generator stay: column defaults of the user's may depend on them. */
 export async function release(session: Session, shard: ShardId): Promise<boolean> {
+  return (await releaseOwn(session, shard)) ?? releaseAny(session, shard)
+}
+
+/** In one trip. Null, and nothing is changed, where the database is not that shard's or cannot be written to. */
+async function releaseOwn(session: Session, shard: ShardId): Promise<true | null> {
+  // Nobody is told to end unless the row is there: what the expression asks for is not run without one.
+  const releaseSql = `
+    with gone as (delete from fleetshard.shard_state where shard = ${escapeLiteral(shard)} returning shard)
+    select ${signalRoutersSql} as signalled from gone`
+  return unlessStated(['42P01', '3F000', '25006'], () =>
+    inTransaction<true | null, Signalled>(
+      session,
+      async ([row]) => {
+        if (row === undefined) return null
+        await awaitEnds(session, row)
+        return true
+      },
+      [...beginLocked, releaseSql],
+    ),
+  )
+}
+
+async function releaseAny(session: Session, shard: ShardId): Promise<boolean> {
   return inLockedDatabase(session, async (state) => {
     const found = state.has_table ? await storedIdentity(session) : null
     if (found === null) return false
@@ -263,11 +335,14 @@ interface Signalled {
   readonly signalled: readonly number[]
 }
 
-/** An expression: all get the signal first, so that their ends overlap. */
+/**
+ * An expression: all get the signal first, so that their ends overlap. It asks the function below pg_stat_activity,
+ * whose joins cost a session that has just begun more than all else that it does here.
+ */
 const signalRoutersSql = `array(
   with gone as materialized (
-    select pid, pg_terminate_backend(pid) as signalled from pg_stat_activity
-     where datname = current_database() and pid <> pg_backend_pid()
+    select pid, pg_terminate_backend(pid) as signalled from pg_stat_get_activity(null)
+     where datid = (select oid from pg_database where datname = current_database()) and pid <> pg_backend_pid()
        and starts_with(application_name, ${escapeLiteral(routerApplicationPrefix)}))
   select pid from gone where signalled)`
 

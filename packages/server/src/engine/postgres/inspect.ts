@@ -11,63 +11,74 @@ export const serverVersionMin = 140000
 
 interface BasicsRow {
   readonly version: string
-  readonly version_number: number
+  readonly version_number: string
   readonly in_recovery: boolean
-  readonly read_only: boolean
+  readonly read_only: string
   readonly database: string
-  readonly oid: string
+  readonly oid: number
   readonly encoding: string
   readonly wal_level: string
-  readonly prepared_max: number
-  readonly connections_max: number
-  readonly superuser: boolean
+  readonly prepared_max: string
+  readonly connections_max: string
+  readonly superuser: string
   readonly may_create: boolean
+  readonly login: string
+  readonly has_schema: boolean
   /** Whether anybody has ever claimed the database. */
   readonly has_table: boolean
 }
 
-const basicsSql = `
-  select current_setting('server_version') as version,
-         current_setting('server_version_num')::int as version_number,
-         pg_is_in_recovery() as in_recovery,
-         current_setting('default_transaction_read_only')::bool as read_only,
-         current_database() as database,
-         (select d.oid::text from pg_database d where d.datname = current_database()) as oid,
-         getdatabaseencoding() as encoding,
+// Settings as the texts that they are: a session that has just begun looks every function and cast up for the first time.
+const basicsSql = (more: string, from: string): string => `
+  select current_setting('server_version') as version, current_setting('server_version_num') as version_number,
+         pg_is_in_recovery() as in_recovery, current_setting('default_transaction_read_only') as read_only,
+         d.datname as database, d.oid, getdatabaseencoding() as encoding,
          current_setting('wal_level') as wal_level,
-         current_setting('max_prepared_transactions')::int as prepared_max,
-         current_setting('max_connections')::int as connections_max,
-         current_setting('is_superuser')::bool as superuser,
-         has_database_privilege(current_database(), 'CREATE') as may_create,
-         to_regclass('fleetshard.shard_state') is not null as has_table`
+         current_setting('max_prepared_transactions') as prepared_max,
+         current_setting('max_connections') as connections_max,
+         current_setting('is_superuser') as superuser,
+         has_database_privilege(d.oid, 'CREATE') as may_create, current_user as login,
+         to_regnamespace('fleetshard') is not null as has_schema,
+         to_regclass('fleetshard.shard_state') is not null as has_table ${more}
+    from pg_database d ${from} where d.datname = current_database()`
+
+/** A server's facts, and what a claim of its database has to know. */
+export interface Inspection {
+  readonly facts: NodeFacts
+  /** The login, where our schema was never made; else null. */
+  readonly fresh: string | null
+}
 
 /** @throws FleetError `node_check_failed` for a server that is too old */
-export async function inspectNode(session: Session): Promise<NodeFacts> {
-  const [basics] = await session.query<BasicsRow>(basicsSql)
+export async function inspectNode(session: Session): Promise<Inspection> {
+  const all = await allAtOnce(session)
+  const [basics] = all === null ? await session.query<BasicsRow>(basicsSql('', '')) : [all]
   if (basics === undefined) throw new FleetError('internal', 'the server does not know its own database')
-  if (basics.version_number < serverVersionMin) {
+  const versionNumber = Number(basics.version_number)
+  if (versionNumber < serverVersionMin) {
     throw new FleetError('node_check_failed', `the server is PostgreSQL ${basics.version}`, {
       hint: 'FleetShard works with PostgreSQL 14 and later',
     })
   }
-  const told = (await toldAtOnce(session, basics)) ?? (await toldOneByOne(session, basics))
-  return {
+  const told = (all === null ? null : toldOf(all)) ?? (await toldOneByOne(session, basics))
+  const facts: NodeFacts = {
     version: basics.version.split(' ')[0] ?? basics.version,
-    versionNumber: basics.version_number,
+    versionNumber,
     inRecovery: basics.in_recovery,
-    readOnly: basics.read_only,
+    readOnly: basics.read_only === 'on',
     systemId: told.system_id,
-    database: { name: basics.database, oid: Number(basics.oid), encoding: basics.encoding },
+    database: { name: basics.database, oid: basics.oid, encoding: basics.encoding },
     timeline: told.timeline,
     position: told.position as LogPosition | null,
     walLevel: basics.wal_level,
-    preparedTransactionsMax: basics.prepared_max,
-    connectionsMax: basics.connections_max,
+    preparedTransactionsMax: Number(basics.prepared_max),
+    connectionsMax: Number(basics.connections_max),
     upstream: basics.in_recovery ? await upstreamOf(session) : null,
     mayCreate: basics.may_create,
-    superuser: basics.superuser,
+    superuser: basics.superuser === 'on',
     identity: basics.has_table ? await storedIdentity(session) : null,
   }
+  return { facts, fresh: basics.has_schema ? null : basics.login }
 }
 
 /** What a server may refuse to tell. */
@@ -77,26 +88,42 @@ interface ToldRow {
   readonly timeline: number | null
 }
 
-const systemIdSql = '(select system_identifier::text from pg_control_system())'
+interface AllRow extends BasicsRow {
+  readonly system_id: string
+  /** Both null on a replica. */
+  readonly position: string | null
+  readonly file: string | null
+}
 
-/** Null for a replica, whose timeline has several sources, and where one of the facts is refused. */
-async function toldAtOnce(session: Session, { in_recovery: inRecovery }: BasicsRow): Promise<ToldRow | null> {
-  if (inRecovery) return null
-  const position = 'pg_current_wal_lsn()'
+// The functions of a primary fail on a replica: a CASE calls only what it chooses.
+const allSql = basicsSql(
+  `, c.system_identifier as system_id,
+     case when not pg_is_in_recovery() then pg_current_wal_lsn() end as position,
+     case when not pg_is_in_recovery() then pg_walfile_name(pg_current_wal_lsn()) end as file`,
+  'cross join pg_control_system() c',
+)
+
+/** Null where one of the facts is refused. */
+async function allAtOnce(session: Session): Promise<AllRow | null> {
   try {
-    const [row] = await session.query<Omit<ToldRow, 'timeline'> & { file: string }>(
-      `select ${systemIdSql} as system_id, ${position}::text as position, pg_walfile_name(${position}) as file`,
-    )
-    return row === undefined ? null : { ...row, timeline: timelineOfFile(row.file) }
+    return (await session.query<AllRow>(allSql))[0] ?? null
   } catch (error) {
     if (postgresError(error) === null) throw error
     return null
   }
 }
 
-async function toldOneByOne(session: Session, { in_recovery: inRecovery }: BasicsRow): Promise<ToldRow> {
+/** Null for a replica, whose timeline has several sources. */
+function toldOf({ system_id, position, file }: AllRow): ToldRow | null {
+  return file === null ? null : { system_id, position, timeline: timelineOfFile(file) }
+}
+
+async function toldOneByOne(
+  session: Session,
+  { in_recovery: inRecovery }: Pick<BasicsRow, 'in_recovery'>,
+): Promise<ToldRow> {
   return {
-    system_id: await optional(session, `select ${systemIdSql} as value`),
+    system_id: await optional(session, 'select system_identifier::text as value from pg_control_system()'),
     position: await optional(session, positionSql(inRecovery)),
     timeline: await timelineOf(session, inRecovery),
   }
