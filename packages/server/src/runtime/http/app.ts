@@ -1,7 +1,5 @@
 // An HTTP server of a role: fastify with the contract's routes, problem+json errors, OpenAPI and its docs.
 import helmet from '@fastify/helmet'
-import swagger from '@fastify/swagger'
-import swaggerUi from '@fastify/swagger-ui'
 import { FleetError } from '@fleetshard/core'
 import { fastify, LogController, type FastifyInstance } from 'fastify'
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -9,6 +7,7 @@ import type { Socket } from 'node:net'
 import type { Logger } from '../log.ts'
 import { createHttpServer, type ServerTls } from '../tls.ts'
 import type { Tracing } from '../tracing.ts'
+import { registerDocs } from './docs.ts'
 import { errorOf, rawProblem, sendProblem } from './errors.ts'
 import type { Door } from './gate.ts'
 import type { Around, Route } from './route.ts'
@@ -101,7 +100,15 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     endRequest(request.raw, answer)
     parts.onAnswer({ ...answer, elapsedMs: reply.elapsedTime })
   })
-  await registerDocs(app, parts)
+  const { title, version, description, routes, door } = parts
+  registerDocs(app, {
+    title,
+    version,
+    description,
+    routes,
+    door,
+    notFound: ({ method, url }) => notRouted(method, url, []),
+  })
   for (const route of parts.routes) route.register(app, parts.around, parts.door)
   await app.ready()
   return app
@@ -171,31 +178,6 @@ async function registerHeaders(app: FastifyInstance): Promise<void> {
     },
     hsts: false,
   })
-}
-
-async function registerDocs(app: FastifyInstance, { version, title, description }: AppParts): Promise<void> {
-  await app.register(swagger, {
-    openapi: {
-      openapi: '3.1.0',
-      info: {
-        title,
-        version,
-        description,
-      },
-      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
-    },
-  })
-  await app.register(swaggerUi, {
-    routePrefix: '/docs',
-    uiConfig: { docExpansion: 'list' },
-    // The bar at the top asks for the address of another document, and shows the mark of another project.
-    theme: { title, css: [{ filename: 'page.css', content: '.swagger-ui .topbar { display: none }' }] },
-  })
-  // Whoever opens the address in a browser finds the docs.
-  app.get('/', { schema: { hide: true } }, (_request, reply) => reply.redirect('/docs'))
-  app.get('/openapi.json', { schema: { hide: true } }, async (_request, reply) =>
-    reply.type('application/json; charset=utf-8').send(JSON.stringify(app.swagger())),
-  )
 }
 
 function clientErrorHandler(error: Error & { readonly code?: string }, socket: Socket): void {
