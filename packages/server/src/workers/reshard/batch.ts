@@ -21,9 +21,10 @@ interface Entry extends PartialRow {
   /** Null: it goes. */
   readonly row: TupleValue[] | null
   /** The target may have the row already. */
-  readonly mayExist: boolean
+  mayExist: boolean
 }
 
+const nothing: TupleValue[] = []
 /** Rough size of what a row takes beside its texts. */
 const entryBytes = 64
 
@@ -72,7 +73,7 @@ export class TargetBatch {
   }
 
   remove(table: MovedTable, key: readonly string[]): void {
-    this.#set(table, { key, values: [], row: null, origin: key, mayExist: true })
+    this.#set(table, { key, values: nothing, row: null, origin: key, mayExist: true })
   }
 
   /** Rows that lack values; those are to be filled in before `take`. */
@@ -110,7 +111,8 @@ export class TargetBatch {
     if (before === undefined) this.#rows += 1
     this.#bytes += entryBytes
     for (const value of entry.row ?? entry.key) if (typeof value === 'string') this.#bytes += value.length
-    entries.set(id, before === undefined ? entry : { ...entry, mayExist: before.mayExist })
+    if (before !== undefined) entry.mayExist = before.mayExist
+    entries.set(id, entry)
   }
 }
 

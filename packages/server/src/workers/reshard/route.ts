@@ -110,15 +110,19 @@ function placesOf({ table, place, targetCount }: RouteParts, row: Tuple): readon
 }
 
 function keyOf(table: MovedTable, row: Tuple): readonly string[] {
-  return table.primaryKey.map((position) => {
+  const key: string[] = []
+  for (const position of table.primaryKey) {
     const value = row[position]
-    if (typeof value === 'string') return value
-    throw new FleetError(
-      'reshard_refused',
-      `a row of ${table.name} was changed whose primary key is not told`,
-      {
-        hint: `ALTER TABLE ${table.name} REPLICA IDENTITY FULL, and start again`,
-      },
-    )
-  })
+    if (typeof value !== 'string') {
+      throw new FleetError(
+        'reshard_refused',
+        `a row of ${table.name} was changed whose primary key is not told`,
+        {
+          hint: `ALTER TABLE ${table.name} REPLICA IDENTITY FULL, and start again`,
+        },
+      )
+    }
+    key.push(value)
+  }
+  return key
 }
