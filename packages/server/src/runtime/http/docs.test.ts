@@ -16,7 +16,7 @@ const script = `
   const app = await createApp({
     log, tracing: null, version: '1', title: 'A title', description: 'A sentence', bodyLimitBytes: 1000,
     bodyLimitSetting: 'x', receiveMsMax: 60000, socketsMax: 10, routes: [], around: async () => null,
-    door: {}, onAnswer: () => undefined,
+    door: {}, onAnswer: () => undefined, tls: null,
   })
   const packages = () => ['@fastify/swagger', '@fastify/swagger-ui', 'yaml', 'glob']
     .filter((name) => [...loaded].some((url) => url.includes('/node_modules/' + name + '/')))
