@@ -40,6 +40,18 @@ export const groupCases: readonly WireCase[] = [
     ],
   },
   {
+    name: 'EXECUTE is described as the statement that it names',
+    steps: [
+      say([parse('s1', byId), sync], '1Z'),
+      say([parse('', 'EXECUTE s1 (2)'), describe('S'), flush], '1tT'),
+      say([bind(), describe('P'), execute(), sync], '2TDCZ'),
+      say([parse('s2', byId), parse('s3', 'EXECUTE s2 (1)'), describe('S', 's3'), sync], '11tTZ'),
+      ask('BEGIN', 'CZ'),
+      say([parse('s4', byId), parse('s5', 'EXECUTE s4 (1)'), describe('S', 's5'), sync], '11tTZ'),
+      ask('COMMIT', 'CZ'),
+    ],
+  },
+  {
     name: 'an error of a command of names comes where the command stands',
     steps: [
       say(

@@ -82,9 +82,11 @@ function isKnown(state: SessionState, item: GroupItem): boolean {
       return untaught(state, item.use?.statement.known ?? null).length === 0
     case 'parse':
     case 'parse-taken':
-    case 'bind':
     case 'describe-statement':
-      return isReady(state, item.use, item.kind === 'bind')
+      // Servers learn what EXECUTE gives when they parse it.
+      return isReady(state, item.use, false) && untaught(state, item.use.statement.known).length === 0
+    case 'bind':
+      return isReady(state, item.use, true)
     default:
       return true
   }
@@ -100,7 +102,8 @@ async function findOne(state: SessionState, runner: GroupRunner, item: GroupItem
   const { statement } = item.use
   statement.known ??=
     state.environment.statements.get(statement.text) ?? (await load(state, runner, statement))
-  if (item.kind === 'bind' && !isReady(state, item.use, true)) await learn(state, runner, item.use)
+  if (item.kind !== 'bind') await teachNames(state, runner, statement.known)
+  else if (!isReady(state, item.use, true)) await learn(state, runner, item.use)
 }
 
 async function load(
