@@ -233,11 +233,6 @@ for (const reason of ['cross_shard', '0A000']) passing.add(reason)
  * another's (FS002), which only means that the map is old.
  */
 passing.add('transaction_aborted')
-/**
- * The direct client, which falls back on no router here, of a server that came with a move while the router that was to
- * tell its password is frozen.
- */
-passing.add('secret_unavailable')
 
 /** True for an answer that clients may meet while ranges change hands. */
 export const isPassingInReshard = (reason: string): boolean => passing.has(reason)
