@@ -3,18 +3,15 @@
 import { FleetError, isFleetError } from '@fleetshard/core'
 import type { WireWriter } from '@fleetshard/routing/pgwire'
 import type { Answer, AnswerStep } from './answer.ts'
-import { connectFor, mayMove } from './connect.ts'
-import { SaidByServer } from './errors.ts'
+import { attemptsMax, connectFor, mayMove } from './connect.ts'
+import { SaidByServer, SessionLost } from './errors.ts'
 import type { GroupRunner } from './group-runner.ts'
 import type { GroupEnd, Held } from './server-side.ts'
 import { rolledBack, type SessionState } from './session-state.ts'
 
-/** As for statements. */
-const attemptsMax = 6
-
 /**
  * Sends what `encode` writes, and keeps its answer from the client.
- * @throws SaidByServer; FleetError of the connection: where a transaction has gone with it, as its client has to be told
+ * @throws SaidByServer; SessionLost; FleetError of the connection: where a transaction has gone with it, as its client has to be told
  */
 export async function ask(
   state: SessionState,
@@ -51,14 +48,16 @@ async function connectOrWait(state: SessionState, isLast: boolean): Promise<Held
   }
 }
 
-/** @throws FleetError unless it may be asked again */
+/** @throws FleetError, SessionLost unless it may be asked again */
 function afterLoss(state: SessionState, lost: FleetError, isLast: boolean): void {
   if (!isLast && state.cancellation.reason === null) {
     state.startOver()
     state.environment.metrics.retried('lost')
     return
   }
+  const wasBound = state.isBound
   const hadBegun = state.transaction !== null
   state.lose(lost)
+  if (wasBound) throw new SessionLost(lost.message)
   throw hadBegun ? rolledBack(lost) : lost
 }

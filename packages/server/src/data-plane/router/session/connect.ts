@@ -6,6 +6,9 @@ import { exec } from '@fleetshard/routing/wire'
 import { borrow, type Held } from './server-side.ts'
 import type { SessionState } from './session-state.ts'
 
+/** Work is tried at most this often: a failover alone may take three, and the map changes again after it. */
+export const attemptsMax = 6
+
 /** What the connection is for. */
 export interface Purpose {
   /** Null for any. */

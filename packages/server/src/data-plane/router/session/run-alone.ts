@@ -5,7 +5,7 @@ import { learnCost, refuseMoreThanReads, type ReadTerms, type SchemaFacts } from
 import type { KnownStatement } from '@fleetshard/routing/plan'
 import { exec } from '@fleetshard/routing/wire'
 import { afterFence, afterLoss, isFenced } from './after-failure.ts'
-import { connectFor, leaveShard, mayMove, shardFor } from './connect.ts'
+import { attemptsMax, connectFor, leaveShard, mayMove, shardFor } from './connect.ts'
 import { isRepeatable } from './effects.ts'
 import { SessionLost } from './errors.ts'
 import { check, place, targetOfWork, traitsOf, type Placed, type Traits } from './plan-use.ts'
@@ -18,8 +18,6 @@ import { readTermsOf, refuseSettings } from './variables.ts'
 import type { WireStatement } from './wire-statements.ts'
 import type { Work } from './work.ts'
 
-/** Work is tried at most this often: a failover alone may take three, and the map changes again after it. */
-const attemptsMax = 6
 /** SQLSTATE of a prepared statement that does not exist. */
 const lostStatement = '26000'
 
