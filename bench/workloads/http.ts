@@ -81,7 +81,6 @@ async function tokenOf({ managerUrl, router }: BenchCluster): Promise<string> {
     await answer.arrayBuffer()
     return answer.ok
   }
-  // oxlint-disable-next-line no-await-in-loop -- polls
   while (!(await isKnown())) await pause(pollMs)
   return token
 }

@@ -35,7 +35,6 @@ class HandClock implements Clock {
       const due = this.#timers.filter(({ atMs }) => atMs <= this.#nowMs)
       this.#timers = this.#timers.filter((one) => !due.includes(one))
       for (const { action } of due) action()
-      // oxlint-disable-next-line no-await-in-loop -- time goes one way
       await settle()
     }
   }
@@ -210,7 +209,6 @@ describe('a pool', () => {
     const before = node.tries
     for (let index = 0; index < 100; index += 1) {
       const refused = Promise.resolve(pool.borrow(wanted()))
-      // oxlint-disable-next-line no-await-in-loop -- one after the other
       await expect(refused).rejects.toMatchObject({ code: 'shard_unavailable' })
     }
     expect(node.tries - before).toBeLessThanOrEqual(1)
@@ -224,7 +222,6 @@ describe('a pool', () => {
     ] as const) {
       const { pool, node } = makePool({}, patienceMs)
       node.error = error
-      // oxlint-disable-next-line no-await-in-loop -- two
       await expect(pool.borrow(wanted())).rejects.toMatchObject({ code: error.code })
     }
   })

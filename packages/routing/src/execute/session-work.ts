@@ -126,7 +126,6 @@ export function requestCancel(session: Session): void {
 export async function settled(session: Session): Promise<void> {
   while (session.canceling !== null) {
     const { canceling } = session
-    // oxlint-disable-next-line no-await-in-loop -- another request may have been made meanwhile
     const safe = await canceling
     if (session.canceling === canceling) session.canceling = null
     if (!safe)

@@ -259,7 +259,6 @@ describe('a known statement', () => {
       }))
       expect(new Set(statements.map(({ lexed }) => lexed.key)).size).toBe(1)
       for (const { key, lexed } of statements) {
-        // oxlint-disable-next-line no-await-in-loop -- the first one fills the cache
         const one = cache.get(lexed.key) ?? (await cache.loadLexed(lexed))
         expect(placeStatement(one, map, { params: [], literals: lexed.literals })).toBe(
           map.shardFor(slotKey(key, type), type),
@@ -275,7 +274,6 @@ describe('a known statement', () => {
       'select * from numbers where id = - (7)',
     ]) {
       const lexed = lexQuery(text)[0]!
-      // oxlint-disable-next-line no-await-in-loop -- in this order
       const one = cache.get(lexed.key) ?? (await cache.loadLexed(lexed))
       const key = text.includes('7') ? '-7' : text.endsWith('0') ? '0' : '-5'
       expect(placeStatement(one, map, { params: [], literals: lexed.literals })).toBe(

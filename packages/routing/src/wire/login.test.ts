@@ -105,7 +105,6 @@ describe('the login', () => {
     expect(open.sent).toHaveLength(1)
     for (const over of [{ encrypted: true }, { local: true }]) {
       const run = loginWith(script, over)
-      // oxlint-disable-next-line no-await-in-loop -- one after the other
       await run.result
       const bytes = run.sent[1] as Buffer
       expect(decodeFrontend(0x70, bytes, 0, bytes.length)).toEqual({

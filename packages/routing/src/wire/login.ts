@@ -64,7 +64,6 @@ export class LoginInbox {
         return message
       }
       if (this.#failure !== null) throw this.#failure
-      // oxlint-disable-next-line no-await-in-loop -- one message at a time
       await new Promise<void>((resolve) => {
         this.#wake = resolve
       })
@@ -117,7 +116,6 @@ function send(transport: Transport, encode: (out: WireWriter) => void): void {
 /** The answer to the next message, with refusals already thrown. */
 async function nextOf(inbox: LoginInbox, options: ServerConnectOptions): Promise<CopiedMessage> {
   for (;;) {
-    // oxlint-disable-next-line no-await-in-loop -- one message at a time
     const message = await inbox.next()
     if (message.type === backendCode.errorResponse) {
       throw connectError(options, refusalOf(decodeServerError(message.bytes, 0, message.bytes.length)))
@@ -254,7 +252,6 @@ async function settings(inbox: LoginInbox, options: ServerConnectOptions): Promi
   const parameters = new Map<string, string>()
   let key: { processId: number; secretKey: Uint8Array } = { processId: 0, secretKey: new Uint8Array(4) }
   for (;;) {
-    // oxlint-disable-next-line no-await-in-loop -- one message at a time
     const { type, bytes } = await nextOf(inbox, options)
     if (type === backendCode.parameterStatus) {
       const status = decodeParameterStatus(bytes, 0, bytes.length)

@@ -20,7 +20,6 @@ export const auditExport: CommandSpec = {
     let count = 0
     for (;;) {
       const query = { limit: pageRecords, ...(before === undefined ? {} : { before }) }
-      // oxlint-disable-next-line no-await-in-loop -- each page begins where the one before ends
       const { records } = await admin.audit.list(query, { signal: stop })
       const wanted = records.filter(({ seq }) => seq > since)
       for (const record of wanted) terminal.out(`${JSON.stringify(record)}\n`)

@@ -51,11 +51,8 @@ describe('statements that are placed on one shard', () => {
     server = await startTestPostgres(postgresBuilds()[0]!)
     const admin = await server.connect()
     for (const name of ['whole', ...map.owners.map(({ id }) => id)]) {
-      // oxlint-disable-next-line no-await-in-loop -- one connection
       await exec(admin, `create database ${name}`)
-      // oxlint-disable-next-line no-await-in-loop -- in this order
       const connection = await server.connect({ database: name })
-      // oxlint-disable-next-line no-await-in-loop -- in this order
       await exec(connection, queriesSchema)
       if (name === 'whole') whole = connection
       else shards.push(connection)
@@ -65,7 +62,6 @@ describe('statements that are placed on one shard', () => {
       const { keyType } = FAMILIES[table.slice(2) as Family]
       const owner = map.owners.indexOf(map.shardFor(slotKey(key, keyType), keyType))
       const homes = table.startsWith('r_') ? shards : [shards[owner]!]
-      // oxlint-disable-next-line no-await-in-loop -- few
       for (const connection of [whole, ...homes])
         await query(connection, `insert into ${table} values ('${key}', ${String(x)}, '${y}')`)
     }
@@ -156,7 +152,6 @@ describe('statements that are placed on one shard', () => {
       for (let seed = firstSeed; seed < firstSeed + runs; seed += 1) {
         const text = new QueryMaker(seed * 7919, family).statement()
         const index = place(text)
-        // oxlint-disable-next-line no-await-in-loop -- one after the other, on the same connections
         seen[index === null || index < 0 ? 'refused' : await compare(text, index, family)] += 1
       }
       if (process.env['DIFF_COUNTS'] !== undefined)

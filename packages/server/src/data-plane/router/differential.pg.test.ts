@@ -192,7 +192,6 @@ describe('statements over shards', () => {
     whole = await startTestRouter(server, { shards: 1, tables, schema })
     const databases = ['s0', 's1', 's2'].map((id) => sharded.database(parseShardId(id)))
     for (const database of [whole.database(parseShardId('s0')), ...databases])
-      // oxlint-disable-next-line no-await-in-loop -- in this order
       connections.push(await server.connect({ database }))
   })
   afterAll(async () => {
@@ -212,7 +211,6 @@ describe('statements over shards', () => {
       ['numbers', 'id', 'int8'],
       ['blobs', 'key', 'bytea'],
     ] as const) {
-      // oxlint-disable-next-line no-await-in-loop -- few
       const [all = [], ...parts] = await Promise.all(
         connections.map((connection) => rowsOf(connection, `select ${key}, n, t::text from ${table} t`)),
       )

@@ -137,9 +137,7 @@ describe('a router in trouble', () => {
           signal: abort.signal,
           headers: { 'content-type': 'application/json' },
         }).catch(() => null)
-        for (let turn = 0; turn < index % 40; turn += 1)
-          // oxlint-disable-next-line no-await-in-loop -- some turns later
-          await new Promise((resolve) => setImmediate(resolve))
+        for (let turn = 0; turn < index % 40; turn += 1) await new Promise((resolve) => setImmediate(resolve))
         abort.abort()
         await sent
       }),
@@ -155,7 +153,6 @@ describe('a router in trouble', () => {
       `select set_config('standard_conforming_strings', 'off', true)`,
       `select set_config('client_encoding', 'LATIN1', true)`,
     ]) {
-      // oxlint-disable-next-line no-await-in-loop -- two
       const answer = await router.post('/v1/transaction', {
         statements: [{ query: change }, { query: `insert into users (user_id) values ('set')` }],
         options,
@@ -172,7 +169,6 @@ describe('a router in trouble', () => {
 
   it('refuses texts that Postgres would read differently', async () => {
     for (const text of ['select 1\0; drop table users', `select '\ud800'`])
-      // oxlint-disable-next-line no-await-in-loop -- two
       expect(await execute(text)).toMatchObject({ status: 400, body: { code: 'invalid_request' } })
     expect(await execute('select $1::text', ['\ud800'])).toMatchObject({ body: { code: 'parameter_type' } })
     const bytes = Buffer.from(
@@ -203,9 +199,7 @@ describe('a router in trouble', () => {
     }
     process.on('warning', onWarning)
     try {
-      for (let round = 0; round < 15; round += 1)
-        // oxlint-disable-next-line no-await-in-loop -- on one connection
-        await execute(`select repeat('x', 2000000) as x`)
+      for (let round = 0; round < 15; round += 1) await execute(`select repeat('x', 2000000) as x`)
     } finally {
       process.off('warning', onWarning)
     }
@@ -227,7 +221,6 @@ describe('a router that stops under load', () => {
           params: [key],
           options,
         }
-        // oxlint-disable-next-line no-await-in-loop -- a client does one thing at a time
         const answer = await router.post('/v1/execute', body).catch(() => null)
         if (answer?.status !== 200) return
         acknowledged.push(key)

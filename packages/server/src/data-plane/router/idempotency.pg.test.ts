@@ -256,7 +256,6 @@ describe('a write under an idempotency key', () => {
       for (let index = 0; index < each; index += 1) {
         const key = `killed-${String(name)}-${String(index)}`
         for (;;) {
-          // oxlint-disable-next-line no-await-in-loop -- until it is sure
           const { status, body } = await send(key, `update users set n = n + 1 where user_id = 'killed'`)
           if (status === 200) break
           expect(body).toMatchObject({ retryable: true })
@@ -266,15 +265,11 @@ describe('a write under an idempotency key', () => {
     }
     const all = Promise.all(Array.from({ length: clients }, (_, name) => client(name)))
     for (const share of [0.2, 0.4, 0.6, 0.8]) {
-      // oxlint-disable-next-line no-await-in-loop -- one crash after the other
       await expect.poll(() => done >= clients * each * share, { timeout: 20_000 }).toBe(true)
       // After the crash of one process the server restarts as a whole; a new connection may still fall to that.
-      // oxlint-disable-next-line no-await-in-loop -- as above
       if (direct.state !== 'open') await reconnect()
       process.kill(direct.processId, 'SIGKILL')
-      // oxlint-disable-next-line no-await-in-loop -- as above
       await direct.closed
-      // oxlint-disable-next-line no-await-in-loop -- as above
       await reconnect()
     }
     await all

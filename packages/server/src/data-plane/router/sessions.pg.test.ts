@@ -35,7 +35,6 @@ describe('a read that must see what its session has written', () => {
     replica.on('error', () => undefined)
     await replica.connect()
     // The replica has the table, so that the first read of a test is about the test.
-    // oxlint-disable-next-line no-await-in-loop -- until then
     while ((await eventual()).body['node'] !== replicaId)
       await new Promise((resolve) => setImmediate(resolve))
   }, 60_000)

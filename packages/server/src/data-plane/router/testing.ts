@@ -191,7 +191,6 @@ async function openRouter(wanted: TestRouterOptions, place: RouterPlace): Promis
     async replaced(change) {
       replace(change)
       const epoch = new RegExp(`map_epoch\\{[^}]*\\} ${String(current.epoch)}\\b`)
-      // oxlint-disable-next-line no-await-in-loop -- polls
       while (!epoch.test(await metrics.text())) await systemClock.sleep(2)
     },
     onShard,

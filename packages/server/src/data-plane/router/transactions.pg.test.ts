@@ -102,7 +102,6 @@ describe('a transaction over several requests', () => {
     expect(await client.rollback(id)).toMatchObject({ status: 200 })
     expect(await rowsOf('gone')).toBe(0)
     for (let round = 0; round < 5; round += 1) {
-      // oxlint-disable-next-line no-await-in-loop -- on each connection of the pool
       const seen = await client.alone(
         `select current_setting('app.tenant', true) as tenant, pg_backend_pid()`,
       )
@@ -227,7 +226,6 @@ describe('a transaction over several requests', () => {
 
   it('is found by its id only', async () => {
     for (const path of ['tx_guess/execute', 'tx_guess/commit', '../x/rollback', '%00/commit'])
-      // oxlint-disable-next-line no-await-in-loop -- a few
       expect((await router.post(`/v1/transactions/${path}`, {})).status).toBe(404)
     const id = await client.begun()
     expect(await router.post(`/v1/transactions/${id}/explode`, {})).toMatchObject({
@@ -250,7 +248,6 @@ describe('a transaction over several requests', () => {
     for (const id of open) expect(await client.rollback(id)).toMatchObject({ status: 200 })
     let begun = 0
     for (let round = 0; round < 100; round += 1)
-      // oxlint-disable-next-line no-await-in-loop -- a hundred at a time
       if ((await beginMany(100, { idle_timeout_ms: 5 })).has(201)) begun += 1
     expect(begun).toBeGreaterThan(1)
     await expect.poll(() => router.metrics()).toMatch(/transactions_open 0\n/)

@@ -108,7 +108,6 @@ describe.each(postgresBuilds())('prepared statements ($name)', (build) => {
   it('are closed beyond the bound, the least recently used first', async () => {
     await using used = await fresh(3)
     for (const number of [1, 2, 3, 1, 4, 5]) {
-      // oxlint-disable-next-line no-await-in-loop -- in this order
       await run(used.prepared, `select ${String(number)}`)
     }
     expect(used.prepared.size).toBe(3)

@@ -26,7 +26,6 @@ function simple(connection: ServerConnection, text: string): Promise<Recorded> {
 
 /** Resolves when the condition holds; the test's own timeout bounds it. */
 async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  // oxlint-disable-next-line no-await-in-loop -- polls
   while (!(await condition())) await systemClock.sleep(5)
 }
 

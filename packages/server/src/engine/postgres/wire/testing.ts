@@ -122,7 +122,6 @@ host    all owner   127.0.0.1/32 scram-sha-256
 async function createUsers(server: TestPostgres): Promise<void> {
   const connection = await server.connect()
   for (const user of ['trusted', 'clear', 'tls', 'mutual', 'scram']) {
-    // oxlint-disable-next-line no-await-in-loop -- one connection
     await exec(connection, `create role ${user} login password '${testPassword}'`)
   }
   await exec(connection, `set password_encryption = 'md5'; create role md5 login password '${testPassword}'`)
@@ -170,10 +169,8 @@ async function startServer(
   identity: { uid?: number; gid?: number },
 ): Promise<{ child: ChildProcess; port: number }> {
   for (let tries = 1; ; tries += 1) {
-    // oxlint-disable-next-line no-await-in-loop -- one try after the other
     const port = await freePort()
     const child = spawnServer(folders, port, identity)
-    // oxlint-disable-next-line no-await-in-loop -- one try after the other
     if (await isReady(folders, child)) return { child, port }
     const log = readFileSync(join(folders.root, 'log'), 'utf8')
     if (tries === startTriesMax)
@@ -214,7 +211,6 @@ async function isReady(folders: Folders, child: ChildProcess): Promise<boolean> 
   while (child.exitCode === null && child.signalCode === null) {
     const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n') : []
     if (lines[0] === String(child.pid) && lines[7]?.trim() === 'ready') return true
-    // oxlint-disable-next-line no-await-in-loop -- polls
     await systemClock.sleep(10)
   }
   return false

@@ -78,7 +78,6 @@ export class OpenTransactions {
   /** Resolves when none is open any more. */
   async drained(): Promise<void> {
     while (this.size > 0) {
-      // oxlint-disable-next-line no-await-in-loop -- until nothing is left
       await new Promise<void>((resolve) => this.#changed.add(resolve))
     }
   }

@@ -100,7 +100,6 @@ describe('lanes', () => {
     const rowOf = async (name: string): Promise<unknown> =>
       (await client.query(`select user_id as found, n from users where user_id = '${name}'`)).rows
     for (const name of ['one', 'two'])
-      // oxlint-disable-next-line no-await-in-loop -- in order
       await client.query(`insert into users (user_id, n) values ('${name}', 1)`)
     await expect
       .poll(

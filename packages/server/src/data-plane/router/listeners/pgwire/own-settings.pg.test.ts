@@ -73,7 +73,6 @@ async function follow(
     return errorOf(told)?.code ?? rowsOf(told).join()
   }
   for (const step of steps) {
-    // oxlint-disable-next-line no-await-in-loop -- one after the other
     const told = await say(client, step, extended)
     const codes = told
       .filter(({ type }) => type === 'N')
@@ -84,9 +83,7 @@ async function follow(
       errorOf(told)?.code ?? '',
       codes.join(),
       statusOf(told),
-      // oxlint-disable-next-line no-await-in-loop -- one after the other
       await valueOf('fleetshard.consistency'),
-      // oxlint-disable-next-line no-await-in-loop -- one after the other
       await valueOf('application_name'),
     ])
   }

@@ -91,7 +91,6 @@ export class RawClient implements AsyncDisposable {
         const said = this.messages.slice(this.#taken).map(({ type: letter }) => letter)
         throw new Error(`the connection ended before ${type}; it brought ${said.join('')}`)
       }
-      // oxlint-disable-next-line no-await-in-loop -- one message after the other
       await new Promise<void>((resolve) => (this.#wake = resolve))
     }
   }
@@ -108,7 +107,6 @@ export class RawClient implements AsyncDisposable {
   /** Resolves when the router has closed the connection. */
   async closed(): Promise<void> {
     while (!this.#isClosed) {
-      // oxlint-disable-next-line no-await-in-loop -- waits for the end
       await new Promise<void>((resolve) => (this.#wake = resolve))
     }
   }
@@ -117,7 +115,6 @@ export class RawClient implements AsyncDisposable {
   async cutOff(): Promise<void> {
     while (!this.#isClosed) {
       this.socket.write('x')
-      // oxlint-disable-next-line no-await-in-loop -- asks until it is so
       await systemClock.sleep(20)
     }
   }
