@@ -20,12 +20,14 @@ const node: NodeRecord = {
   agent: null,
 }
 
-function open() {
+/** @param lateFrom the request from which on the router knows the node n2 */
+function open(lateFrom = Infinity) {
   const asked: string[] = []
   const answers: typeof fetch = (_input, init) => {
     asked.push(`${init?.method ?? ''} ${typeof init?.body === 'string' ? init.body : ''}`)
     if (init?.method === 'DELETE') return Promise.resolve(new Response(null, { status: 204 }))
     const logins = [{ node_id: 'n1', user: 'app', password: `password ${String(asked.length)}` }]
+    if (asked.length >= lateFrom) logins.push({ node_id: 'n2', user: 'app', password: 'late' })
     return Promise.resolve(Response.json({ client_id: 'c', cluster: 'x', ttl_ms: 30_000, logins }))
   }
   const routers = new Routers({
@@ -60,6 +62,15 @@ describe('the session of a direct client', () => {
     expect(await session.login(node, 's')).toEqual({ user: 'app', password: 'password 2' })
     await session[Symbol.asyncDispose]()
     expect(asked.at(-1)).toBe('DELETE ')
+  })
+
+  it('asks again for a server that the router does not know of yet', async () => {
+    const { asked, session } = open(4)
+    await session.start()
+    const other = { ...node, id: parseNodeId('n2') }
+    expect(await session.login(other, 's')).toEqual({ user: 'app', password: 'late' })
+    expect(asked).toHaveLength(4)
+    await session[Symbol.asyncDispose]()
   })
 
   it('says which server nobody knows a login for', async () => {

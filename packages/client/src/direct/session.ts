@@ -25,6 +25,10 @@ export interface SessionParts {
 const renewPart = 1 / 3
 /** Pause after a renewal that no router has answered. */
 const retryMs = 1_000
+/** How long the routers are asked for the login of a server that they have not told. */
+const loginWaitMs = 2_000
+/** Pause before they are asked again; it doubles. */
+const loginPauseMs = 20
 const path = '/v1/topology/sessions'
 
 /** Registered with the routers; `close` ends it. */
@@ -66,13 +70,24 @@ export class DirectSession implements Membership {
     this.#wake()
   }
 
-  /** How to log in to a server. @throws FleetError `secret_unavailable` */
+  /**
+   * How to log in to a server. A router whose map is older than ours does not know of a new one yet, and a request
+   * that was under way before we did may be answered so as well: the routers are asked until one does, for a while.
+   * @throws FleetError `secret_unavailable`, and what `Routers` throws
+   */
   async login(node: NodeRecord, shardId: string): Promise<NodeLogin> {
-    const { credentials } = this.#parts
+    const { credentials, clock, routers } = this.#parts
     if (credentials !== undefined) return loginByCredentials(credentials, node, shardId)
-    if (!this.#logins.has(node.id)) await this.#open()
-    const told = this.#logins.get(node.id)
-    if (told !== undefined) return { user: told.user, password: told.password ?? '' }
+    const untilMs = clock.monotonic() + loginWaitMs
+    for (let pauseMs = loginPauseMs; ; pauseMs *= 2) {
+      const known = this.#logins.get(node.id)
+      if (known !== undefined) return { user: known.user, password: known.password ?? '' }
+      await this.#open()
+      if (this.#logins.has(node.id)) continue
+      if (clock.monotonic() + pauseMs > untilMs) break
+      routers.rotate()
+      await clock.sleep(pauseMs, this.#stop.signal)
+    }
     throw new FleetError('secret_unavailable', `no router tells how to log in to node ${node.id}`, {
       hint: 'give connect the option credentials',
     })

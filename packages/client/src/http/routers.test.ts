@@ -154,6 +154,16 @@ describe.each([
     expect((await call).code).toBe('canceled')
   })
 
+  it('leaves a router that does not answer, or hangs up, for the requests after', async () => {
+    for (const wrong of [await router(() => undefined), await breaks()]) {
+      const second = await works()
+      const routers = routersAt(wrong.url, second.url)
+      await failureOf(routers.call(write, { timeoutMs: 50 }))
+      await routers.call(write, limits)
+      expect([wrong.bodies.length, second.bodies.length]).toEqual([1, 1])
+    }
+  })
+
   it('does not send what was given up before', async () => {
     const other = await works()
     const call = routersAt(other.url).call(write, { ...limits, signal: AbortSignal.abort() })

@@ -178,12 +178,14 @@ export class Routers {
       } catch (error) {
         const failure = afterLoss(this.#failureOf(error, base, bounds), lostBefore)
         const next = attempt < tries && bounds.reason === null ? nextTry(failure, request) : null
+        const isSilent = bounds.reason?.code === 'deadline_exceeded'
+        // Also when this request ends here: the next one does better elsewhere.
+        if ((isSilent || failure.kind !== 'answered') && urls[this.#current] === base) this.rotate()
         if (next === null) throw failure.error
         if (failure.kind === 'lost') {
           lostBefore = true
           ;({ body } = next)
         }
-        if (urls[this.#current] === base) this.rotate()
       }
     }
   }
