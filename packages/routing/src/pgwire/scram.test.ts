@@ -42,6 +42,20 @@ describe('SCRAM-SHA-256', () => {
     await expect(client.answer(text)).rejects.toSatisfy((error) => isFleetError(error, 'protocol_violation'))
   })
 
+  it('takes other keys for another password, salt or number of rounds', async () => {
+    const proofOf = (password: string, text: string): Promise<string> =>
+      new ScramClient({ password, nonce, channelBinding: null }).answer(text)
+    const first = await proofOf('pencil', challenge)
+    expect(await proofOf('pencil', challenge)).toBe(first)
+    const others = await Promise.all([
+      proofOf('pencil2', challenge),
+      proofOf('pencil', challenge.replace('W22', 'W23')),
+      proofOf('pencil', challenge.replace('4096', '4097')),
+    ])
+    expect(new Set([first, ...others]).size).toBe(4)
+    expect(await proofOf('pencil', challenge)).toBe(first)
+  })
+
   it('takes no last word before the challenge', () => {
     const client = new ScramClient({ password: 'pencil', nonce, channelBinding: null })
     expect(() => client.verify('v=AAAA')).toThrow(/out of step/)

@@ -1,9 +1,8 @@
 // SCRAM-SHA-256 and SCRAM-SHA-256-PLUS, the client's side (RFC 5802, RFC 7677, RFC 5929 for the channel binding).
 // Pure: the nonce comes in, texts go out. The server's proof is checked too; without it no login counts.
-import { createHash, createHmac, pbkdf2, timingSafeEqual } from 'node:crypto'
-import { promisify } from 'node:util'
+import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 import { FleetError } from '@fleetshard/core'
-import { preparePassword } from './password.ts'
+import { scramKeys, type ClientKeys } from './scram-keys.ts'
 import type { ScramKeys } from './scram-server.ts'
 import { protocolViolation } from './violation.ts'
 
@@ -21,8 +20,6 @@ export interface ScramOptions {
   /** `tls-server-end-point` data for PLUS; null for the plain mechanism. */
   readonly channelBinding: Uint8Array | null
 }
-
-const derive = promisify(pbkdf2)
 
 /** One login: `first`, then `answer` to the server's challenge, then `verify` its last word, in that order. */
 export class ScramClient {
@@ -79,11 +76,7 @@ export class ScramClient {
 }
 
 /** @throws FleetError `login_refused` for keys that were made with another salt */
-async function keysOf(
-  password: string | ScramKeys,
-  salt: Buffer,
-  iterations: number,
-): Promise<{ clientKey: Buffer; serverKey: Buffer }> {
+async function keysOf(password: string | ScramKeys, salt: Buffer, iterations: number): Promise<ClientKeys> {
   if (typeof password !== 'string') {
     if (password.iterations === iterations && password.salt.equals(salt)) return password
     throw new FleetError('login_refused', 'this server has another SCRAM secret for the user', {
@@ -91,8 +84,7 @@ async function keysOf(
       sqlstate: '28000',
     })
   }
-  const salted = await derive(preparePassword(password), salt, iterations, 32, 'sha256')
-  return { clientKey: hmac(salted, 'Client Key'), serverKey: hmac(salted, 'Server Key') }
+  return scramKeys(password, salt, iterations)
 }
 
 function parseChallenge(challenge: string): { nonce: string; salt: Buffer; iterations: number } {

@@ -1,6 +1,6 @@
 // The probers of a controller that leads: one for each server that is looked at, for as long as it is where it was.
 import type { NodeId, NodeRecord } from '@fleetshard/core'
-import type { NodeProber } from '../../engine/mod.ts'
+import type { HealthEngine, NodeProber } from '../../engine/mod.ts'
 import type { HealthParts } from './parts.ts'
 
 interface Held {
@@ -10,11 +10,14 @@ interface Held {
 
 /** Opens probers when they are asked for. */
 export class NodeProbers implements Disposable {
-  readonly #parts: Pick<HealthParts, 'engine' | 'target'>
+  readonly #target: HealthParts['target']
+  /** One for all: what its probers share about servers counts. */
+  readonly #engine: HealthEngine
   readonly #held = new Map<NodeId, Held>()
 
   constructor(parts: Pick<HealthParts, 'engine' | 'target'>) {
-    this.#parts = parts
+    this.#target = parts.target
+    this.#engine = parts.engine('postgres')
   }
 
   /** @throws FleetError as the secret's resolution */
@@ -23,7 +26,7 @@ export class NodeProbers implements Disposable {
     const held = this.#held.get(node.id)
     if (held?.place === place) return held.prober
     this.drop(node.id)
-    const prober = this.#parts.engine('postgres').prober(await this.#parts.target(node, signal))
+    const prober = this.#engine.prober(await this.#target(node, signal))
     this.#held.set(node.id, { place, prober })
     return prober
   }

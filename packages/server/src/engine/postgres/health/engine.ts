@@ -7,6 +7,7 @@ import { hasSqlstate } from '../errors.ts'
 import { lockShardState, raiseState, requireIdentity } from '../identity.ts'
 import { inTransaction, withSession, type Session } from '../session.ts'
 import { figures } from './figures.ts'
+import { Knocks } from './knocks.ts'
 import { lsnOf, probe } from './probe.ts'
 import { KeptProbe } from './prober.ts'
 
@@ -19,10 +20,11 @@ export function createPostgresHealthEngine({ clock }: EngineParts): HealthEngine
     bounds: CallBounds,
     work: (session: Session) => Promise<T>,
   ): Promise<T> => withSession({ clock, target, bounds }, work)
+  const knocks = new Knocks(clock)
   return {
     probe: (target, bounds = {}) => on(target, bounds, probe),
     figures: (target, bounds = {}) => on(target, bounds, figures),
-    prober: (target) => new KeptProbe(clock, target),
+    prober: (target) => new KeptProbe(clock, target, knocks),
     readPosition: (target, bounds = {}) => on(target, bounds, readPosition),
     assertTerm: (target, { shard, term, epochMin }, bounds = {}) =>
       on(target, bounds, (session) =>

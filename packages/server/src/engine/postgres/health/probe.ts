@@ -16,7 +16,8 @@ interface ProbeRow {
   readonly senders: readonly { name: string; state: string; flushed: string | null }[] | null
 }
 
-// The functions of a primary fail on a replica: a CASE calls only what it chooses.
+// The functions of a primary fail on a replica: a CASE calls only what it chooses. The views pg_stat_replication and
+// pg_stat_wal_receiver would read every session of the server, and four times as long: these are the functions below them.
 const probeSql = `
   select pg_is_in_recovery() as in_recovery,
          case when not pg_is_in_recovery() then pg_walfile_name(pg_current_wal_lsn()) end as file,
@@ -28,10 +29,10 @@ const probeSql = `
               when r.status = 'streaming' and pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() then 0
               else (extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000)
          end::float8 as lag_ms,
-         (select json_agg(json_build_object('name', s.application_name, 'state', s.state,
+         (select json_agg(json_build_object('name', a.application_name, 'state', s.state,
                                             'flushed', s.flush_lsn::text))
-            from pg_stat_replication s) as senders
-    from (select) one left join pg_stat_wal_receiver r on true`
+            from pg_stat_get_wal_senders() s, pg_stat_get_activity(s.pid) a) as senders
+    from (select) one left join pg_stat_get_wal_receiver() r on r.pid is not null`
 
 /** Reads a primary or a replica. */
 export async function probe(session: Session): Promise<NodeProbe> {

@@ -5,6 +5,7 @@ import type { NodeProber } from '../../health-engine.ts'
 import { controlApplicationName } from '../session.ts'
 import { startVersion, targetOf, testVersions } from '../testing.ts'
 import { createPostgresHealthEngine } from './engine.ts'
+import { Knocks } from './knocks.ts'
 
 const engine = createPostgresHealthEngine({ clock: systemClock })
 
@@ -64,6 +65,18 @@ describe.each(testVersions)('prober on $label', (version) => {
     const [after] = await sessions()
     expect(after).toBeTypeOf('number')
     expect(after).not.toBe(before)
+  })
+
+  it('knocks once for all that ask at about the same time', async () => {
+    const knocks = new Knocks(systemClock)
+    const target = targetOf(server)
+    const first = knocks.at(target, 10_000)
+    expect(knocks.at({ ...target, database: 'another' }, 10_000)).toBe(first)
+    await first
+    while (knocks.at(target, 10_000) === first) await systemClock.sleep(20)
+    const nobody = knocks.at({ ...target, port: 1 }, 10_000)
+    expect(nobody).not.toBe(first)
+    await expect(nobody).rejects.toMatchObject({ code: 'ECONNREFUSED' })
   })
 
   it('has no answer of a server whose sessions go on but that takes no new one', async () => {

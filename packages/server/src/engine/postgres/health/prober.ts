@@ -1,13 +1,11 @@
 // Looks at a server every second without a login every second: the session is kept, and beside each statement the
-// server is knocked at. A knock is a connection that says nothing and is closed: the postmaster has to take it and to
-// fork before the other end is closed, too, and a server logs nothing of it ("such cases often occur for legitimate
-// reasons", says ProcessStartupPacket of PostgreSQL's backend_startup.c; with log_connections the connection is noted).
-import { Socket } from 'node:net'
+// server is knocked at.
 import { FleetError, type Clock } from '@fleetshard/core'
 import type { NodeProbe, NodeProber } from '../../health-engine.ts'
 import type { CallBounds, NodeTarget } from '../../shard-engine.ts'
 import { describeTarget } from '../errors.ts'
 import { inSession, openSession, type Session } from '../session.ts'
+import type { Knocks } from './knocks.ts'
 import { probe } from './probe.ts'
 
 /** A session is given up after that time, so that a login is tried now and then. */
@@ -23,12 +21,14 @@ interface Kept {
 export class KeptProbe implements NodeProber {
   readonly #clock: Clock
   readonly #target: NodeTarget
+  readonly #knocks: Knocks
   #kept: Kept | null = null
   #isClosed = false
 
-  constructor(clock: Clock, target: NodeTarget) {
+  constructor(clock: Clock, target: NodeTarget, knocks: Knocks) {
     this.#clock = clock
     this.#target = target
+    this.#knocks = knocks
   }
 
   async probe({ signal, timeoutMs }: Required<CallBounds>): Promise<NodeProbe> {
@@ -57,12 +57,11 @@ export class KeptProbe implements NodeProber {
 
   /** Null where the session has ended, or no new one seems to be taken: a login decides. */
   async #askKept(kept: Kept, signal: AbortSignal, timeoutMs: number): Promise<NodeProbe | null> {
-    const knock = new AbortController()
     try {
       const [answer] = await this.#within(kept.end, { signal, timeoutMs }, () =>
         Promise.all([
           inSession(kept.session, { signal: kept.end.signal }, () => probe(kept.session)),
-          this.#within(knock, { signal, timeoutMs: timeoutMs / 2 }, () => this.#knock(knock.signal)),
+          this.#knocks.at(this.#target, timeoutMs / 2),
         ]),
       )
       return answer
@@ -73,8 +72,6 @@ export class KeptProbe implements NodeProber {
       // A session that hangs has used up the time.
       if (isOver) throw error
       return null
-    } finally {
-      knock.abort()
     }
   }
 
@@ -90,23 +87,6 @@ export class KeptProbe implements NodeProber {
     } catch (error) {
       await session[Symbol.asyncDispose]()
       throw error
-    }
-  }
-
-  /** Resolves when the server has closed its end. */
-  async #knock(signal: AbortSignal): Promise<void> {
-    const socket = new Socket()
-    const { host, port } = this.#target
-    try {
-      await new Promise<void>((resolve, reject) => {
-        signal.addEventListener('abort', () => {
-          reject(signal.reason as Error)
-        })
-        socket.once('error', reject).once('end', resolve).resume()
-        socket.connect({ host, port }, () => socket.end())
-      })
-    } finally {
-      socket.destroy()
     }
   }
 
