@@ -41,15 +41,25 @@ export function query(
 }
 
 /**
- * Runs a string of commands by the simple protocol: one implicit transaction. Rows are dropped.
+ * Runs a string of statements by the simple protocol: one implicit transaction where it begins none itself.
+ * @returns what the last one answered
  * @throws as `query`
  */
-export async function exec(connection: ServerConnection, text: string, signal?: AbortSignal): Promise<void> {
-  await collect({ rowsMax: 0, ...(signal === undefined ? {} : { signal }) }, (sink) => {
+export function script(
+  connection: ServerConnection,
+  text: string,
+  limits: QueryLimits = {},
+): Promise<QueryResult> {
+  return collect(limits, (sink) => {
     connection.submitWith((out) => {
       writeQuery(out, text)
     }, sink)
   })
+}
+
+/** As `script`, but rows are dropped. @throws as `query` */
+export async function exec(connection: ServerConnection, text: string, signal?: AbortSignal): Promise<void> {
+  await script(connection, text, { rowsMax: 0, ...(signal === undefined ? {} : { signal }) })
 }
 
 /**
@@ -86,7 +96,7 @@ async function collect(limits: QueryLimits, submit: (sink: Collector) => void): 
   }
 }
 
-/** Gathers the answer of one group. */
+/** Gathers the answer of one group; of several statements that of the last one. */
 class Collector implements GroupSink {
   readonly #outcome = Promise.withResolvers<QueryResult>()
   readonly #row = new DataRowReader()
@@ -96,6 +106,8 @@ class Collector implements GroupSink {
   #rows: (string | null)[][] = []
   #bytes = 0
   #tag = ''
+  /** True from a statement's end to the next one's answer. */
+  #isComplete = false
   #error: FleetError | null = null
 
   constructor(limits: QueryLimits) {
@@ -115,9 +127,24 @@ class Collector implements GroupSink {
 
   message(type: number, buf: Buffer, start: number, end: number): void {
     if (type === backendCode.dataRow) this.#addRow(buf, start, end)
-    else if (type === backendCode.rowDescription) this.#fields = decodeRowDescription(buf, start, end)
-    else if (type === backendCode.commandComplete) this.#tag = decodeCommandTag(buf, start, end)
-    else if (type === backendCode.errorResponse) this.#error ??= sqlError(decodeServerError(buf, start, end))
+    else if (type === backendCode.rowDescription) {
+      this.#fields = decodeRowDescription(buf, start, end)
+      this.#begin()
+    } else if (type === backendCode.commandComplete) {
+      if (this.#isComplete) {
+        this.#fields = []
+        this.#begin()
+      }
+      this.#tag = decodeCommandTag(buf, start, end)
+      this.#isComplete = true
+    } else if (type === backendCode.errorResponse)
+      this.#error ??= sqlError(decodeServerError(buf, start, end))
+  }
+
+  #begin(): void {
+    this.#rows = []
+    this.#bytes = 0
+    this.#isComplete = false
   }
 
   done(): void {

@@ -1,6 +1,7 @@
-// From what the driver throws to errors of the catalogue. Nothing here repeats a password: Postgres' own texts have
+// From what a session throws to errors of the catalogue. Nothing here repeats a password: Postgres' own texts have
 // none, and the target is named by address, database and user only.
 import { FleetError } from '@fleetshard/core'
+import { PgServerError } from '@fleetshard/routing/wire'
 import type { NodeTarget } from '../shard-engine.ts'
 
 /** The fields of an error that Postgres sent. */
@@ -18,22 +19,11 @@ export function describeTarget(target: NodeTarget): string {
   return `${target.host}:${String(target.port)}/${target.database}`
 }
 
-/** The server's own error, or null for what comes from the network or the driver. */
+/** The server's own error, or null for what comes from the network or from us. */
 export function postgresError(error: unknown): PostgresErrorFields | null {
-  if (!(error instanceof Error) || !('severity' in error)) return null
-  const fields = error as Error & Record<string, unknown>
-  const text = (name: string): string | undefined =>
-    typeof fields[name] === 'string' ? fields[name] : undefined
-  const sqlstate = text('code')
-  if (sqlstate === undefined || !/^[0-9A-Z]{5}$/.test(sqlstate)) return null
-  const position = Number(text('position'))
-  return {
-    message: error.message,
-    sqlstate,
-    detail: text('detail'),
-    hint: text('hint'),
-    position: Number.isInteger(position) && position > 0 ? position : undefined,
-  }
+  if (!(error instanceof PgServerError)) return null
+  const { message, code, detail, hint, position } = error.fields
+  return { message, sqlstate: code, detail, hint, position }
 }
 
 /** True for the server's error of that SQLSTATE. */
@@ -47,7 +37,7 @@ const TRANSIENT = new Set(['57P01', '57P02', '57P03', '53300', '40001', '40P01',
 
 /** Any error of a call as one of the catalogue; what is a FleetError already stays as it is. */
 export function toNodeError(error: unknown, target: NodeTarget): FleetError {
-  if (error instanceof FleetError) return error
+  if (error instanceof FleetError) return missing(error, target) ?? error
   const fields = postgresError(error)
   if (fields === null) return unreachable(error, target)
   const where = describeTarget(target)
@@ -63,21 +53,27 @@ export function toNodeError(error: unknown, target: NodeTarget): FleetError {
   return new FleetError('node_check_failed', message, hint === null ? common : { ...common, hint })
 }
 
-function unreachable(error: unknown, target: NodeTarget): FleetError {
-  const reason = error instanceof Error ? error.message : String(error)
+/** What a server wants of a login that the record of the node does not have; null for other errors of connections. */
+function missing(error: FleetError, target: NodeTarget): FleetError | null {
   const where = describeTarget(target)
-  if (/SCRAM|client password must be/.test(reason)) {
+  if (/asks for a password and none is known/.test(error.message)) {
     return new FleetError('node_check_failed', `${where} wants a password and none is given`, {
       hint: `give the password of ${target.user} with the endpoint: postgres://${target.user}:PASSWORD@…, or PGPASSWORD for the command line`,
       cause: error,
     })
   }
-  if (/does not support SSL/.test(reason)) {
+  if (/does not offer TLS/.test(error.message)) {
     return new FleetError('node_check_failed', `${where} does not speak TLS, but tls is ${target.tls}`, {
       hint: 'switch ssl on at the server, or set the node to tls: disable on a trusted network',
       cause: error,
     })
   }
+  return null
+}
+
+function unreachable(error: unknown, target: NodeTarget): FleetError {
+  const reason = error instanceof Error ? error.message : String(error)
+  const where = describeTarget(target)
   if (/certificate|self-signed|altname/i.test(reason)) {
     return new FleetError('node_check_failed', `the certificate of ${where} is not trusted: ${reason}`, {
       hint: 'use a certificate of a trusted authority that names this host, or tls: require',

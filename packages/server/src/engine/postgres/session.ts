@@ -1,22 +1,38 @@
-// One short-lived connection to a shard's server for control work: bounded by a deadline and a signal, with the
-// settings that such work needs. Statements of clients never come this way.
-import { Socket } from 'node:net'
-import type { ConnectionOptions } from 'node:tls'
-import { Client, type QueryResult, type QueryResultRow } from 'pg'
-import { FleetError, type Clock } from '@fleetshard/core'
+// One connection to a shard's server for control work: bounded by a deadline and a signal, with the settings that such
+// work needs. Statements of clients never come this way.
+import { types, type QueryResultRow } from 'pg'
+import { FleetError, isFleetError, type Clock } from '@fleetshard/core'
+import {
+  connectServer,
+  query,
+  script,
+  type QueryResult,
+  type ServerConnection,
+} from '@fleetshard/routing/wire'
 import { callTimeoutMsDefault, type CallBounds, type NodeTarget } from '../shard-engine.ts'
 import { describeTarget, hasSqlstate, toNodeError } from './errors.ts'
+import { arrayLiteral } from './reshard/sql.ts'
 
 /** What control connections are called in pg_stat_activity. */
 export const controlApplicationName = 'fleetshard/control'
 
-/** An open connection. Errors are the driver's own until they leave `withSession`. */
+/** By which the connection's own time limit is behind the session's. */
+const connectGraceMs = 1_000
+
+/** Answers are bounded by what is asked: the tables of a database, not their rows. */
+const limits = { rowsMax: Infinity, bytesMax: 256 * 1024 * 1024 }
+
+type Scalar = string | number | bigint | boolean | null
+/** The value of a parameter. All go as text. */
+export type Parameter = Scalar | readonly Scalar[]
+
+/** An open connection. Errors are the server's own, or those of the connection, until they leave `withSession`. */
 export interface Session extends AsyncDisposable {
   readonly target: NodeTarget
   /** Milliseconds until the deadline; the server gives up a statement about then, too. */
   remainingMs(): number
-  /** @throws the driver's error; FleetError `deadline_exceeded`; the signal's reason */
-  query<Row extends QueryResultRow>(sql: string, parameters?: readonly unknown[]): Promise<readonly Row[]>
+  /** @throws PgServerError; FleetError `deadline_exceeded`, `shard_unavailable`; the signal's reason */
+  query<Row extends QueryResultRow>(sql: string, parameters?: readonly Parameter[]): Promise<readonly Row[]>
   /**
    * Runs statements in one trip, joined by semicolons; the first that fails ends it, and without a transaction block
    * among them they are one. @returns the rows of the last one @throws as `query`
@@ -38,36 +54,50 @@ export interface SessionParts {
  */
 export async function openSession(parts: SessionParts): Promise<Session> {
   const guard = new Guard(parts)
-  const client = new Client(clientConfig(parts.target, guard.socket))
-  client.on('error', () => undefined) // a lost connection is reported by the statement that meets it
   const session: Session = {
     target: parts.target,
     remainingMs: () => guard.remainingMs(),
-    query: async <Row extends QueryResultRow>(sql: string, parameters?: readonly unknown[]) => {
-      guard.throwIfOver()
-      const result = await guard.bound(
-        client.query<Row>(sql, parameters === undefined ? [] : [...parameters]),
-      )
-      return result.rows
-    },
-    script: async <Row extends QueryResultRow>(statements: readonly string[]) => {
-      guard.throwIfOver()
-      // The driver's types know one result only; for several statements it gives a list of them.
-      const results: unknown = await guard.bound(client.query(statements.join(';\n')))
-      const last: unknown = Array.isArray(results) ? results.at(-1) : results
-      return (last as QueryResult<Row>).rows
-    },
-    [Symbol.asyncDispose]: () => guard.close(client),
+    query: async <Row extends QueryResultRow>(sql: string, parameters: readonly Parameter[] = []) =>
+      // Without parameters several statements may be one text.
+      rowsOf<Row>(
+        await guard.bound((connection) =>
+          parameters.length === 0
+            ? script(connection, sql, limits)
+            : query(connection, sql, parameters.map(textOf), limits),
+        ),
+      ),
+    script: async <Row extends QueryResultRow>(statements: readonly string[]) =>
+      rowsOf<Row>(await guard.bound((connection) => script(connection, statements.join(';\n'), limits))),
+    [Symbol.asyncDispose]: () => guard.close(),
   }
   try {
-    guard.throwIfOver()
-    await guard.bound(client.connect())
+    await guard.open()
     await configure(session)
     return session
   } catch (error) {
-    await guard.close(client)
+    await guard.close()
     throw leaving(error, parts)
   }
+}
+
+function textOf(value: Parameter): string | null {
+  if (value !== null && typeof value === 'object') return arrayLiteral(value.map((item) => textOf(item)))
+  return value === null ? null : String(value)
+}
+
+function rowsOf<Row extends QueryResultRow>({ fields, rows }: QueryResult): readonly Row[] {
+  const columns = fields.map(({ name, typeOid }) => {
+    const parse = types.getTypeParser(typeOid, 'text') as (text: string) => unknown
+    return { name, parse }
+  })
+  return rows.map((values) => {
+    const row: QueryResultRow = {}
+    columns.forEach(({ name, parse }, index) => {
+      const text = values[index] ?? null
+      row[name] = text === null ? null : parse(text)
+    })
+    return row as Row
+  })
 }
 
 /** So that the server ends a statement soon after its caller is gone; not every platform can. */
@@ -135,43 +165,19 @@ export async function inTransaction<T, Row extends QueryResultRow = QueryResultR
   }
 }
 
-function clientConfig(target: NodeTarget, socket: Socket): ConstructorParameters<typeof Client>[0] {
-  return {
-    host: target.host,
-    port: target.port,
-    database: target.database,
-    user: target.user,
-    // A function: an empty value would make the driver look for one in the environment and in files.
-    password: () => target.password ?? '',
-    ssl: tlsOptions(target),
-    application_name: controlApplicationName,
-    stream: () => socket,
-    keepAlive: true,
-  }
-}
-
-function tlsOptions({ tls, host, tlsContext }: NodeTarget): false | ConnectionOptions {
-  if (tls === 'disable') return false
-  return {
-    // The driver names the host for certificates only where it is no address.
-    host,
-    rejectUnauthorized: tls === 'verify-full',
-    ...(tlsContext === undefined ? {} : { secureContext: tlsContext() }),
-  }
-}
-
-/** Deadline and signal of one session: both end it by closing the socket, at any point of its life. */
+/** The connection of one session; its deadline and its signal end it at any point of its life. */
 class Guard {
-  readonly socket = new Socket()
   readonly #clock: Clock
   readonly #target: NodeTarget
   readonly #signal: AbortSignal | undefined
   readonly #deadline: number
   readonly #cancelTimer: () => void
+  readonly #end = new AbortController()
+  #connection: ServerConnection | null = null
   /** Set by the timer: the clock may still show a moment less when it fires. */
   #over = false
   readonly #onAbort = (): void => {
-    this.socket.destroy()
+    this.#abort()
   }
 
   constructor(parts: SessionParts) {
@@ -182,7 +188,7 @@ class Guard {
     this.#deadline = parts.clock.monotonic() + timeoutMs
     this.#cancelTimer = parts.clock.after(timeoutMs, () => {
       this.#over = true
-      this.socket.destroy()
+      this.#abort()
     })
     this.#signal?.addEventListener('abort', this.#onAbort, { once: true })
   }
@@ -191,7 +197,51 @@ class Guard {
     return this.#deadline - this.#clock.monotonic()
   }
 
-  throwIfOver(): void {
+  async open(): Promise<void> {
+    this.#throwIfOver()
+    const { host, port, database, user, password, tls, tlsContext } = this.#target
+    const options = {
+      host,
+      port,
+      database,
+      user,
+      password,
+      tls,
+      ...(tlsContext === undefined ? {} : { tlsContext }),
+      applicationName: controlApplicationName,
+      // Our own timer comes first: it knows what to say.
+      connectTimeoutMs: this.remainingMs() + connectGraceMs,
+    }
+    try {
+      this.#connection = await connectServer(options, this.#clock, this.#end.signal)
+    } catch (error) {
+      this.#throwIfOver()
+      throw ownWords(error)
+    }
+  }
+
+  /** What comes of it; a failure after abort or deadline is reported as such. */
+  async bound<T>(work: (connection: ServerConnection) => Promise<T>): Promise<T> {
+    this.#throwIfOver()
+    const connection = this.#connection
+    if (connection === null) throw new FleetError('internal', 'a session was used before it was open')
+    try {
+      return await work(connection)
+    } catch (error) {
+      this.#throwIfOver()
+      throw ownWords(error)
+    }
+  }
+
+  async close(): Promise<void> {
+    // Goodbye needs no deadline of its own: the timer still stands.
+    await this.#connection?.close()
+    this.#cancelTimer()
+    this.#signal?.removeEventListener('abort', this.#onAbort)
+    this.#abort()
+  }
+
+  #throwIfOver(): void {
     this.#signal?.throwIfAborted()
     if (this.#over || this.remainingMs() <= 0) {
       throw new FleetError('deadline_exceeded', `${describeTarget(this.#target)} did not answer in time`, {
@@ -200,21 +250,14 @@ class Guard {
     }
   }
 
-  /** The promise, but a failure after abort or deadline is reported as such. */
-  async bound<T>(promise: Promise<T>): Promise<T> {
-    try {
-      return await promise
-    } catch (error) {
-      this.throwIfOver()
-      throw error
-    }
+  #abort(): void {
+    this.#end.abort()
+    this.#connection?.destroy(new FleetError('canceled', 'the session has ended'))
   }
+}
 
-  async close(client: Client): Promise<void> {
-    // Goodbye needs no deadline of its own: the timer still stands, and a destroyed socket ends at once.
-    await (this.socket.destroyed ? Promise.resolve() : client.end().catch(() => undefined))
-    this.#cancelTimer()
-    this.#signal?.removeEventListener('abort', this.#onAbort)
-    this.socket.destroy()
-  }
+/** What the server itself said, or what the network did, where an error only passes it on. */
+function ownWords(error: unknown): unknown {
+  const passesOn = isFleetError(error) && error.cause instanceof Error && !isFleetError(error.cause)
+  return passesOn ? error.cause : error
 }
