@@ -50,7 +50,12 @@ export async function manager(onRun: (run: Run) => void): Promise<Report> {
       [`create / floor, throughput at ${callers}`]: ratio(many, 'create', 'floor', throughput),
     },
     targets: [
-      ...['create', 'get', 'patch', 'delete'].map((variant) =>
+      atLeast(
+        `each kind once in turn, with ${callers} callers, ops/s`,
+        operationsMin,
+        inTurn(kinds.map(rate)),
+      ),
+      ...kinds.map((variant) =>
         atLeast(`${variant} with ${callers} callers, ops/s`, operationsMin, rate(variant)),
       ),
       atMost('resident memory with one shard, MiB', rssBaseMb + rssPerShardMb, idleRssMb),
@@ -62,6 +67,11 @@ export async function manager(onRun: (run: Run) => void): Promise<Report> {
   }
 }
 
+/** Operations on a shard, as often as each other in its life. */
+const kinds = ['create', 'get', 'patch', 'delete']
+/** Operations a second of somebody who does one of each kind, again and again. */
+const inTurn = (rates: readonly number[]): number =>
+  rates.length / rates.reduce((seconds, rate) => seconds + 1 / rate, 0)
 const operationsMin = 100
 const rssBaseMb = 100
 const rssPerShardMb = 2
