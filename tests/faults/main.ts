@@ -27,15 +27,27 @@ if (scenarios.length === 0 || !Number.isSafeInteger(seed) || (minutes !== null &
   )
   process.exit(2)
 }
+const stop = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    stop.abort(new Error(`stopped by ${signal}`))
+  })
+}
 const reports: ScenarioReport[] = []
 const skipped: { readonly name: string; readonly why: string }[] = []
 for (const scenario of scenarios) {
+  if (stop.signal.aborted) break
   const why = scenario.obstacle?.() ?? null
   console.error(`${family}/${scenario.name}, seed ${String(seed)}: ${scenario.what}`)
   if (why === null) {
     const own = minutes === null ? null : minutes / scenarios.length
     reports.push(
-      await runScenario(scenario, { minutes: own, seed, say: (text) => console.error(`  ${text}`) }),
+      await runScenario(scenario, {
+        minutes: own,
+        seed,
+        signal: stop.signal,
+        say: (text) => console.error(`  ${text}`),
+      }),
     )
   } else {
     skipped.push({ name: scenario.name, why })
@@ -58,7 +70,7 @@ const result = {
   stale: sum(({ stale }) => stale),
   denied: sum(({ denied }) => denied),
   ...counts,
-  holds: reports.every(({ holds }) => holds),
+  holds: !stop.signal.aborted && reports.every(({ holds }) => holds),
   scenarios: reports,
   skipped,
 }

@@ -22,6 +22,8 @@ export interface RunOptions {
   /** Null: as long as the scenario says, and as many rounds. */
   readonly minutes: number | null
   readonly seed: number
+  /** Ends it before its time: it does not hold then, and everything is cleaned up. */
+  readonly signal: AbortSignal
   /** Told what goes on, line by line. */
   readonly say: (text: string) => void
 }
@@ -47,7 +49,7 @@ async function declare(cluster: FaultCluster, { tables }: Scenario): Promise<voi
 async function play(
   scenario: Scenario,
   cluster: FaultCluster,
-  { minutes, seed, say }: RunOptions,
+  { minutes, seed, signal, say }: RunOptions,
 ): Promise<ScenarioReport> {
   const began = performance.now()
   const breaches: string[] = []
@@ -79,7 +81,13 @@ async function play(
   stop.signal.addEventListener('abort', () => {
     waits = world.ledger.waits()
   })
+  const onStop = (): void => {
+    breach('it was stopped before its time')
+    stop.abort()
+  }
+  signal.addEventListener('abort', onStop, { once: true })
   try {
+    signal.throwIfAborted()
     await untilOver(scenario, world, { stop, afterMs: (minutes ?? scenario.minutes) * 60_000 })
     await cluster.mend()
     await scenario.expect(world)
@@ -89,6 +97,7 @@ async function play(
     await cluster.mend()
   } finally {
     stop.abort()
+    signal.removeEventListener('abort', onStop)
     await follower.stop()
   }
   for (const { name, crashes } of cluster.members) {
