@@ -1,5 +1,6 @@
 // The records of the catalog and the shapes made from them that routers and clients hold.
 // Plain JSON values: what is stored is exactly this.
+import type { Role } from './access/mod.ts'
 import type { Epoch, JobId, KeyspaceName, NodeId, RouterId, ShardId, Term } from './ids.ts'
 
 /** `standby` follows like a replica but serves no reads. */
@@ -206,6 +207,22 @@ export interface TokenRecord {
   readonly createdAt: string
   /** Null for never. */
   readonly expiresAt: string | null
+  readonly version: number
+}
+
+/** Somebody who has signed in with a browser, until he signs out or his time is over. */
+export interface SessionRecord {
+  /** Public part of what the browser sends. */
+  readonly id: string
+  /** SHA-256 of the secret part, in hexadecimal. */
+  readonly digest: string
+  /** `sub` of the identity token: what the issuer knows him by. */
+  readonly subject: string
+  /** His name for people; null where the issuer tells none. */
+  readonly name: string | null
+  readonly role: Role
+  readonly createdAt: string
+  readonly expiresAt: string
   readonly version: number
 }
 

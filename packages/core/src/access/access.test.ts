@@ -30,12 +30,12 @@ function codeOf(work: () => unknown): string {
 describe('permissions', () => {
   const expected: Readonly<Record<string, readonly Permission[]>> = {
     '': ['open'],
-    viewer: ['open', 'view', 'place'],
-    operator: ['open', 'view', 'operate', 'place'],
-    admin: ['open', 'view', 'operate', 'administer', 'place', 'query', 'login', 'agent'],
-    'read:app': ['open', 'place', 'query'],
-    'write:app': ['open', 'place', 'query', 'login'],
-    'viewer read:app': ['open', 'view', 'place', 'query'],
+    viewer: ['open', 'self', 'view', 'place'],
+    operator: ['open', 'self', 'view', 'operate', 'place'],
+    admin: ['open', 'self', 'view', 'operate', 'administer', 'place', 'query', 'login', 'agent'],
+    'read:app': ['open', 'self', 'place', 'query'],
+    'write:app': ['open', 'self', 'place', 'query', 'login'],
+    'viewer read:app': ['open', 'self', 'view', 'place', 'query'],
   }
   it.each(Object.entries(expected))('of "%s" are these and no others', (scopes, allowed) => {
     const all = Object.keys(PERMISSIONS) as Permission[]

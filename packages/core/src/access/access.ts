@@ -15,9 +15,9 @@ export const everyKeyspace = '*'
 
 /** Somebody who makes requests. */
 export interface Principal {
-  /** Name of the token, `sub` of the JSON web token, `admin` or `anonymous`. */
+  /** Name of the token, `sub` of the JSON web token or of whoever signed in, `admin` or `anonymous`. */
   readonly subject: string
-  readonly kind: 'anonymous' | 'admin' | 'token' | 'jwt'
+  readonly kind: 'anonymous' | 'admin' | 'token' | 'jwt' | 'session'
   /** The highest role; null for none. */
   readonly role: Role | null
   /** By keyspace, or `*` for all. */
@@ -37,6 +37,11 @@ export interface PermissionSpec {
 /** The permissions. A route or a command needs exactly one of them. */
 export const PERMISSIONS = {
   open: { doc: 'Nobody is asked who he is.', role: null, grant: null },
+  self: {
+    doc: 'What the caller may know of himself, and the end of his own session.',
+    role: 'viewer',
+    grant: 'read',
+  },
   view: { doc: 'Reads of the control plane: topology, shards, nodes, jobs.', role: 'viewer', grant: null },
   operate: {
     doc: 'Changes of the control plane: keyspaces, tables, shards, nodes, jobs, failovers.',

@@ -1,4 +1,4 @@
-// Contract of /api/v1/tokens, /api/v1/secrets and /api/v1/audit.
+// Contract of /api/v1/tokens, /api/v1/secrets, /api/v1/audit and /auth.
 import { Type, type Static } from 'typebox'
 import { scopePatternText } from '../access/mod.ts'
 import { closed, IdSchema, nullable, oneOf, TimeSchema } from './schema.ts'
@@ -72,7 +72,7 @@ export const AuditRecord = closed({
   phase: oneOf(['begun', 'ended', 'refused'], 'an act is begun, and ended with an outcome; or refused'),
   change: Type.String({ description: 'the same in both records of one act' }),
   who: closed({
-    kind: oneOf(['anonymous', 'admin', 'token', 'jwt', 'system']),
+    kind: oneOf(['anonymous', 'admin', 'token', 'jwt', 'session', 'system']),
     subject: Type.String(),
     role: nullable(oneOf(['viewer', 'operator', 'admin'])),
   }),
@@ -117,3 +117,52 @@ export const AuditVerification = closed({
 })
 /** Answer of GET /api/v1/audit/verification. */
 export type AuditVerification = Static<typeof AuditVerification>
+
+/** Query of GET /auth/login. */
+export const LoginQuery = closed({
+  return_to: Type.Optional(
+    Type.String({
+      maxLength: 1024,
+      description: 'path on this server to go on with afterwards; / by default',
+      examples: ['/shards'],
+    }),
+  ),
+})
+/** Query of GET /auth/login. */
+export type LoginQuery = Static<typeof LoginQuery>
+
+/** Query of GET /auth/callback: what issuers add to it is theirs. */
+export const CallbackQuery = Type.Object({
+  code: Type.Optional(Type.String({ maxLength: 8192 })),
+  state: Type.Optional(Type.String({ maxLength: 512 })),
+  error: Type.Optional(Type.String({ maxLength: 512 })),
+})
+/** Query of GET /auth/callback: what issuers add to it is theirs. */
+export type CallbackQuery = Static<typeof CallbackQuery>
+
+/** Answer of GET /auth/me. */
+export const Identity = closed({
+  kind: oneOf(['anonymous', 'admin', 'token', 'jwt', 'session'], 'how the caller said who he is'),
+  subject: Type.String(),
+  name: nullable(Type.String({ description: 'for people; of a session, where the issuer tells one' })),
+  role: nullable(oneOf(['viewer', 'operator', 'admin'])),
+  grants: Type.Record(Type.String(), oneOf(['read', 'write']), {
+    description: 'by keyspace, or * for all',
+  }),
+  expires_at: nullable(
+    Type.String({ description: 'ISO 8601 time at which the session ends; null without one' }),
+  ),
+})
+/** Answer of GET /auth/me. */
+export type Identity = Static<typeof Identity>
+
+/** Answer of POST /auth/logout. */
+export const LoggedOut = closed({
+  issuer_logout_url: nullable(
+    Type.String({
+      description: 'where a browser goes to sign out at the issuer too; null where it has no such page',
+    }),
+  ),
+})
+/** Answer of POST /auth/logout. */
+export type LoggedOut = Static<typeof LoggedOut>

@@ -33,8 +33,19 @@ export const ACCESS_ERRORS = {
     sqlstate: '57P03',
     retryable: true,
     title: 'It cannot be found out now who the caller is',
-    cause: 'The keys that tokens are checked with cannot be read, or their issuer does not answer.',
-    remedy: 'Check auth.jwks-url or auth.jwks-file; tokens of FleetShard itself go on working.',
+    cause:
+      'The keys that tokens are checked with cannot be read, or the issuer of tokens and identities does not answer.',
+    remedy:
+      'Check auth.jwks-url, auth.jwks-file or auth.oidc-issuer; tokens of FleetShard itself, and sessions, go on working.',
+  },
+  sign_in_failed: {
+    status: 401,
+    sqlstate: '28000',
+    retryable: false,
+    title: 'Signing in with a browser did not succeed',
+    cause:
+      'The login was not begun in this browser, took too long or is finished already; or the issuer refused it, or told something that is not valid.',
+    remedy: 'Sign in again, at /auth/login; the message says what did not fit.',
   },
   audit_unavailable: {
     status: 503,

@@ -38,7 +38,7 @@ const RecordSchema = Type.Object({
   phase: Type.Enum(['begun', 'ended', 'refused']),
   change: text,
   who: Type.Object({
-    kind: Type.Enum(['anonymous', 'admin', 'token', 'jwt', 'system']),
+    kind: Type.Enum(['anonymous', 'admin', 'token', 'jwt', 'session', 'system']),
     subject: text,
     role: Type.Union([Type.Enum(['viewer', 'operator', 'admin']), Type.Null()]),
   }),

@@ -45,7 +45,7 @@ const secretNames = /password|secret|token|digest|verifier|credential|authorizat
 /** Fields that only say where a secret is. */
 const references = /ref$/i
 const passwordInUrl = /(:\/\/[^:@/\s]*):[^\s"]*@/g
-const tokens = /fst_[0-9a-f]{16}_[A-Za-z0-9_-]+|eyJ[\w-]+\.[\w-]+\.[\w-]*/g
+const tokens = /fs[st]_[0-9a-f]{16}_[A-Za-z0-9_-]+|eyJ[\w-]+\.[\w-]+\.[\w-]*/g
 
 const redactText = (text: string): string =>
   text.replaceAll(passwordInUrl, '$1:***@').replaceAll(tokens, '***')

@@ -1,5 +1,12 @@
 import { randomUUID } from 'node:crypto'
-import { FleetError, parseEpoch, parseJobId, parseShardId, parseTerm } from '@fleetshard/core'
+import {
+  FleetError,
+  parseEpoch,
+  parseJobId,
+  parseShardId,
+  parseTerm,
+  type SessionRecord,
+} from '@fleetshard/core'
 import { describe, expect, it } from 'vitest'
 import { silentLogger } from '../runtime/mod.ts'
 import { createMemoryBackend } from './backends/memory/mod.ts'
@@ -9,6 +16,7 @@ import { changeAttemptsMax, type Catalog, type StoredKeyspace } from './contract
 import { holdLease } from './leases.ts'
 import { routingShardsMax } from './routing.ts'
 import type { StoreCondition } from './store.ts'
+import { createCatalogView } from './view.ts'
 import { manualClock, type ManualClock } from '../runtime/testing/manual-clock.ts'
 import {
   app,
@@ -45,6 +53,55 @@ describe('cluster', () => {
     const asked = await Promise.all([catalog.cluster(), catalog.cluster(), catalog.cluster()])
     expect(new Set(asked.map(({ id }) => id)).size).toBe(1)
     expect(await catalog.cluster()).toEqual(asked[0])
+  })
+})
+
+describe('sessions', () => {
+  const session = (id: string): SessionRecord => ({
+    id,
+    digest: 'd'.repeat(64),
+    subject: 'alice',
+    name: null,
+    role: 'viewer',
+    createdAt: '2026-01-01T00:00:00.000Z',
+    expiresAt: '2026-01-01T08:00:00.000Z',
+    version: 1,
+  })
+
+  it('are made once, and with a new one those that are over go', async () => {
+    const { catalog } = open()
+    await catalog.sessions.create(session('a'), [])
+    await catalog.sessions.create(session('b'), ['a', 'gone-already'])
+    expect([await catalog.sessions.get('a'), await catalog.sessions.get('b')]).toEqual([null, session('b')])
+    await failure(catalog.sessions.create(session('b'), []), 'already_exists')
+  })
+
+  it('end, and end again', async () => {
+    const { catalog } = open()
+    await catalog.sessions.create(session('a'), [])
+    await catalog.sessions.delete('a')
+    await catalog.sessions.delete('a')
+    expect(await catalog.sessions.get('a')).toBeNull()
+  })
+
+  it('are in the live view, and out of it', async () => {
+    const { catalog, leaseDeps } = open()
+    const stop = new AbortController()
+    const view = createCatalogView(leaseDeps)
+    const running = view.run(stop.signal)
+    await catalog.sessions.create(session('a'), [])
+    await view.until(({ sessions }) => sessions.get('a')?.subject === 'alice', stop.signal)
+    await catalog.sessions.delete('a')
+    await view.until(({ sessions }) => sessions.size === 0, stop.signal)
+    stop.abort()
+    await running
+  })
+
+  it('that cannot be read tell nothing of what is in them', async () => {
+    const { catalog } = open()
+    await commit(catalog.store, [put('sessions/a', JSON.stringify({ ...session('a'), role: 'root' }))])
+    const error = await failure(catalog.sessions.get('a'), 'corrupt_record')
+    expect(error.message).not.toContain('root')
   })
 })
 

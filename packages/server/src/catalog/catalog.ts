@@ -9,6 +9,7 @@ import { createAgents, createRouters } from './registry.ts'
 import { changeRouting } from './routing.ts'
 import type { SecretSealer } from './sealer.ts'
 import { createSecrets } from './secrets.ts'
+import { createSessions } from './sessions.ts'
 import { createShards } from './shards.ts'
 import type { CatalogStore } from './store.ts'
 import { createTables } from './tables.ts'
@@ -37,6 +38,7 @@ export function createCatalog(deps: CatalogDeps): Catalog {
     agents: createAgents(store),
     secrets: createSecrets({ store, sealer: deps.sealer ?? null }),
     tokens: createTokens(store),
+    sessions: createSessions(store),
     cluster: (signal) => readCluster(deps, signal),
     changeRouting: (keyspace, plan, options = {}) => changeRouting(store, keyspace, plan, options),
   }

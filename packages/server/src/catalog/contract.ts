@@ -11,6 +11,7 @@ import type {
   ShardId,
   ShardRecord,
   TableRecord,
+  SessionRecord,
   TokenRecord,
 } from '@fleetshard/core'
 import type { ClusterRecord } from './records.ts'
@@ -168,6 +169,15 @@ export interface Tokens {
   delete(id: string, options?: ChangeOptions): Promise<void>
 }
 
+/** Sessions of browsers; they are listed by the live view. Whoever makes one removes those that are over. */
+export interface Sessions {
+  get(id: string, signal?: AbortSignal): Promise<SessionRecord | null>
+  /** @param over ids that are removed in the same commit @throws FleetError `already_exists`, `catalog_limit` */
+  create(record: SessionRecord, over: readonly string[], signal?: AbortSignal): Promise<void>
+  /** No error when it is not there any more. */
+  delete(id: string, signal?: AbortSignal): Promise<void>
+}
+
 /**
  * All throw `catalog_unavailable`, `corrupt_record` and `catalog_limit` besides what they name. A change that
  * fails as `catalog_unavailable` has an unknown outcome.
@@ -183,6 +193,7 @@ export interface Catalog {
   readonly agents: LeasedRecords<string, AgentRecord>
   readonly secrets: Secrets
   readonly tokens: Tokens
+  readonly sessions: Sessions
   /** The cluster's identity; made by whoever asks first. */
   cluster(signal?: AbortSignal): Promise<ClusterRecord>
   /**

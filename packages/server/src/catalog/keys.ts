@@ -36,6 +36,8 @@ export const keys = {
   election: (name: string) => `elections/${name}`,
   tokens: 'tokens/',
   token: (token: string) => `tokens/${token}`,
+  sessions: 'sessions/',
+  session: (session: string) => `sessions/${session}`,
   audit: 'audit/',
   auditHead: 'audit/head',
   auditBucket: (bucket: number) => `audit/${digits(bucket)}/`,
@@ -56,6 +58,7 @@ export type ParsedKey =
   | { readonly kind: 'router'; readonly router: RouterId }
   | { readonly kind: 'agent'; readonly agent: string }
   | { readonly kind: 'token'; readonly token: string }
+  | { readonly kind: 'session'; readonly session: string }
   | { readonly kind: 'other' }
 
 const other: ParsedKey = { kind: 'other' }
@@ -73,6 +76,7 @@ export function parseKey(key: string): ParsedKey {
   if (head === 'routers') return { kind: 'router', router: parseRouterId(name) }
   if (head === 'agents') return { kind: 'agent', agent: name }
   if (head === 'tokens') return { kind: 'token', token: name }
+  if (head === 'sessions') return { kind: 'session', session: name }
   return other
 }
 

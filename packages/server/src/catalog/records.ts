@@ -13,6 +13,7 @@ import {
   type QuorumRecord,
   type RouterId,
   type RouterRecord,
+  type SessionRecord,
   type ShardId,
   type ShardRecord,
   type TableRecord,
@@ -181,6 +182,17 @@ const token = Type.Object({
   version,
 })
 
+const session = Type.Object({
+  id: Type.String({ pattern: id }),
+  digest: text,
+  subject: text,
+  name: textOrNull,
+  role: oneOf(['viewer', 'operator', 'admin']),
+  createdAt: text,
+  expiresAt: text,
+  version,
+})
+
 /** A secret: sealed, or as it is where there are no keys. */
 export type SecretRecord = { readonly value: string } | { readonly sealed: SealedValue }
 
@@ -245,6 +257,7 @@ export const codecs: {
   readonly router: RecordCodec<RouterRecord>
   readonly agent: RecordCodec<AgentRecord>
   readonly token: RecordCodec<TokenRecord>
+  readonly session: RecordCodec<SessionRecord>
   readonly candidate: RecordCodec<CandidateRecord>
   readonly secret: RecordCodec<SecretRecord>
 } = {
@@ -259,6 +272,7 @@ export const codecs: {
   router: codec('router', router),
   agent: codec('agent', agent),
   token: codec('token', token, true),
+  session: codec('session', session, true),
   candidate: codec('candidate', Type.Object({ id: text, url: textOrNull, since: text })),
   secret: codec('secret', secret, true),
 }

@@ -76,6 +76,7 @@ class StateDraft {
   readonly routers
   readonly agents
   readonly tokens
+  readonly sessions
   readonly corrupt: MapDraft<string, FleetError>
   readonly #base: CatalogState
 
@@ -89,13 +90,16 @@ class StateDraft {
     this.routers = draftOf(base.routers)
     this.agents = draftOf(base.agents)
     this.tokens = draftOf(base.tokens)
+    this.sessions = draftOf(base.sessions)
     this.corrupt = draftOf(base.corrupt)
   }
 
   /** Null when nothing changed. */
   finish(): CatalogChange | null {
     const drafts = [this.keyspaces, this.stored, this.jobs, this.jobOwners, this.routers, this.agents]
-    const touched = [...drafts, this.tokens, this.corrupt].some((draft) => draft.touched.size > 0)
+    const touched = [...drafts, this.tokens, this.sessions, this.corrupt].some(
+      (draft) => draft.touched.size > 0,
+    )
     if (!touched && this.cluster === this.#base.cluster) return null
     const jobs = new Set([...this.jobs.touched, ...this.jobOwners.touched])
     const { keyspaces, routers, agents } = this
@@ -109,6 +113,7 @@ class StateDraft {
         routers: routers.result(),
         agents: agents.result(),
         tokens: this.tokens.result(),
+        sessions: this.sessions.result(),
         corrupt: this.corrupt.result(),
       },
       keyspaces: keyspaces.touched,
@@ -128,6 +133,7 @@ const emptyState: CatalogState = {
   routers: new Map(),
   agents: new Map(),
   tokens: new Map(),
+  sessions: new Map(),
   corrupt: new Map(),
 }
 
@@ -235,6 +241,9 @@ function changeSingle(draft: StateDraft, at: SingleKey, change: StoreChange): vo
       return
     case 'token':
       put(draft.tokens, at.token, recordOf(draft, codecs.token, change)?.record)
+      return
+    case 'session':
+      put(draft.sessions, at.session, recordOf(draft, codecs.session, change)?.record)
       return
   }
 }

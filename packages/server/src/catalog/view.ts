@@ -10,6 +10,7 @@ import {
   type KeyspaceSnapshot,
   type RouterId,
   type RouterRecord,
+  type SessionRecord,
   type TokenRecord,
 } from '@fleetshard/core'
 import type { Service } from '../runtime/mod.ts'
@@ -37,6 +38,8 @@ export interface CatalogState {
   readonly agents: ReadonlyMap<string, AgentRecord>
   /** Tokens of the API, by id. */
   readonly tokens: ReadonlyMap<string, TokenRecord>
+  /** Of those who have signed in with a browser, by id; some may have expired. */
+  readonly sessions: ReadonlyMap<string, SessionRecord>
   /** Records that cannot be read, by key. */
   readonly corrupt: ReadonlyMap<string, FleetError>
 }

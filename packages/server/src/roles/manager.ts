@@ -1,16 +1,16 @@
 // `fleetshard manager`: the control plane as a process.
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
-import type { Clock } from '@fleetshard/core'
+import { FleetError, type Clock } from '@fleetshard/core'
 import type { CommandContext, ExitCode } from '../cli/mod.ts'
 import { createAgentClient } from '../agent-api/mod.ts'
 import { createAuditLog, type AuditLog } from '../audit/mod.ts'
 import type { Catalog } from '../catalog/mod.ts'
 import { createHealthController } from '../control-plane/health/mod.ts'
-import { createManager } from '../control-plane/manager/mod.ts'
+import { createManager, type SignInSetting } from '../control-plane/manager/mod.ts'
 import { createEngine, createHealthEngine } from '../engine/mod.ts'
 import type { Config, Service } from '../runtime/mod.ts'
-import { authenticatorOf } from './authentication.ts'
+import { authenticatorOf, oidcOf } from './authentication.ts'
 import { fetchOf, serverTls } from './certificates.ts'
 import { openCatalog, viewOf, type OpenCatalog } from './catalog.ts'
 import { targetOf } from './node-target.ts'
@@ -45,7 +45,8 @@ export function buildManager(parts: RoleParts, open: OpenCatalog): Role {
     tlsContext,
     fetch: send,
     audit: auditOf(config, clock, catalog),
-    gate: (tokens) => authenticatorOf({ config, clock, log, tokens }),
+    gate: (tokens, sessions) => authenticatorOf({ config, clock, log, tokens, sessions }),
+    signIn: signInOf(parts, open),
     engine: (name) => createEngine(name, { clock }),
     agent: (record, token) => createAgentClient({ url: record.url, token, fetch: send }),
     options: {
@@ -70,6 +71,23 @@ export function buildManager(parts: RoleParts, open: OpenCatalog): Role {
     address: () => url,
     close: () => Promise.resolve(),
     health: () => ({ ok: true, role: 'manager', leader: manager.isLeader() }),
+  }
+}
+
+/** Null where nobody signs in with a browser. @throws FleetError `invalid_config` */
+function signInOf({ config, clock }: RoleParts, { secrets, sealer }: OpenCatalog): SignInSetting | null {
+  const oidc = oidcOf({ config, clock, secrets })
+  if (oidc === null) return null
+  if (sealer === null) {
+    throw new FleetError('invalid_config', 'people are to sign in with a browser, and there are no keys', {
+      hint: 'give all managers the same secrets.key-file: logins under way are sealed by it',
+    })
+  }
+  return {
+    oidc,
+    sealer,
+    sessionMs: config.get('auth.oidc-session-ms'),
+    failuresPerMinute: config.get('auth.failures-per-minute'),
   }
 }
 

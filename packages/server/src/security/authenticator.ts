@@ -1,4 +1,4 @@
-// From a token to who sends it. Tokens that were verified are remembered for a while, so that a request costs one
+// From a token, or the cookie of a session, to who sends it. Tokens that were verified are remembered for a while, so that a request costs one
 // digest and one look-up; failures are counted by address and slow down whoever guesses.
 import {
   everybody,
@@ -16,6 +16,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Gate } from '../runtime/http/mod.ts'
 import { addressOf } from '../runtime/mod.ts'
 import { isSameText, isSecretOf, parseToken } from './api-token.ts'
+import type { SessionCheck } from './browser-session.ts'
 import type { JwtVerifier } from './jwt.ts'
 import { RateLimit } from './rate-limit.ts'
 
@@ -43,6 +44,8 @@ export interface AuthenticatorParts {
   readonly adminToken: string | null
   readonly tokens: () => KnownTokens
   readonly jwt: JwtVerifier | null
+  /** Null, or left out, where nobody signs in with a browser. */
+  readonly sessions?: SessionCheck | null
   /** Failed logins of one address in a minute, and how many at once; 0 for no limit. */
   readonly failuresPerMinute: number
   /** Requests of one caller in a second, and how many at once; 0 for no limit. */
@@ -107,12 +110,26 @@ class TokenAuthenticator implements Authenticator {
 
   enter(request: IncomingMessage): Principal | Promise<Principal> {
     const { authorization } = request.headers
-    if (authorization === undefined) return this.#limited(this.#unnamed(request), request)
+    if (authorization === undefined) return this.#withoutToken(request)
     const [, token] = bearer.exec(authorization) ?? []
     if (token === undefined) throw notValid('the header authorization is not `Bearer <token>`')
     const principal = this.verify(token, addressOf(request))
     if (!(principal instanceof Promise)) return this.#limited(principal, request)
     return principal.then((found) => this.#limited(found, request))
+  }
+
+  #withoutToken(request: IncomingMessage): Principal | Promise<Principal> {
+    const sessions = this.#parts.sessions ?? null
+    const token = sessions?.cookies.session(request.headers) ?? null
+    if (sessions === null || token === null) return this.#limited(this.#unnamed(request), request)
+    const own = (principal: Principal): Principal => {
+      sessions.requireOwnPage(request)
+      return this.#limited(principal, request)
+    }
+    const known = sessions.known(token)
+    return known === null
+      ? this.#guarded(addressOf(request), () => sessions.find(token)).then(own)
+      : own(known)
   }
 
   #unnamed({ headers: { host } }: IncomingMessage): Principal {
@@ -150,13 +167,18 @@ class TokenAuthenticator implements Authenticator {
 
   async #find(token: string, digest: string, address: string): Promise<Principal> {
     this.#verified.delete(digest)
+    const found = await this.#guarded(address, () => this.#check(token))
+    this.#verified.set(digest, found)
+    const [oldest] = this.#verified.keys()
+    if (this.#verified.size > verifiedMax && oldest !== undefined) this.#verified.delete(oldest)
+    return found.principal
+  }
+
+  /** What is not valid counts as a failure of the address, of which there may not be too many. */
+  async #guarded<T>(address: string, check: () => Promise<T>): Promise<T> {
     this.#failures.check(address)
     try {
-      const found = await this.#check(token)
-      this.#verified.set(digest, found)
-      const [oldest] = this.#verified.keys()
-      if (this.#verified.size > verifiedMax && oldest !== undefined) this.#verified.delete(oldest)
-      return found.principal
+      return await check()
     } catch (error) {
       if (isFleetError(error, 'unauthenticated')) this.#failures.count(address)
       throw error

@@ -2,8 +2,10 @@
 // may ask.
 export * from './api-token.ts'
 export * from './authenticator.ts'
+export * from './browser-session.ts'
 export * from './envelope.ts'
 export * from './jwt.ts'
+export * from './oidc.ts'
 export { createLocalKeyService, makeKey, type KeySource } from './key-service.ts'
 export * from './rate-limit.ts'
 export * from './secrets.ts'

@@ -67,10 +67,10 @@ const auditOf = async (): Promise<AuditList['records']> =>
 /** Written down here once more, apart from the table that is tested. */
 const ALLOWED: Readonly<Record<string, readonly Permission[]>> = {
   nobody: ['open'],
-  viewer: ['open', 'view'],
-  operator: ['open', 'view', 'operate'],
-  admin: ['open', 'view', 'operate', 'administer'],
-  'write:*': ['open'],
+  viewer: ['open', 'self', 'view'],
+  operator: ['open', 'self', 'view', 'operate'],
+  admin: ['open', 'self', 'view', 'operate', 'administer'],
+  'write:*': ['open', 'self'],
 }
 
 describe('the matrix', () => {

@@ -6,7 +6,7 @@ import type { Catalog } from '../../catalog/mod.ts'
 import type { EngineName, NodeTarget, ShardEngine } from '../../engine/mod.ts'
 import type { Gate } from '../../runtime/http/mod.ts'
 import type { Logger, Metrics, ServerTls, Tracing } from '../../runtime/mod.ts'
-import type { KnownTokens, SecretResolver } from '../../security/mod.ts'
+import type { EnvelopeSealer, KnownTokens, Oidc, SecretResolver, SessionCheck } from '../../security/mod.ts'
 
 /** Settings of one manager. */
 export interface ManagerOptions {
@@ -29,6 +29,16 @@ export interface ManagerOptions {
   readonly catalogProbeMs?: number
 }
 
+/** Signing in with a browser. */
+export interface SignInSetting {
+  readonly oidc: Oidc
+  /** Seals what a browser keeps while it is at the issuer: all managers have the same keys. */
+  readonly sealer: EnvelopeSealer
+  readonly sessionMs: number
+  /** Failed logins of one address in a minute, and how many at once; 0 for no limit. */
+  readonly failuresPerMinute: number
+}
+
 /** Parts of one manager. */
 export interface ManagerDeps {
   readonly log: Logger
@@ -43,8 +53,10 @@ export interface ManagerDeps {
   readonly tracing?: Tracing | null
   /** Has every change that was tried: before it is made, and when its outcome is known. */
   readonly audit: AuditLog
-  /** @param tokens those of the catalog */
-  readonly gate: (tokens: () => KnownTokens) => Gate
+  /** @param tokens those of the catalog @param sessions null where nobody signs in with a browser */
+  readonly gate: (tokens: () => KnownTokens, sessions: SessionCheck | null) => Gate
+  /** Null, or left out, where nobody signs in with a browser. */
+  readonly signIn?: SignInSetting | null
   /** Null, or left out, for plain HTTP. */
   readonly tls?: ServerTls | null
   /** For the way to the manager that leads; in place of the global one. */

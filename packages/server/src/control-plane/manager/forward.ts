@@ -1,6 +1,7 @@
 // A change that reached a manager which does not lead goes on to the leader: one hop, within bounds.
 import { certificateFault, FleetError, fromProblem, type Clock } from '@fleetshard/core'
 import { traceparentOf, type Answer, type Call } from '../../runtime/http/mod.ts'
+import type { IncomingHttpHeaders } from 'node:http'
 import type { Fleet } from './fleet.ts'
 import type { Leader } from './leader.ts'
 
@@ -18,7 +19,16 @@ export const forwardedHeader = 'x-fleetshard-forwarded'
 export const epochHeader = 'x-fleetshard-epoch'
 
 /** Headers that mean something to the leader. */
-const PASSED = ['if-match', 'x-fleetshard-reason', 'authorization', 'accept', 'traceparent'] as const
+const PASSED = [
+  'if-match',
+  'x-fleetshard-reason',
+  'authorization',
+  'accept',
+  'traceparent',
+  // By these the leader knows that a change comes from a page of our own.
+  'origin',
+  'sec-fetch-site',
+] as const
 /** Headers of the answer that mean something to the caller. */
 const RETURNED = ['etag', 'location', epochHeader] as const
 
@@ -32,6 +42,8 @@ export interface ForwardParts {
   readonly ageMsMax: number
   /** Waits until reads of this manager show that epoch. */
   readonly shown: (keyspace: string, epoch: number) => Promise<unknown>
+  /** The header `cookie` that is sent on: of the browser's session, and nothing else. */
+  readonly sessionHeader: (headers: IncomingHttpHeaders) => string | null
   readonly fetch: typeof fetch
 }
 
@@ -87,6 +99,8 @@ async function send(parts: ForwardParts, leaderUrl: string, { request, traceId }
     const value = request.headers[name]
     if (typeof value === 'string') headers.set(name, value)
   }
+  const session = parts.sessionHeader(request.headers)
+  if (session !== null) headers.set('cookie', session)
   const own = traceparentOf(request.raw)
   if (own !== null) headers.set('traceparent', own)
   if (!headers.has('traceparent')) headers.set('traceparent', `00-${traceId}-${traceId.slice(0, 16)}-01`)

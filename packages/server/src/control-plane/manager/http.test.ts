@@ -173,6 +173,9 @@ describe('what a manager tells about itself', () => {
       'GET /api/v1/tokens',
       'GET /api/v1/topology',
       'GET /api/v1/vdiff/{id}',
+      'GET /auth/callback',
+      'GET /auth/login',
+      'GET /auth/me',
       'GET /health',
       'GET /ready',
       'PATCH /api/v1/keyspaces/{keyspace}',
@@ -197,6 +200,7 @@ describe('what a manager tells about itself', () => {
       'POST /api/v1/shards/{id}/promote',
       'POST /api/v1/tokens',
       'POST /api/v1/vdiff',
+      'POST /auth/logout',
     ])
     expect(body.paths['/api/v1/shards']).toMatchObject({
       post: {

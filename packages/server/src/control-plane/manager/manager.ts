@@ -5,6 +5,7 @@ import { hostname } from 'node:os'
 import { createCatalogView, type CatalogView } from '../../catalog/mod.ts'
 import { createApp, type Around, createStreams } from '../../runtime/http/mod.ts'
 import { listenError, untilAborted, type Service } from '../../runtime/mod.ts'
+import { callbackPath, createSessionCheck, type SessionCheck } from '../../security/mod.ts'
 import type { Api } from './api/context.ts'
 import { shownAt } from './api/context.ts'
 import { managerRoutes } from './api/routes.ts'
@@ -17,18 +18,22 @@ import { createKeyedMutex } from './keyed-mutex.ts'
 import { createLeader } from './leader.ts'
 import { createManagerMetrics, type ManagerMetrics } from './metrics.ts'
 import type { Parts } from './parts.ts'
+import { createRecorder } from './recorder.ts'
 import { createRings } from './rings.ts'
 import { createRouting } from './routing.ts'
 import { createServers } from './servers.ts'
 import { repairFences } from './shards/repair-fences.ts'
 import { createReservations } from './shards/reservations.ts'
 import { recordRefusals } from './refusals.ts'
+import { createSignIn, type SignIn } from './sign-in.ts'
 import { createSlots } from './slots.ts'
 
 /** Open sockets; event streams count. */
 const socketsMax = 4_000
 /** New shards whose servers are looked at and claimed at once. */
 const checksMax = 16
+/** How long the catalog is asked for a session that the live copy does not show. */
+const sessionReadMsMax = 5_000
 /** After so many unanswered probes the catalog counts as gone. */
 const silentProbes = 3.5
 
@@ -52,6 +57,8 @@ class RunningManager implements Manager {
   readonly #view: CatalogView
   readonly #metrics: ManagerMetrics
   readonly #api: Api
+  readonly #sessions: SessionCheck | null
+  readonly #refused: Refused
   readonly #listening = Promise.withResolvers<string>()
   readonly #loaded = Promise.withResolvers<undefined>()
   #advertisedUrl: string
@@ -79,8 +86,11 @@ class RunningManager implements Manager {
       prepare: (signal) => catchUp(catalog, fleet, signal),
       metrics,
     })
+    this.#refused = recordRefusals({ log, clock, audit: deps.audit })
+    this.#sessions = sessionsOf(deps, fleet)
     this.#api = {
       parts: createParts(deps, fleet, rings),
+      signIn: signInOf(deps, { fleet, metrics, sessions: this.#sessions, refused: this.#refused }),
       leader,
       changes: createChanges({ log, clock, leader, metrics, audit: deps.audit }),
       audit: deps.audit,
@@ -93,7 +103,11 @@ class RunningManager implements Manager {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const app = await createServer(this.#deps, this.#api, this.#metrics)
+    const app = await createServer(this.#deps, this.#api, {
+      metrics: this.#metrics,
+      sessions: this.#sessions,
+      refused: this.#refused,
+    })
     try {
       const url = await listen(app, this.#deps)
       if (this.#advertisedUrl === '') this.#advertisedUrl = url
@@ -169,7 +183,48 @@ function createParts(deps: ManagerDeps, fleet: Parts['fleet'], rings: Parts['rin
   }
 }
 
-async function createServer(deps: ManagerDeps, api: Api, metrics: ManagerMetrics): Promise<FastifyInstance> {
+type Refused = ReturnType<typeof recordRefusals>
+
+/** What the door of the server goes by. */
+interface ServerParts {
+  readonly metrics: ManagerMetrics
+  readonly sessions: SessionCheck | null
+  readonly refused: Refused
+}
+
+/** Null where nobody signs in with a browser. */
+function sessionsOf({ clock, catalog, signIn }: ManagerDeps, fleet: Parts['fleet']): SessionCheck | null {
+  if (signIn === null || signIn === undefined) return null
+  return createSessionCheck({
+    clock,
+    publicOrigin: signIn.oidc.publicOrigin,
+    sessions: () => fleet.state().sessions,
+    read: (id) => catalog.sessions.get(id, AbortSignal.timeout(sessionReadMsMax)),
+  })
+}
+
+function signInOf(
+  { log, clock, catalog, audit, signIn }: ManagerDeps,
+  { fleet, metrics, sessions, refused }: ServerParts & { readonly fleet: Parts['fleet'] },
+): SignIn | null {
+  if (sessions === null || signIn === null || signIn === undefined) return null
+  return createSignIn({
+    clock,
+    catalog,
+    fleet,
+    recorder: createRecorder({ log, metrics, audit }),
+    cookies: sessions.cookies,
+    refused: ({ request }, principal, error) =>
+      refused({ route: { method: 'GET', url: callbackPath, kind: 'session' }, request, principal, error }),
+    setting: signIn,
+  })
+}
+
+async function createServer(
+  deps: ManagerDeps,
+  api: Api,
+  { metrics, sessions, refused }: ServerParts,
+): Promise<FastifyInstance> {
   const { log, clock, options } = deps
   const { fleet } = api.parts
   const forward = createForward({
@@ -178,6 +233,7 @@ async function createServer(deps: ManagerDeps, api: Api, metrics: ManagerMetrics
     leader: api.leader,
     fleet,
     ageMsMax: api.catalogAgeMsMax,
+    sessionHeader: (headers) => sessions?.cookies.sessionHeader(headers) ?? null,
     fetch: deps.fetch ?? fetch,
     shown: (keyspace, epoch) => shownAt(api, keyspace, epoch),
   })
@@ -201,8 +257,8 @@ async function createServer(deps: ManagerDeps, api: Api, metrics: ManagerMetrics
     receiveMsMax: options.receiveMsMax ?? managerDefaults.receiveMsMax,
     around,
     door: {
-      gate: deps.gate(() => fleet.state().tokens),
-      onRefused: recordRefusals({ log, clock, audit: deps.audit }),
+      gate: deps.gate(() => fleet.state().tokens, sessions),
+      onRefused: refused,
     },
     onAnswer: (answer) => {
       metrics.answered(answer)

@@ -25,12 +25,12 @@ export function recordRefusals(parts: {
     what: () => 'refusals',
   })
   return async ({ route, request, principal, error }) => {
-    if (route.kind !== 'change') return
+    if (route.kind !== 'change' && route.kind !== 'session') return
     const [target = ''] = request.url.split('?', 1)
     const reason = reasonOf(request.headers['x-fleetshard-reason'])
     const actor = actorOf({ principal, request, reason, traceId: request.id })
     const what = `${route.method} ${route.url}`
-    log.warn({ ...actor, what, outcome: error.code }, 'a change was refused')
+    log.warn({ ...actor, what, outcome: error.code, detail: error.message }, 'a change was refused')
     try {
       limit.use('all')
       await audit.append({

@@ -359,6 +359,7 @@ class FixedPort implements RouterPort {
       routers: new Map(),
       agents: new Map(),
       tokens: new Map(),
+      sessions: new Map(),
       corrupt: new Map(),
     }
   }

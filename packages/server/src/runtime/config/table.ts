@@ -3,6 +3,7 @@
 import { ACCESS_SETTINGS } from './access-table.ts'
 import type { Setting, SettingValue } from './types.ts'
 import { OBSERVE_SETTINGS } from './observe-table.ts'
+import { OIDC_SETTINGS } from './oidc-table.ts'
 import { TLS_SETTINGS } from './tls-table.ts'
 import { WIRE_SETTINGS } from './wire-table.ts'
 
@@ -431,6 +432,9 @@ export const SETTINGS = {
 
   // Who may ask what
   ...ACCESS_SETTINGS,
+
+  // Signing in with a browser
+  ...OIDC_SETTINGS,
 
   // Certificates
   ...TLS_SETTINGS,

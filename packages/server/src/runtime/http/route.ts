@@ -48,8 +48,8 @@ export interface RouteSpec<P extends TObject, Q extends TObject, B extends TSche
   readonly answers: Readonly<Record<number, TSchema | null>>
   /** Body of its errors where they say more than others. */
   readonly problem?: TSchema
-  /** Changes are made by the leader; reads by any manager. */
-  readonly kind: 'read' | 'change' | 'probe'
+  /** Changes are made by the leader; reads by any manager, and so is what concerns the caller's session only. */
+  readonly kind: 'read' | 'change' | 'probe' | 'session'
   /** What the caller must be permitted; checked before the body is read. */
   readonly permission: Permission
   handle(parts: { params: Static<P>; query: Static<Q>; body: Static<B> }, call: Call): Promise<Answer>
@@ -156,6 +156,8 @@ async function send(reply: FastifyReply, answer: Answer): Promise<FastifyReply> 
 const WHAT_CAME: Readonly<Record<string, string>> = {
   200: 'done',
   201: 'created; the header Location has its address',
+  204: 'done, without a body',
+  302: 'the header Location has where to go on',
   202: 'begun; the header Location tells where to follow it',
 }
 
@@ -166,7 +168,7 @@ function openApiOf<P extends TObject, Q extends TObject, B extends TSchema>(
   for (const [status, schema] of Object.entries(spec.answers)) {
     response[status] =
       schema === null
-        ? { description: 'done, without a body', type: 'null' }
+        ? { description: WHAT_CAME[status] ?? 'done, without a body', type: 'null' }
         : { description: WHAT_CAME[status] ?? 'the answer', content: { 'application/json': { schema } } }
   }
   response['default'] = {

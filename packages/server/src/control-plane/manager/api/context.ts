@@ -7,12 +7,15 @@ import type { Change, ChangeName, Changes } from '../changes.ts'
 import { epochHeader } from '../forward.ts'
 import type { Leader } from '../leader.ts'
 import type { Parts, Work } from '../parts.ts'
+import type { SignIn } from '../sign-in.ts'
 
 /** What every endpoint may use. */
 export interface Api {
   readonly parts: Parts
   readonly changes: Changes
   readonly audit: AuditLog
+  /** Null where nobody signs in with a browser. */
+  readonly signIn: SignIn | null
   readonly streams: Streams
   readonly leader: Leader
   readonly id: string

@@ -1,6 +1,7 @@
 // All endpoints of the manager, for its server and for the documentation of permissions.
 import type { Route } from '../../../runtime/http/mod.ts'
 import { auditRoutes } from './audit.ts'
+import { authRoutes } from './auth.ts'
 import { failoverRoutes } from './failovers.ts'
 import { healthRoutes } from './health.ts'
 import { jobRoutes } from './jobs.ts'
@@ -30,4 +31,5 @@ export const managerRoutes = (api: Api): readonly Route[] => [
   ...tokenRoutes(api),
   ...secretRoutes(api),
   ...auditRoutes(api),
+  ...authRoutes(api),
 ]

@@ -15,10 +15,11 @@ import type {
 import type { AgentClient } from '../../../agent-api/mod.ts'
 import { createCatalog, type Catalog, type CatalogStore } from '../../../catalog/mod.ts'
 import type { ShardEngine } from '../../../engine/mod.ts'
-import { createMetrics, silentLogger, systemClock } from '../../../runtime/mod.ts'
-import { createSecretResolver, type KnownTokens } from '../../../security/mod.ts'
+import { createMetrics, silentLogger, systemClock, type Logger } from '../../../runtime/mod.ts'
+import { createSecretResolver, type KnownTokens, type SessionCheck } from '../../../security/mod.ts'
 import { createAuditLog, type AuditEntry } from '../../../audit/mod.ts'
 import { openGate, type Gate } from '../../../runtime/http/mod.ts'
+import type { SignInSetting } from '../deps.ts'
 import { createManager, type Manager } from '../manager.ts'
 import { holdToContract } from './contract-check.ts'
 
@@ -81,7 +82,11 @@ export interface ManagerSetting {
   readonly id?: string
   readonly leaseTtlMs?: number
   /** Everybody is let in by default. */
-  readonly gate?: (tokens: () => KnownTokens) => Gate
+  readonly gate?: (tokens: () => KnownTokens, sessions: SessionCheck | null) => Gate
+  /** Nobody signs in with a browser by default. */
+  readonly signIn?: SignInSetting
+  /** Where it logs; nowhere by default. */
+  readonly log?: Logger
   /** What the audit log fails with; null lets it work. */
   readonly auditFault?: (entry: AuditEntry) => Error | null
 }
@@ -93,7 +98,7 @@ export async function startManager(setting: ManagerSetting): Promise<RunningMana
   const audit: AuditEntry[] = []
   const log = createAuditLog({ store: setting.store, clock: systemClock, recordsMax: 1_000 })
   const manager = createManager({
-    log: silentLogger,
+    log: setting.log ?? silentLogger,
     clock: systemClock,
     catalog,
     engine: () => setting.engine,
@@ -117,6 +122,7 @@ export async function startManager(setting: ManagerSetting): Promise<RunningMana
       },
     },
     gate: setting.gate ?? (() => openGate),
+    signIn: setting.signIn ?? null,
     options: {
       id: setting.id ?? `manager-${randomUUID().slice(0, 8)}`,
       version: '0.0.0-test',

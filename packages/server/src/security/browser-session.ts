@@ -1,0 +1,158 @@
+// What a browser is known by: cookies of sessions and of logins under way, and who may make requests with them. Another
+// page may send a browser here with its cookies, so that changes want to come from our own pages.
+import { FleetError, rightsOf, type Clock, type Principal, type SessionRecord } from '@fleetshard/core'
+import { createHash, randomBytes } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
+import { isSecretOf } from './api-token.ts'
+
+const sessionForm = /^fss_([0-9a-f]{16})_([A-Za-z0-9_-]{43})$/
+const idBytes = 8
+const secretBytes = 32
+/** Browsers keep no larger ones. */
+const cookieCharsMax = 4_096
+/** Methods that change nothing. */
+const reading: readonly string[] = ['GET', 'HEAD', 'OPTIONS']
+
+/** A session just made. */
+export interface MadeSession {
+  readonly id: string
+  /** What the browser sends; not kept anywhere else. */
+  readonly token: string
+  /** What is kept. */
+  readonly digest: string
+}
+
+/** A new session with 256 bits of chance. */
+export function makeSession(): MadeSession {
+  const id = randomBytes(idBytes).toString('hex')
+  const secret = randomBytes(secretBytes).toString('base64url')
+  return { id, token: `fss_${id}_${secret}`, digest: createHash('sha256').update(secret).digest('hex') }
+}
+
+/** The cookies of managers that browsers reach by one address. */
+export interface Cookies {
+  /** Of the session; null for none. */
+  session(headers: IncomingHttpHeaders): string | null
+  /** Of the login under way; null for none. */
+  login(headers: IncomingHttpHeaders): string | null
+  /** The header `cookie` with the session alone, to be sent on; null for none. */
+  sessionHeader(headers: IncomingHttpHeaders): string | null
+  /** Values for `set-cookie`; an empty value ends the cookie. */
+  setSession(value: string, maxAgeMs: number): string
+  setLogin(value: string, maxAgeMs: number): string
+}
+
+/**
+ * Under https they are bound to the host: no other one, and no page by http, can set them.
+ * @param publicOrigin where browsers reach the managers
+ */
+export function createCookies(publicOrigin: string): Cookies {
+  const isSecure = publicOrigin.startsWith('https:')
+  const prefix = isSecure ? '__Host-' : ''
+  const [session, login] = [`${prefix}fleetshard_session`, `${prefix}fleetshard_login`]
+  // Lax: the issuer sends browsers back here, and their own pages must know them then.
+  const rest = `; Path=/; HttpOnly; SameSite=Lax${isSecure ? '; Secure' : ''}`
+  const set = (name: string, value: string, maxAgeMs: number): string =>
+    `${name}=${value}; Max-Age=${String(Math.floor(maxAgeMs / 1000))}${rest}`
+  return {
+    session: (headers) => cookieOf(headers, session),
+    login: (headers) => cookieOf(headers, login),
+    sessionHeader(headers) {
+      const value = cookieOf(headers, session)
+      return value === null ? null : `${session}=${value}`
+    },
+    setSession: (value, maxAgeMs) => set(session, value, maxAgeMs),
+    setLogin: (value, maxAgeMs) => set(login, value, maxAgeMs),
+  }
+}
+
+function cookieOf({ cookie }: IncomingHttpHeaders, name: string): string | null {
+  for (const pair of (cookie ?? '').split(';')) {
+    const at = pair.indexOf('=')
+    if (pair.slice(0, at).trim() === name)
+      return pair
+        .slice(at + 1)
+        .trim()
+        .slice(0, cookieCharsMax)
+  }
+  return null
+}
+
+/** Knows who sends a session. */
+export interface SessionCheck {
+  readonly cookies: Cookies
+  /** Of the live copy of the catalog, at once; null for what it does not have. */
+  known(token: string): Principal | null
+  /** Of the catalog itself. @throws FleetError `unauthenticated` for a session that is over, or never was */
+  find(token: string): Promise<Principal>
+  /** @throws FleetError `forbidden` for a change that another page has sent the browser to */
+  requireOwnPage(request: {
+    readonly method?: string | undefined
+    readonly headers: IncomingHttpHeaders
+  }): void
+}
+
+/** What checking takes. */
+export interface SessionCheckParts {
+  readonly clock: Clock
+  readonly publicOrigin: string
+  /** Sessions of the live copy, by id. */
+  readonly sessions: () => ReadonlyMap<string, SessionRecord>
+  /** Those that it may not show yet: another manager has just made them. */
+  readonly read: (id: string) => Promise<SessionRecord | null>
+}
+
+/** For one address of the managers. */
+export function createSessionCheck(parts: SessionCheckParts): SessionCheck {
+  const { clock, publicOrigin } = parts
+  const principalOf = (record: SessionRecord | null | undefined, secret: string): Principal | null => {
+    // Of a session that is not there the digest is made all the same.
+    const isRight = isSecretOf(secret, record?.digest ?? '')
+    if (record === null || record === undefined || !isRight) return null
+    if (clock.now() >= Date.parse(record.expiresAt)) return null
+    return { subject: record.subject, kind: 'session', ...rightsOf([record.role]) }
+  }
+  return {
+    cookies: createCookies(publicOrigin),
+    known(token) {
+      const [, id = '', secret = ''] = sessionForm.exec(token) ?? []
+      return principalOf(parts.sessions().get(id), secret)
+    },
+    async find(token) {
+      const [, id, secret] = sessionForm.exec(token) ?? []
+      const found =
+        id === undefined || secret === undefined ? null : principalOf(await parts.read(id), secret)
+      if (found !== null) return found
+      throw new FleetError('unauthenticated', 'the session is over, or was ended', {
+        hint: 'sign in again: /auth/login',
+      })
+    },
+    requireOwnPage({ method = '', headers }) {
+      if (reading.includes(method)) return
+      const { origin, 'sec-fetch-site': site } = headers
+      const isOwn =
+        (origin === undefined || origin === publicOrigin) && (site === undefined || site === 'same-origin')
+      if (isOwn && (origin !== undefined || site !== undefined)) return
+      throw new FleetError(
+        'forbidden',
+        `the change does not come from a page of ${publicOrigin}, and the browser is known by a cookie`,
+        { hint: 'programs send a token: authorization: Bearer <token>' },
+      )
+    },
+  }
+}
+
+/** The id of what a browser sends; null for a text of another form. */
+export const sessionIdOf = (token: string): string | null => sessionForm.exec(token)?.[1] ?? null
+
+/** Printable ASCII without blanks and backslashes, which browsers read as slashes. */
+const localPath = /^\/(?![/\\])[\x21-\x5b\x5d-\x7e]*$/
+
+/** A path on this server. @throws FleetError `invalid_request` for everything that could lead elsewhere */
+export function requireLocalPath(path: string, publicOrigin: string): string {
+  const url = localPath.test(path) ? URL.parse(path, publicOrigin) : null
+  if (url?.origin === publicOrigin && url.pathname + url.search + url.hash === path) return path
+  throw new FleetError('invalid_request', 'return_to is not a path on this server', {
+    hint: 'send a path that begins with one slash, percent-encoded: /shards?status=active',
+  })
+}
