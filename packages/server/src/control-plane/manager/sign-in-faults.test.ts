@@ -14,6 +14,8 @@ import {
   type TestBrowser,
   type TestIssuer,
 } from '../../security/testing-issuer.ts'
+import type { Envelope } from '../../security/mod.ts'
+import { loginMsMax } from './sign-in.ts'
 import { startManager } from './testing/managers.ts'
 import { adminToken, startSignInFleet, type SignInFleet } from './testing/sign-in-fleet.ts'
 import { simulate } from './testing/simulated-engine.ts'
@@ -322,6 +324,19 @@ describe('a browser that comes back with what is not its own', () => {
         code: 'sign_in_failed',
       })
     }
+  })
+
+  it('a login that took too long is over, though the browser has kept its cookie', async () => {
+    const callback = await browser.toIssuer(fleet.one.url)
+    const name = '__Host-fleetshard_login'
+    const sealed = JSON.parse(Buffer.from(browser.cookies.get(name)!, 'base64url').toString()) as Envelope
+    const login = JSON.parse(await fleet.sealer.open('login of a browser', sealed)) as { untilMs: number }
+    expect(login.untilMs - systemClock.now()).toBeLessThanOrEqual(loginMsMax)
+    const old = { ...login, untilMs: systemClock.now() }
+    browser.cookies.set(name, part(await fleet.sealer.seal('login of a browser', JSON.stringify(old))))
+    expect(refusal(await browser.send(fleet.one.url + callback)).detail).toContain('took too long')
+    browser.cookies.set(name, part(await fleet.sealer.seal('login of a browser', JSON.stringify(login))))
+    expect((await browser.send(fleet.one.url + callback)).status).toBe(302)
   })
 
   it('a refusal of the issuer is told by its code, without its text', async () => {

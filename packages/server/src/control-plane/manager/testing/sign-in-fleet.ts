@@ -10,6 +10,7 @@ import {
   createEnvelopeSealer,
   createLocalKeyService,
   createOidc,
+  type EnvelopeSealer,
   type OidcOptions,
 } from '../../../security/mod.ts'
 import { testClient, type TestIssuer } from '../../../security/testing-issuer.ts'
@@ -36,6 +37,8 @@ export interface SignInFleetSetting {
 export interface SignInFleet extends AsyncDisposable {
   readonly one: RunningManager
   readonly two: RunningManager
+  /** What seals logins under way. */
+  readonly sealer: EnvelopeSealer
   /** All that the managers have logged. */
   log(): string
 }
@@ -91,6 +94,7 @@ export async function startSignInFleet(setting: SignInFleetSetting): Promise<Sig
   return {
     one,
     two,
+    sealer,
     log: () => readFileSync(logFile, 'utf8'),
     async [Symbol.asyncDispose]() {
       await Promise.all([one[Symbol.asyncDispose](), two[Symbol.asyncDispose]()])
