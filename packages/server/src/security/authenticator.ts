@@ -123,7 +123,7 @@ class TokenAuthenticator implements Authenticator {
     const token = sessions?.cookies.session(request.headers) ?? null
     if (sessions === null || token === null) return this.#limited(this.#unnamed(request), request)
     const own = (principal: Principal): Principal => {
-      sessions.requireOwnPage(request)
+      sessions.requireOwnPage(principal, request)
       return this.#limited(principal, request)
     }
     const known = sessions.known(token)

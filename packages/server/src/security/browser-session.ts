@@ -86,10 +86,10 @@ export interface SessionCheck {
   /** Of the catalog itself. @throws FleetError `unauthenticated` for a session that is over, or never was */
   find(token: string): Promise<Principal>
   /** @throws FleetError `forbidden` for a change that another page has sent the browser to */
-  requireOwnPage(request: {
-    readonly method?: string | undefined
-    readonly headers: IncomingHttpHeaders
-  }): void
+  requireOwnPage(
+    principal: Principal,
+    request: { readonly method?: string | undefined; readonly headers: IncomingHttpHeaders },
+  ): void
 }
 
 /** What checking takes. */
@@ -127,7 +127,7 @@ export function createSessionCheck(parts: SessionCheckParts): SessionCheck {
         hint: 'sign in again: /auth/login',
       })
     },
-    requireOwnPage({ method = '', headers }) {
+    requireOwnPage({ subject }, { method = '', headers }) {
       if (reading.includes(method)) return
       const { origin, 'sec-fetch-site': site } = headers
       const isOwn =
@@ -135,7 +135,7 @@ export function createSessionCheck(parts: SessionCheckParts): SessionCheck {
       if (isOwn && (origin !== undefined || site !== undefined)) return
       throw new FleetError(
         'forbidden',
-        `the change does not come from a page of ${publicOrigin}, and the browser is known by a cookie`,
+        `${subject} is known by a cookie, and the change does not come from a page of ${publicOrigin}`,
         { hint: 'programs send a token: authorization: Bearer <token>' },
       )
     },

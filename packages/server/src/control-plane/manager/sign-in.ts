@@ -212,6 +212,7 @@ class BrowserSignIn implements SignIn {
     }
     const record: SessionRecord = { id, digest, subject, name, role, ...times, version: 1 }
     await catalog.sessions.create(record, over, AbortSignal.timeout(catalogMsMax))
+    await fleet.shown(({ sessions }) => sessions.has(id))
     told({ id, subject, name, role, ...times, ended: over })
   }
 
