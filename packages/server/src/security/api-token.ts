@@ -1,11 +1,14 @@
-// API tokens: random texts that are shown once. The catalog keeps their digests, so that whoever reads it cannot use
-// them. Pure: no store, no time.
+// API tokens, and what browsers are known by: random texts that are shown once. The catalog keeps their digests, so that
+// whoever reads it cannot use them. Pure: no store, no time.
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 
-const prefix = 'fst'
+/** What a token is for: programs and people by the API, or the session of a browser. One is never taken for the other. */
+export type TokenKind = 'api' | 'session'
+
+const prefixes: Readonly<Record<TokenKind, string>> = { api: 'fst', session: 'fss' }
 const idBytes = 8
 const secretBytes = 32
-const form = /^fst_([0-9a-f]{16})_([A-Za-z0-9_-]{43})$/
+const form = /^(fs[st])_([0-9a-f]{16})_([A-Za-z0-9_-]{43})$/
 
 /** A token just made. */
 export interface MadeToken {
@@ -18,10 +21,10 @@ export interface MadeToken {
 }
 
 /** A new token with 256 bits of chance. */
-export function makeToken(): MadeToken {
+export function makeToken(kind: TokenKind = 'api'): MadeToken {
   const id = randomBytes(idBytes).toString('hex')
   const secret = randomBytes(secretBytes).toString('base64url')
-  return { id, token: `${prefix}_${id}_${secret}`, digest: digestOf(secret) }
+  return { id, token: `${prefixes[kind]}_${id}_${secret}`, digest: digestOf(secret) }
 }
 
 /** A slow hash is for passwords that people choose: nobody guesses 256 bits. */
@@ -30,9 +33,12 @@ function digestOf(secret: string): string {
 }
 
 /** A token taken apart; null for a text of another form. */
-export function parseToken(text: string): { readonly id: string; readonly secret: string } | null {
-  const [, id, secret] = form.exec(text) ?? []
-  return id === undefined || secret === undefined ? null : { id, secret }
+export function parseToken(
+  text: string,
+  kind: TokenKind = 'api',
+): { readonly id: string; readonly secret: string } | null {
+  const [, prefix, id, secret] = form.exec(text) ?? []
+  return prefix !== prefixes[kind] || id === undefined || secret === undefined ? null : { id, secret }
 }
 
 /** True when the secret is the one whose digest was kept. In constant time. */

@@ -2,20 +2,21 @@ import type { IncomingMessage } from 'node:http'
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { SessionRecord } from '@fleetshard/core'
 import { manualClock, type ManualClock } from '../runtime/testing/manual-clock.ts'
+import { makeToken, type MadeToken } from './api-token.ts'
 import { createAuthenticator, type Authenticator } from './authenticator.ts'
-import { createCookies, createSessionCheck, makeSession, type MadeSession } from './browser-session.ts'
+import { createCookies, createSessionCheck } from './browser-session.ts'
 
 const publicOrigin = 'https://fleet.example'
 const lifeMs = 1_000
 let clock: ManualClock
-let made: MadeSession
+let made: MadeToken
 /** What the live copy shows, and what the catalog has. */
 let shown: Map<string, SessionRecord>
 let stored: Map<string, SessionRecord>
 let reads: number
 let one: Authenticator
 
-const recordOf = ({ id, digest }: MadeSession): SessionRecord => ({
+const recordOf = ({ id, digest }: MadeToken): SessionRecord => ({
   id,
   digest,
   subject: 'alice',
@@ -28,7 +29,7 @@ const recordOf = ({ id, digest }: MadeSession): SessionRecord => ({
 
 beforeEach(() => {
   clock = manualClock()
-  made = makeSession()
+  made = makeToken('session')
   stored = new Map([[made.id, recordOf(made)]])
   shown = new Map(stored)
   reads = 0

@@ -1,33 +1,13 @@
 // What a browser is known by: cookies of sessions and of logins under way, and who may make requests with them. Another
 // page may send a browser here with its cookies, so that changes want to come from our own pages.
 import { FleetError, rightsOf, type Clock, type Principal, type SessionRecord } from '@fleetshard/core'
-import { createHash, randomBytes } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
-import { isSecretOf } from './api-token.ts'
+import { isSecretOf, parseToken } from './api-token.ts'
 
-const sessionForm = /^fss_([0-9a-f]{16})_([A-Za-z0-9_-]{43})$/
-const idBytes = 8
-const secretBytes = 32
 /** Browsers keep no larger ones. */
 const cookieCharsMax = 4_096
 /** Methods that change nothing. */
 const reading: readonly string[] = ['GET', 'HEAD', 'OPTIONS']
-
-/** A session just made. */
-export interface MadeSession {
-  readonly id: string
-  /** What the browser sends; not kept anywhere else. */
-  readonly token: string
-  /** What is kept. */
-  readonly digest: string
-}
-
-/** A new session with 256 bits of chance. */
-export function makeSession(): MadeSession {
-  const id = randomBytes(idBytes).toString('hex')
-  const secret = randomBytes(secretBytes).toString('base64url')
-  return { id, token: `fss_${id}_${secret}`, digest: createHash('sha256').update(secret).digest('hex') }
-}
 
 /** The cookies of managers that browsers reach by one address. */
 export interface Cookies {
@@ -115,13 +95,12 @@ export function createSessionCheck(parts: SessionCheckParts): SessionCheck {
   return {
     cookies: createCookies(publicOrigin),
     known(token) {
-      const [, id = '', secret = ''] = sessionForm.exec(token) ?? []
-      return principalOf(parts.sessions().get(id), secret)
+      const sent = parseToken(token, 'session')
+      return sent === null ? null : principalOf(parts.sessions().get(sent.id), sent.secret)
     },
     async find(token) {
-      const [, id, secret] = sessionForm.exec(token) ?? []
-      const found =
-        id === undefined || secret === undefined ? null : principalOf(await parts.read(id), secret)
+      const sent = parseToken(token, 'session')
+      const found = sent === null ? null : principalOf(await parts.read(sent.id), sent.secret)
       if (found !== null) return found
       throw new FleetError('unauthenticated', 'the session is over, or was ended', {
         hint: 'sign in again: /auth/login',
@@ -141,9 +120,6 @@ export function createSessionCheck(parts: SessionCheckParts): SessionCheck {
     },
   }
 }
-
-/** The id of what a browser sends; null for a text of another form. */
-export const sessionIdOf = (token: string): string | null => sessionForm.exec(token)?.[1] ?? null
 
 /** A path on this server. @throws FleetError `invalid_request` for everything that could lead elsewhere */
 export function requireLocalPath(path: string, publicOrigin: string): string {

@@ -63,5 +63,6 @@ export function createJwtVerifier(options: JwtOptions, clock: Clock): JwtVerifie
   }
 }
 
-const isPrivate = ({ protocol, hostname }: URL): boolean =>
-  protocol === 'https:' || isLocalHost(hostname.replaceAll(/[[\]]/g, ''))
+/** True for what nobody between can read: https, or http on this machine. */
+export const isPrivate = ({ protocol, hostname }: URL): boolean =>
+  protocol === 'https:' || (protocol === 'http:' && isLocalHost(hostname.replaceAll(/[[\]]/g, '')))

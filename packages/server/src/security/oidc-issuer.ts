@@ -4,9 +4,9 @@
 import { FleetError, isFleetError, type Clock } from '@fleetshard/core'
 import * as client from 'openid-client'
 import { isSameText } from './api-token.ts'
+import { isPrivate } from './jwt.ts'
 import {
   callbackPath,
-  isPrivate,
   type Oidc,
   type OidcIdentity,
   type OidcParts,

@@ -1,6 +1,7 @@
 // At which issuer people sign in, and what they may do then: the settings, checked when a process starts. What talks to
 // the issuer is loaded with the first who signs in, since most managers never see one.
-import { FleetError, isLocalHost, ROLES, type Clock, type Role } from '@fleetshard/core'
+import { FleetError, ROLES, type Clock, type Role } from '@fleetshard/core'
+import { isPrivate } from './jwt.ts'
 
 /** The settings of signing in. */
 export interface OidcOptions {
@@ -146,10 +147,6 @@ const refusedSetting = (message: string, key: string): FleetError =>
   new FleetError('invalid_config', `people are to sign in with a browser, and ${message}`, {
     hint: `give ${key}`,
   })
-
-/** True for what nobody between can read. */
-export const isPrivate = ({ protocol, hostname }: URL): boolean =>
-  protocol === 'https:' || (protocol === 'http:' && isLocalHost(hostname.replaceAll(/[[\]]/g, '')))
 
 /** @throws FleetError `invalid_config` for a text that is no list of `value=role` */
 function parseRoles(text: string): ReadonlyMap<string, Role> {

@@ -18,13 +18,13 @@ import type { Catalog } from '../../catalog/mod.ts'
 import type { Call } from '../../runtime/http/mod.ts'
 import { addressOf } from '../../runtime/mod.ts'
 import {
-  makeSession,
+  makeToken,
+  parseToken,
   RateLimit,
   requireLocalPath,
-  sessionIdOf,
   type Cookies,
   type EnvelopeSealer,
-  type MadeSession,
+  type MadeToken,
   type OidcIdentity,
 } from '../../security/mod.ts'
 import type { SignInSetting } from './deps.ts'
@@ -123,7 +123,7 @@ class BrowserSignIn implements SignIn {
   async finish(call: Call): Promise<Sent> {
     const { login, identity, principal } = await this.#identify(call)
     const { cookies, setting } = this.#parts
-    const made = makeSession()
+    const made = makeToken('session')
     await this.#recorded('session.begin', { ...call, principal }, (told) =>
       this.#store(made, identity, principal, told),
     )
@@ -194,7 +194,7 @@ class BrowserSignIn implements SignIn {
 
   /** What is over makes room in the same commit. */
   async #store(
-    { id, digest }: MadeSession,
+    { id, digest }: MadeToken,
     { subject, name }: OidcIdentity,
     { role }: Principal,
     told: (after: object) => void,
@@ -257,7 +257,9 @@ interface Identified {
 }
 
 const idOf = ({ principal, request }: Call, cookies: Cookies): string | null =>
-  principal.kind === 'session' ? sessionIdOf(cookies.session(request.headers) ?? '') : null
+  principal.kind === 'session'
+    ? (parseToken(cookies.session(request.headers) ?? '', 'session')?.id ?? null)
+    : null
 
 /** Ids of sessions that are over, and of a person's oldest ones where he would have too many. */
 function removable(all: readonly SessionRecord[], subject: string, nowMs: number): readonly string[] {
