@@ -173,6 +173,39 @@ test('the Postgres port goes on with the trace that a comment of sqlcommenter na
   expect(failed.find(({ name }) => name === 'wire')?.attributes['db.response.status_code']).toBe('22012')
 })
 
+test('the shard is told of the span that waits for it, unless nobody records that', async () => {
+  const query = `SELECT query FROM pg_stat_activity WHERE pid = pg_backend_pid()`
+  const wire = new Client({
+    host: '127.0.0.1',
+    port: cluster.state.ports['router.wire-port'] ?? 0,
+    user: 'me',
+    database: 'default',
+  })
+  await wire.connect()
+  const [http, prepared, quiet] = [newTrace(), newTrace(), newTrace()]
+  const notRecorded = quiet.traceparent.replace(/01$/, '00')
+  const overHttp = async (traceparent: string): Promise<string> => {
+    const answer = await cluster.router('POST', '/v1/execute', { shard_key: 'u1', query }, { traceparent })
+    return String((answer.body as unknown as { rows: { query: string }[] }).rows[0]?.query)
+  }
+  await wire.query(`SET fleetshard.shard_key = 'u1'`)
+  const overWire = async (traceparent: string): Promise<string> => {
+    const text = `${query} /*traceparent='${traceparent}'*/`
+    return String(
+      (await wire.query<{ query: string }>({ text, name: `q${traceparent.slice(3, 20)}` })).rows[0]?.query,
+    )
+  }
+  const shown = [await overHttp(http.traceparent), await overWire(prepared.traceparent)]
+  expect(await overHttp(notRecorded)).toBe(query)
+  expect(await overWire(notRecorded)).toBe(`${query} /*traceparent='${notRecorded}'*/`)
+  await wire.end()
+  for (const [index, { traceId }] of [http, prepared].entries()) {
+    const spans = await traceOf(traceId, 3)
+    const shard = spans.find(({ name }) => name === 'shard')
+    expect(shown[index]).toBe(`${query} /*traceparent='00-${traceId}-${shard?.spanId ?? ''}-01'*/`)
+  }
+})
+
 test('an error tells the trace by which it is found', async () => {
   const answer = await cluster.execute({ shard_key: 'u1', query: 'SELECT 1/0' })
   const { trace_id: traceId } = answer.body as unknown as { trace_id: string }

@@ -1,6 +1,6 @@
 // One attempt to run a statement: where it is tried, how it went, and where an error came from.
 import { FleetError, type SessionToken, type ShardMap, type ShardRecord } from '@fleetshard/core'
-import type { StatementCall } from './executor.ts'
+import type { StatementCall } from './calls.ts'
 import type { SchemaFacts } from './schema-facts.ts'
 import type { WorkEnd } from './session-work.ts'
 import type { NodeAccess, ShardAccess } from './shard-access.ts'

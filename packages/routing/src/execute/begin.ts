@@ -2,7 +2,8 @@
 // left behind when that fails.
 import { FleetError, type ShardMap } from '@fleetshard/core'
 import { refuseOldMap } from './checks.ts'
-import type { BeginCall, ExecutorParts } from './executor.ts'
+import type { BeginCall } from './calls.ts'
+import type { ExecutorParts } from './executor.ts'
 import { giveBack } from './give-back.ts'
 import { HeldTransaction } from './held-transaction.ts'
 import { endOrThrow, runAlone } from './session-work.ts'

@@ -11,7 +11,7 @@ import {
   type KnownStatement,
   type StatementFacts,
 } from '../plan/mod.ts'
-import type { StatementCall, TransactionCall } from './executor.ts'
+import type { StatementCall, TransactionCall } from './calls.ts'
 import { refuseMoreThanReads, type OnlyReading } from './only-reads.ts'
 import { mayShareLane, readerIn, widthKey, type SchemaFacts } from './schema-facts.ts'
 import type { Session } from './session.ts'

@@ -4,7 +4,6 @@ import {
   isFleetError,
   type Clock,
   type SessionToken,
-  type ShardId,
   type ShardMap,
   type ShardRecord,
 } from '@fleetshard/core'
@@ -16,11 +15,17 @@ import {
   placeStatement,
   refuseUnlessConcatenated,
   type KnownStatement,
-  type Literals,
-  type RouteTarget,
   refuseUnprotected,
 } from '../plan/mod.ts'
 import { at, roleOf, type Attempt, type Ran, type Work } from './attempt.ts'
+import type {
+  BeginCall,
+  Idempotency,
+  StatementAnswer,
+  StatementCall,
+  TransactionAnswer,
+  TransactionCall,
+} from './calls.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import {
   isHeld,
@@ -34,7 +39,6 @@ import {
   refuseWholeFunctions,
 } from './checks.ts'
 import { learnCost, suitsLane } from './cost.ts'
-import type { OnlyReading } from './only-reads.ts'
 import { checkParameterCount } from './parameters.ts'
 import { beginLost, beginOn } from './begin.ts'
 import { giveBack } from './give-back.ts'
@@ -43,7 +47,6 @@ import { HoldBuffer } from './hold-buffer.ts'
 import { endOrThrow, isEnded, runAlone, runInLane, type StatementWork, type WorkEnd } from './session-work.ts'
 import type { Session } from './session.ts'
 import type { NodeAccess, ShardAccess } from './shard-access.ts'
-import type { RowsConsumer } from './statement-run.ts'
 import { traitsOf, worseLeft } from './traits.ts'
 import { runTransaction, type TransactionOptions } from './transaction.ts'
 import { workOf } from './work-of.ts'
@@ -65,85 +68,6 @@ export interface ExecutorMetrics {
   routed(role: 'primary' | 'replica', way: 'lane' | 'alone'): void
   /** A statement was sent again, because of that. */
   retried(reason: 'stale_map' | 'lost' | 'lane'): void
-}
-
-/** The key under which a write is done once. */
-export interface Idempotency {
-  readonly key: string
-  /** How long it is remembered. */
-  readonly expiryMs: number
-}
-
-/** One statement of a client. */
-export interface StatementCall extends OnlyReading {
-  readonly known: KnownStatement
-  readonly params: readonly unknown[]
-  readonly consumer: RowsConsumer
-  readonly shardKey?: string | number | undefined
-  /** The shard itself, instead of a key. */
-  readonly shardId?: ShardId | undefined
-  /** Where the session sends the call. */
-  readonly target?: RouteTarget | undefined
-  /** Of a lexed statement: its own text and literals, since `known` has those of another. */
-  readonly text?: string | undefined
-  readonly literals?: Literals | undefined
-  /** One part of a statement over all shards: their rows must be ones that may simply be put together. */
-  readonly allShards: boolean
-  readonly consistency: 'strong' | 'eventual'
-  /** What the session has written; null when its client wants no token. */
-  readonly token: SessionToken | null
-  /**
-   * False: a write that needs no record is not followed by the question where it lies, which costs about a third of its
-   * rate. The token then sends reads of the shard to its primary.
-   */
-  readonly asksPosition?: boolean
-  /** With `eventual`: what a replica shows is not older; null when it may be. */
-  readonly maxStalenessMs: number | null
-  readonly readOnly: boolean
-  /** Null without a key. A statement that surely changes nothing needs none. */
-  readonly idempotency: Idempotency | null
-  /** The keyspace's map as it is now; asked again at every attempt. */
-  readonly map: () => ShardMap
-  readonly cancellation: Cancellation
-}
-
-/** How a statement was answered. */
-export interface StatementAnswer {
-  readonly shard: ShardRecord
-  readonly node: string
-  readonly epoch: number
-  readonly rowCount: number
-  /** True when it was done by an earlier request under the same key. */
-  readonly replayed: boolean
-  /** The call's token with what was written now; null when it had none. */
-  readonly token: SessionToken | null
-}
-
-/** Statements of a client that happen together or not at all. */
-export interface TransactionCall {
-  readonly statements: readonly Pick<StatementCall, 'known' | 'params' | 'consumer'>[]
-  readonly shardKey?: string | number | undefined
-  readonly shardId?: ShardId | undefined
-  readonly options: TransactionOptions
-  /** What the session has written; null when its client wants no token. */
-  readonly token: SessionToken | null
-  readonly idempotency: Idempotency | null
-  readonly map: () => ShardMap
-  readonly cancellation: Cancellation
-}
-
-/** A transaction that its client will end by a later request. */
-export interface BeginCall extends Pick<
-  TransactionCall,
-  'shardKey' | 'shardId' | 'options' | 'map' | 'cancellation'
-> {
-  /** Without a request for so long it is rolled back. */
-  readonly idleMs: number
-}
-
-/** How a transaction was answered; one row count a statement. */
-export interface TransactionAnswer extends Omit<StatementAnswer, 'rowCount'> {
-  readonly rowCounts: readonly number[]
 }
 
 /** A statement is placed at most this often: a failover alone may take three, and the map changes again after it. */
@@ -402,7 +326,8 @@ export class Executor {
       try {
         refuseOldMap(session, map)
         refuseSuperseded(call, map)
-        const works = call.statements.map((statement) => workOf(statement, map, facts))
+        const { statements, traceparent } = call
+        const works = statements.map((one) => workOf({ ...one, traceparent }, map, facts))
         const readOnly = call.options.readOnly || access.record.status === 'readonly'
         const position = new PositionBehind(session)
         const behind = call.token === null || readOnly ? undefined : position.ask

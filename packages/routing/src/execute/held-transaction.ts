@@ -11,7 +11,7 @@ import {
 import { placeStatement, refuseUnprotected, type KnownStatement } from '../plan/mod.ts'
 import type { Cancellation } from './cancellation.ts'
 import { refuseHidden, refuseInTransaction, refuseState } from './checks.ts'
-import type { StatementAnswer, StatementCall } from './executor.ts'
+import type { StatementAnswer, StatementCall } from './calls.ts'
 import { checkParameterCount } from './parameters.ts'
 import { PositionBehind } from './positions.ts'
 import { endOrThrow, runAlone, type WorkParts } from './session-work.ts'
@@ -39,7 +39,7 @@ export interface HeldParts extends WorkParts {
 /** One statement of it. The map is asked at every statement. */
 export interface HeldCall extends Pick<
   StatementCall,
-  'params' | 'consumer' | 'readOnly' | 'map' | 'cancellation'
+  'params' | 'consumer' | 'readOnly' | 'map' | 'cancellation' | 'traceparent'
 > {
   /** Analysed while the transaction is at work on it, so that a text which is no SQL ends the transaction too. */
   readonly known: () => KnownStatement | Promise<KnownStatement>
@@ -169,7 +169,8 @@ export class HeldTransaction {
     if (this.#state.kind === 'idle') await this.rollback()
   }
 
-  async #run({ params, consumer, readOnly, map: mapNow, cancellation, ...call }: HeldCall): Promise<number> {
+  async #run(call: HeldCall): Promise<number> {
+    const { params, consumer, readOnly, map: mapNow, cancellation, traceparent } = call
     const { access, session, options } = this.#parts
     const known = await call.known()
     refuseInTransaction(known.facts, options.readOnly || readOnly)
@@ -183,7 +184,7 @@ export class HeldTransaction {
     refuseHidden({ known, params, shardKey: undefined, shardId: shard.id, onlyReads }, map, facts)
     this.#left = worseLeft(this.#left, traitsOf(known, facts).leaves)
     this.#changesSchema ||= known.facts.kind === 'ddl'
-    const work = workOf({ known, params, consumer }, map, facts)
+    const work = workOf({ known, params, consumer, traceparent }, map, facts)
     const { end } = await runAlone(this.#parts, session, work, cancellation)
     return rowCountOf(end, changedSettings(session) ?? cancellation.reason)
   }

@@ -6,7 +6,8 @@ import { keyHashOf } from '../plan/key-hash.ts'
 import { idempotencyTableSql } from '../idempotency.ts'
 import { exec } from '../wire/mod.ts'
 import { placeTogether, refuseHidden, refuseOldMap, refuseState } from './checks.ts'
-import type { ExecutorParts, Idempotency, TransactionAnswer, TransactionCall } from './executor.ts'
+import type { Idempotency, TransactionAnswer, TransactionCall } from './calls.ts'
+import type { ExecutorParts } from './executor.ts'
 import { giveBack } from './give-back.ts'
 import { findRecord, runKeyed, sweepRecords, type Claim, type KeyedEnd } from './keyed-run.ts'
 import { askPrimary, PositionBehind } from './positions.ts'
@@ -123,7 +124,8 @@ async function attemptOnce(
       parts.metrics.routed('primary', 'alone')
       const at = { shard: shard.id, node: node.node.id, epoch: map.epoch }
       for (const { consumer } of call.statements) consumer.placed?.(at)
-      const works = call.statements.map((statement) => workOf(statement, map, facts))
+      const { statements, traceparent } = call
+      const works = statements.map((one) => workOf({ ...one, traceparent }, map, facts))
       const { key, expiryMs } = idempotency
       const claim = { key, expiryMs, fingerprint, shardHash: keyHashOf(call, map) }
       const { options, token } = call

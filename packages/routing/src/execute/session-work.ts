@@ -2,7 +2,8 @@
 // without an end: a cancel is passed on to Postgres, and a connection that does not heed it is destroyed.
 import { assertNever, FleetError, isFleetError, type Clock } from '@fleetshard/core'
 import { exec, type StatementDescription } from '../wire/mod.ts'
-import type { KeyParameter } from '../plan/mod.ts'
+import { withTraceparent, type KeyParameter } from '../plan/mod.ts'
+import type { Traceparent } from './calls.ts'
 import type { Cancellation, DeadlineSweeper } from './cancellation.ts'
 import { cancelAgainMs, cancelGraceMs, preparedTextMax } from './limits.ts'
 import { checkKeyTypes, encodeParameters } from './parameters.ts'
@@ -25,6 +26,8 @@ export interface StatementWork {
   readonly behind?: ((isOver: () => boolean) => void) | undefined
   /** The columns are looked at before it runs, so that a write is not refused when it has happened. */
   readonly looksFirst: boolean
+  /** Goes to the server with the text. */
+  readonly traceparent: Traceparent
 }
 
 /** What the work needs beside its session. */
@@ -327,7 +330,9 @@ function submit(
       done({ end, bytes: run.bytes, serverMs })
     },
   })
-  session.prepared.execute({ text: work.text, params }, run)
+  const { text, traceparent } = work
+  const once = traceparent === null ? {} : { sentOnce: withTraceparent(text, traceparent) }
+  session.prepared.execute({ text, params, ...once }, run)
   work.behind?.(() => over)
   return run
 }

@@ -35,6 +35,7 @@ const control = (text: string, commitsAtSync: boolean): StatementWork => ({
   keys: [],
   domains: new Map(),
   looksFirst: false,
+  traceparent: null,
 })
 
 /** BEGIN as it is wanted. */

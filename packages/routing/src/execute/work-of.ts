@@ -1,13 +1,15 @@
 // From a call, its keyspace's map and the shard's names to what a session has to run.
 import type { ShardMap } from '@fleetshard/core'
 import { keyParametersOf, planOf } from '../plan/mod.ts'
-import type { StatementCall } from './executor.ts'
+import type { StatementCall, Traceparent } from './calls.ts'
 import type { SchemaFacts } from './schema-facts.ts'
 import type { StatementWork } from './session-work.ts'
 
 /** The work of one statement. */
 export function workOf(
-  call: Pick<StatementCall, 'known' | 'text' | 'params' | 'consumer'>,
+  call: Pick<StatementCall, 'known' | 'text' | 'params' | 'consumer'> & {
+    readonly traceparent?: Traceparent | undefined
+  },
   map: ShardMap,
   facts: SchemaFacts,
 ): StatementWork {
@@ -20,5 +22,6 @@ export function workOf(
     keys: map.owners.length > 1 ? keyParametersOf(planOf(call.known, map)) : [],
     domains: facts.domains,
     looksFirst: kind === 'write',
+    traceparent: call.traceparent ?? null,
   }
 }

@@ -177,12 +177,21 @@ export class PreparedGroup implements GroupSink {
     if (statement === null || this.#bound) return false
     if (this.#describing) {
       this.#host.forget(statement, !this.#parsing)
-      return false
+      return this.#isUnfit(buf, start, end)
     }
     const cause = staleCause(statement, buf, start, end)
     if (cause === null) return false
     this.#host.forget(statement, cause === 'changed')
     if (this.#repeated || this.request.retryStale === false) return false
+    this.#staleError = Buffer.from(buf.subarray(start, end))
+    return true
+  }
+
+  /** What was parsed for once by the types of earlier, in vain, is sent as it is. */
+  #isUnfit(buf: Buffer, start: number, end: number): boolean {
+    const { sentOnce, retryStale = true } = this.request
+    if (sentOnce === undefined || this.#repeated || !retryStale) return false
+    if (!decodeSqlstate(buf, start, end).startsWith('42')) return false
     this.#staleError = Buffer.from(buf.subarray(start, end))
     return true
   }

@@ -86,10 +86,16 @@ class StatementCache implements PreparedStatements, PreparedHost {
   }
 
   send(group: PreparedGroup): void {
-    const { text, paramTypes = noTypes } = group.request
+    const { text, paramTypes = noTypes, sentOnce } = group.request
+    if (sentOnce !== undefined && !group.repeated) {
+      this.#sendOnce(group, sentOnce, this.known(text, paramTypes)?.paramTypes ?? paramTypes)
+      return
+    }
     const key = keyOf(text, paramTypes)
     const held = this.#statements.get(key)
-    const usable = held !== undefined && (held.description !== null || !group.repeated)
+    // A repeated group with a text for once has shown that what was described does not fit any more.
+    const isDoubtful = group.repeated && (sentOnce !== undefined || held?.description === null)
+    const usable = held !== undefined && !isDoubtful
     const statement = usable ? held : this.#newStatement(key)
     const unwanted = this.#unwanted
     this.#connection.submitWith((out) => {
@@ -105,6 +111,17 @@ class StatementCache implements PreparedStatements, PreparedHost {
     if (unwanted.length > 0) this.#unwanted = []
     if (!usable && held !== undefined) this.forget(held, true)
     this.#use(statement)
+  }
+
+  /** With the types that the caller has written its values by. */
+  #sendOnce(group: PreparedGroup, text: string, paramTypes: readonly number[]): void {
+    const statement: Prepared = { key: '', name: '', description: null, usedAt: 0 }
+    this.#connection.submitWith((out) => {
+      writeParse(out, '', text, paramTypes)
+      writeDescribe(out, 'S', '')
+      encodeUse(out, statement, group)
+    }, group)
+    group.begin(statement, { closes: 0, parses: true })
   }
 
   forget(statement: Prepared, close: boolean): void {

@@ -149,6 +149,11 @@ export interface StatementRequest {
    * meanwhile.
    */
   readonly retryStale?: boolean
+  /**
+   * The same statement with a comment, to be sent in place of the text: parsed for this execution only, without a name,
+   * so that nothing of it is kept here or by the server.
+   */
+  readonly sentOnce?: string
 }
 
 /** Takes the answer of one execution; never sees the helper's own Parse, Describe and Close answers. */

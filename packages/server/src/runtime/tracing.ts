@@ -19,6 +19,8 @@ export interface TraceSpan {
   readonly traceId: string
   /** The header by which others become its children. */
   readonly traceparent: string
+  /** False for one that is not sent to anybody. */
+  readonly isRecorded: boolean
   child(name: string, options?: SpanOptions): TraceSpan
   rename(name: string): void
   set(attributes: Readonly<Record<string, SpanValue>>): void

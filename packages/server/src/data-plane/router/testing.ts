@@ -23,7 +23,7 @@ import type { LocalGroup } from '../../local/mod.ts'
 import { createEngine } from '../../engine/mod.ts'
 import { exec, query } from '@fleetshard/routing/wire'
 import { testPassword, type TestPostgres } from '../../engine/postgres/wire/testing.ts'
-import { createMetrics, silentLogger, systemClock, type Logger } from '../../runtime/mod.ts'
+import { createMetrics, silentLogger, systemClock, type Logger, type Tracing } from '../../runtime/mod.ts'
 import { createAuthenticator, type Authenticator } from '../../security/mod.ts'
 import { executeLimitsDefault, type ExecuteLimits, type IdentityCheck } from '@fleetshard/routing/execute'
 import { testSnapshot } from '@fleetshard/routing/testing'
@@ -46,6 +46,7 @@ export interface TestRouterOptions {
   readonly endpoint?: Partial<RouterOptions['endpoint']>
   readonly options?: Partial<RouterOptions>
   readonly log?: Logger
+  readonly tracing?: Tracing
   /** Over TCP as the role `owner`, whom the server asks for the password, in place of its socket. */
   readonly tcp?: boolean
 }
@@ -159,6 +160,7 @@ async function openRouter(wanted: TestRouterOptions, place: RouterPlace): Promis
   const metrics = createMetrics(false)
   const router = new Router({
     log: wanted.log ?? silentLogger,
+    tracing: wanted.tracing ?? null,
     clock: systemClock,
     port,
     metrics,

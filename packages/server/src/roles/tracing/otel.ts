@@ -114,6 +114,10 @@ class OtelSpan implements TraceSpan {
     return `00-${traceId}-${spanId}-${traceFlags.toString(16).padStart(2, '0')}`
   }
 
+  get isRecorded(): boolean {
+    return this.#span.isRecording()
+  }
+
   child(name: string, options: SpanOptions = {}): TraceSpan {
     return begin(this.#tracer, trace.setSpan(ROOT_CONTEXT, this.#span), name, options)
   }

@@ -32,6 +32,8 @@ export const step = {
   poison: 7,
   /** RowDescription of a portal; NoData is for the router. */
   describeRows: 8,
+  /** The description of a statement for the router, which only wants the server to look whether it still fits. */
+  look: 9,
 } as const
 
 /** A description for the client of which the router keeps the shape of the rows. */
@@ -157,7 +159,7 @@ export class Answer implements GroupSink {
         this.#parts.host.copyIn()
         return
       default:
-        this.#other(type, buf, start, end)
+        if (!this.#isLookedAt(type)) this.#other(type, buf, start, end)
     }
   }
 
@@ -194,7 +196,8 @@ export class Answer implements GroupSink {
   }
 
   #advance(): void {
-    if (this.#steps[this.#at] !== step.hide) this.answered += 1
+    const now = this.#steps[this.#at]
+    if (now !== step.hide && now !== step.look) this.answered += 1
     this.#at += 1
     if (this.#at < this.#steps.length) this.#emit()
     if (this.#at >= this.#steps.length) this.#allAnswered()
@@ -260,6 +263,15 @@ export class Answer implements GroupSink {
     const bytes = Buffer.concat([error.subarray(0, messageHeaderBytes), Buffer.from(said, 'latin1')])
     bytes.writeInt32BE(bytes.length - 1, 1)
     return bytes
+  }
+
+  /** True for what nobody is told of a statement that was only looked at. */
+  #isLookedAt(type: number): boolean {
+    if (this.#steps[this.#at] !== step.look) return false
+    if (type === backendCode.parameterDescription) return true
+    if (type !== backendCode.rowDescription && type !== backendCode.noData) return false
+    this.#advance()
+    return true
   }
 
   #other(type: number, buf: Buffer, start: number, end: number): void {

@@ -266,12 +266,13 @@ function workOf(state: SessionState, items: readonly GroupItem[], { own, unbound
     isFresh: () =>
       uses.every(({ wire }) => items.some((item) => item.kind === 'parse' && item.use.statement === wire)),
     fingerprint: fingerprintOf(items),
-    group: (statements, parsed) => ({
+    group: (statements, parsed, traceparent) => ({
       wantsTags: done.some(({ known }) => known.facts.command.kind !== 'rows'),
       encode(out, end) {
         const { generation } = state.environment.wireStatements
         const isFailed = state.held?.session.connection.transactionStatus === 'failed'
-        const encoder = new GroupEncoder(out, { statements, parsed, generation, isFailed, unbound })
+        const knowing = { statements, parsed, generation, isFailed, unbound, traceparent }
+        const encoder = new GroupEncoder(out, knowing)
         return encoder.encode(items, own, end)
       },
       clientNameOf: (serverName) => clientNameOf(items, statements, serverName),

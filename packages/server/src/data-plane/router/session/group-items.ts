@@ -12,6 +12,7 @@ import {
   WireWriter,
   backendCode,
 } from '@fleetshard/routing/pgwire'
+import { withTraceparent } from '@fleetshard/routing/plan'
 import type { ServerStatements } from '@fleetshard/routing/wire'
 import { step, type AnswerStep } from './answer.ts'
 import type { BindMessage } from './bind-message.ts'
@@ -104,6 +105,7 @@ export class GroupEncoder {
   readonly #generation: number
   readonly #isFailed: boolean
   readonly #unbound: ReadonlySet<GroupItem>
+  readonly #traceparent: string | null
 
   constructor(
     out: WireWriter,
@@ -115,6 +117,8 @@ export class GroupEncoder {
       isFailed: boolean
       /** Uses of portals that the server has to be told of first. */
       unbound: ReadonlySet<GroupItem>
+      /** Goes with what is bound; null for none. */
+      traceparent: string | null
     },
   ) {
     this.#out = out
@@ -123,6 +127,7 @@ export class GroupEncoder {
     this.#generation = knowing.generation
     this.#isFailed = knowing.isFailed
     this.#unbound = knowing.unbound
+    this.#traceparent = knowing.traceparent
   }
 
   encode(items: readonly GroupItem[], own: OwnAnswers, end: GroupEnd): readonly AnswerStep[] {
@@ -191,7 +196,7 @@ export class GroupEncoder {
   }
 
   #bind({ bind, use }: Extract<GroupItem, { kind: 'bind' }>): void {
-    const name = this.#use(use, null)
+    const name = this.#useTraced(use)
     const out = this.#out
     const offset = out.begin(frontendCode.bind)
     out.cstring(bind.portal)
@@ -206,6 +211,25 @@ export class GroupEncoder {
     this.#statements.forgetUnnamed()
     writeParse(this.#out, '', statement.text, statement.paramTypes)
     this.#steps.push(told)
+  }
+
+  /**
+   * With a trace the statement is parsed once more, for this use only: what servers and this router keep has no comment.
+   * One that the server knows is looked at first, so that it is refused where it does not fit its tables any more.
+   */
+  #useTraced(use: ClientStatement): string {
+    const { statement } = use
+    const before = this.#parsed.length
+    const name = this.#use(use, null)
+    if (this.#traceparent === null || use.isOnServer || this.#isFailed) return name
+    if (name !== '' && this.#parsed.length === before) {
+      writeDescribe(this.#out, 'S', name)
+      this.#steps.push(step.look)
+    }
+    writeParse(this.#out, '', withTraceparent(statement.text, this.#traceparent), statement.paramTypes)
+    this.#steps.push(step.hide)
+    this.#statements.forgetUnnamed()
+    return ''
   }
 
   /** Makes the server know the statement. `told` is how the client hears of a Parse, null when it did not ask. */

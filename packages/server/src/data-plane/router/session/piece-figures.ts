@@ -1,7 +1,7 @@
 // What a session counts of the piece of work at hand: for the metrics, the log of slow statements, and the statistics.
 import { FleetError, type ShardId, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import { redactStatement } from '@fleetshard/routing/plan'
-import { SPAN_ATTRIBUTES, traceparentInSql, type Tracing } from '../../../runtime/mod.ts'
+import { SPAN_ATTRIBUTES, traceparentInSql, type TraceSpan, type Tracing } from '../../../runtime/mod.ts'
 import { isCrossShard } from '../shard-series.ts'
 import type { SessionEnvironment } from './environment.ts'
 import type { Ran } from './run-alone.ts'
@@ -13,8 +13,8 @@ export class PieceFigures {
   /** What is run; null for a piece that asks no server. */
   #work: Work | null = null
   #begunMs = 0
-  /** When it was known what is to be run; 0 where there are no traces. */
-  #plannedMs = 0
+  /** Of the piece and of its wait for a server; null where nobody records them. */
+  #spans: { readonly piece: TraceSpan; readonly shard: TraceSpan } | null = null
   /** The shard that an error is about. */
   #shard: ShardRecord | null = null
 
@@ -25,6 +25,7 @@ export class PieceFigures {
   /** The piece was read. */
   begin(): void {
     this.#work = null
+    this.#spans = null
     this.#shard = null
     this.#begunMs = this.#environment.clock.monotonic()
   }
@@ -32,8 +33,8 @@ export class PieceFigures {
   /** What is to be run is known. */
   planned(work: Work): void {
     this.#work = work
-    const { clock, tracing } = this.#environment
-    if (tracing !== null) this.#plannedMs = clock.monotonic()
+    const { tracing } = this.#environment
+    if (tracing !== null) this.#beginSpans(tracing, work)
   }
 
   /** It has failed before a server could answer. */
@@ -46,7 +47,7 @@ export class PieceFigures {
 
   /** It was answered. @param sqlstate empty for success */
   end(sqlstate: string, ran: Pick<Ran, 'rows' | 'shard'> | undefined): void {
-    const { clock, metrics, slow, tracing } = this.#environment
+    const { clock, metrics, slow } = this.#environment
     const elapsedMs = clock.monotonic() - this.#begunMs
     metrics.wireAnswered(sqlstate === '' ? 'ok' : sqlstate, elapsedMs)
     const rows = ran === undefined ? 0 : ran.rows
@@ -57,7 +58,7 @@ export class PieceFigures {
       if (ran !== undefined && work !== null) this.#countKinds(this.#shard, work)
     }
     if (work === null) return
-    if (tracing !== null) this.#trace(tracing, work, rows, sqlstate)
+    this.#endSpans(rows, sqlstate)
     if (elapsedMs >= slow.fromMs) this.#noteSlow(work, elapsedMs, rows, sqlstate)
     if (work.fingerprint !== '') this.#record(work.fingerprint, elapsedMs, rows, sqlstate)
   }
@@ -67,21 +68,31 @@ export class PieceFigures {
     for (const { known } of executed) metrics.shardRan(shard, known.facts.kind, false)
   }
 
-  /** The spans are made when their times are known: nothing of them is on the way of a statement. */
-  #trace(tracing: Tracing, { executed }: Work, rows: number, sqlstate: string): void {
-    const [first] = executed
+  /** What is recorded goes to its server with the shard's span as the parent. */
+  #beginSpans(tracing: Tracing, work: Work): void {
+    const [first] = work.executed
     if (first === undefined) return
-    const { shard, statement, rows: ofRows, sqlstate: ofState } = SPAN_ATTRIBUTES
-    const span = tracing.begin('wire', {
-      kind: 'server',
-      parent: traceparentInSql(first.text),
-      startMs: this.#begunMs,
-      attributes: { [statement]: redactStatement(first.text), 'fleetshard.statements': executed.length },
+    const startMs = this.#begunMs
+    const piece = tracing.begin('wire', { kind: 'server', parent: traceparentInSql(first.text), startMs })
+    if (!piece.isRecorded) return
+    const plannedMs = this.#environment.clock.monotonic()
+    piece.set({
+      [SPAN_ATTRIBUTES.statement]: redactStatement(first.text),
+      'fleetshard.statements': work.executed.length,
     })
-    span.child('plan', { startMs: this.#begunMs }).end(this.#plannedMs)
-    const running = span.child('shard', { kind: 'client', startMs: this.#plannedMs })
+    piece.child('plan', { startMs }).end(plannedMs)
+    const shard = piece.child('shard', { kind: 'client', startMs: plannedMs })
+    work.traceparent = shard.traceparent
+    this.#spans = { piece, shard }
+  }
+
+  #endSpans(rows: number, sqlstate: string): void {
+    if (this.#spans === null) return
+    const { shard, rows: ofRows, sqlstate: ofState } = SPAN_ATTRIBUTES
+    const { piece, shard: running } = this.#spans
+    this.#spans = null
     running.set({ [shard]: this.#shard?.id ?? '', [ofRows]: rows })
-    for (const one of [running, span]) {
+    for (const one of [running, piece]) {
       if (sqlstate !== '') one.set({ [ofState]: sqlstate })
       if (sqlstate !== '') one.fail(sqlstate)
       one.end()

@@ -1,7 +1,7 @@
 // A Query of the simple protocol as work: one statement or several, which are one implicit transaction.
 import { FleetError } from '@fleetshard/core'
 import { writeQuery, type WireWriter } from '@fleetshard/routing/pgwire'
-import type { KnownStatement, LexedStatement } from '@fleetshard/routing/plan'
+import { withTraceparent, type KnownStatement, type LexedStatement } from '@fleetshard/routing/plan'
 import type { ServerStatements } from '@fleetshard/routing/wire'
 import type { AnswerStep } from './answer.ts'
 import { ownCommandOf } from './effects.ts'
@@ -75,8 +75,16 @@ class QueryWork implements Work, Group {
     return true
   }
 
-  group(): Group {
-    return this
+  group(_statements: ServerStatements, _parsed: unknown, traceparent: string | null): Group {
+    if (traceparent === null) return this
+    const text = withTraceparent(this.#text, traceparent)
+    return {
+      wantsTags: this.wantsTags,
+      encode(out) {
+        writeQuery(out, text)
+        return noSteps
+      },
+    }
   }
 
   groupInLane(statements: ServerStatements, texts: WireStatements): InLane {

@@ -286,7 +286,8 @@ function send(state: SessionState, runner: GroupRunner, sending: Sending, host: 
     else host.ran(ran)
   }
   try {
-    runner.begin(held, { group: work.group(held.session.statements, parsed), stays }, ended)
+    const group = work.group(held.session.statements, parsed, work.traceparent ?? null)
+    runner.begin(held, { group, stays }, ended)
     state.isGroupOpen = runner.isOpen
   } catch (error) {
     state.release()

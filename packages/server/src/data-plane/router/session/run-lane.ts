@@ -132,8 +132,11 @@ class Read implements AnswerHost, LaneRead, LaneSharer, Taker {
   submit(lane: Session): boolean {
     const { work, node, state, map } = this.#parts
     if (lane.epochMin > map.epoch) return false
-    const { group, prepared } = work.groupInLane?.(lane.statements, state.environment.wireStatements) ?? {
-      group: work.group(lane.statements, this.#parsed),
+    const { traceparent = null } = work
+    const inLane =
+      traceparent === null ? work.groupInLane?.(lane.statements, state.environment.wireStatements) : undefined
+    const { group, prepared } = inLane ?? {
+      group: work.group(lane.statements, this.#parsed, traceparent),
       prepared: null,
     }
     this.#prepared = prepared

@@ -86,8 +86,8 @@ async function found(finding: ReturnType<typeof prepare>): Promise<void> {
 function answeredAsQuery(work: Work): Work {
   return {
     ...work,
-    group: (statements, parsed) => {
-      const group = work.group(statements, parsed)
+    group: (statements, parsed, traceparent) => {
+      const group = work.group(statements, parsed, traceparent)
       return { ...group, encode: (out, end) => group.encode(out, end).map(inQuery) }
     },
   }

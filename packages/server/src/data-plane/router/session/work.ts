@@ -36,8 +36,11 @@ export interface Work {
   readonly uses: readonly Use[]
   /** Commands in the order in which the server completes them. */
   readonly executed: readonly Executed[]
-  /** Writes it for a connection that knows these statements. `parsed` gets those that it makes the server parse. */
-  readonly group: (statements: ServerStatements, parsed: WireStatement[]) => Group
+  /**
+   * Writes it for a connection that knows these statements. `parsed` gets those that it makes the server parse. With a
+   * traceparent its texts go out with that.
+   */
+  readonly group: (statements: ServerStatements, parsed: WireStatement[], traceparent: string | null) => Group
   /** The same for a lane, where it is another: whatever comes of it but rows, it is sent again as `group` has it. */
   readonly groupInLane?: (statements: ServerStatements, texts: WireStatements) => InLane
   /** True for one command without a limit of rows, which may share a lane as far as its form goes. */
@@ -46,6 +49,8 @@ export interface Work {
   readonly isFresh: () => boolean
   /** For the statistics. */
   readonly fingerprint: string
+  /** Of the span that waits for the server, once there is one; left out where nobody records it. */
+  traceparent?: string
 }
 
 /** What a session is made of; `onEnd` is called at its end. */

@@ -32,6 +32,7 @@ import type {
   Idempotency,
   RowsConsumer,
   StatementAnswer,
+  Traceparent,
 } from '@fleetshard/routing/execute'
 import {
   checkStatementText,
@@ -210,7 +211,9 @@ async function execute(
   const answer =
     ran.span === null
       ? await parts.executor.execute(asked)
-      : await onShard(ran.span, keyspace, known.text, () => parts.executor.execute(asked))
+      : await onShard(ran.span, keyspace, known.text, (traceparent) =>
+          parts.executor.execute({ ...asked, traceparent }),
+        )
   ran.shard = answer.shard
   ran.rows = answer.rowCount
   return answer
@@ -221,13 +224,13 @@ export async function onShard<T extends Pick<StatementAnswer, 'shard' | 'node'>>
   parent: TraceSpan,
   keyspace: string,
   text: string,
-  run: () => Promise<T>,
+  run: (traceparent: Traceparent) => Promise<T>,
 ): Promise<T> {
   const { system, keyspace: ofKeyspace, statement, shard, node } = SPAN_ATTRIBUTES
   const attributes = { [system]: 'postgresql', [ofKeyspace]: keyspace, [statement]: redactStatement(text) }
   const span = parent.child('shard', { kind: 'client', attributes })
   try {
-    const answer = await run()
+    const answer = await run(span.isRecorded ? span.traceparent : null)
     span.set({ [shard]: answer.shard.id, [node]: answer.node })
     return answer
   } catch (error) {
@@ -295,7 +298,9 @@ export async function answerTransaction(
     const answer =
       span === null
         ? await parts.executor.transaction(asked)
-        : await onShard(span, keyspace, 'transaction', () => parts.executor.transaction(asked))
+        : await onShard(span, keyspace, 'transaction', (traceparent) =>
+            parts.executor.transaction({ ...asked, traceparent }),
+          )
     call.ran.shard = answer.shard
     call.ran.rows = answer.rowCounts.reduce((sum, count) => sum + count, 0)
     const results = statements.flatMap(({ consumer }, index) => [

@@ -8,7 +8,7 @@ import {
   HeldExecuteRequest,
   type ExecuteOptions,
 } from '@fleetshard/core/contract'
-import type { StatementAnswer } from '@fleetshard/routing/execute'
+import type { StatementAnswer, Traceparent } from '@fleetshard/routing/execute'
 import { JsonRows } from './json-rows.ts'
 import { orNotFound, type OpenTransaction } from './open-transactions.ts'
 import {
@@ -96,10 +96,11 @@ export async function answerHeldExecute(
       map: transaction.map,
       cancellation: call.cancellation,
     }
-    const run = (): Promise<StatementAnswer> => transaction.held.execute(asked)
+    const run = (traceparent: Traceparent): Promise<StatementAnswer> =>
+      transaction.held.execute({ ...asked, traceparent })
     const { span } = call.ran
     const { keyspace } = transaction
-    const answer = span === null ? await run() : await onShard(span, keyspace, request.query, run)
+    const answer = span === null ? await run(null) : await onShard(span, keyspace, request.query, run)
     call.ran.shard = answer.shard
     call.ran.rows = answer.rowCount
     return executeAnswer(parts, { rows, answer, call })
