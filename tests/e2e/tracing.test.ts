@@ -18,6 +18,17 @@ import { readText } from './harness/http.ts'
 import { until } from './harness/until.ts'
 
 const secret = 'hunter2'
+
+interface TracedSpan {
+  readonly span_id: string
+  readonly children: readonly TracedSpan[]
+}
+
+interface ToldTrace {
+  readonly trace_id: string
+  readonly root: TracedSpan
+}
+
 let collector: Collector
 let cluster: Cluster
 beforeAll(async () => {
@@ -204,6 +215,39 @@ test('the shard is told of the span that waits for it, unless nobody records tha
     const shard = spans.find(({ name }) => name === 'shard')
     expect(shown[index]).toBe(`${query} /*traceparent='00-${traceId}-${shard?.spanId ?? ''}-01'*/`)
   }
+})
+
+test('the command line prints the trace of one statement over all shards as a tree', async () => {
+  const asked = ['sql', 'SELECT user_id FROM users', '--all-shards', '--trace'] as const
+  const printed = await cluster.cli(...asked)
+  process.stdout.write(printed.out)
+  const part = ['request 1 row', 'router POST /v1/execute', 'plan', 'shard shard on node']
+  const lines = printed.out
+    .replaceAll(/ +[\d.]+ ms/g, '')
+    .replaceAll(/shard-0\d on \S+/g, 'shard on node')
+    .replaceAll(/\d+ rows?/g, '1 row')
+    .split('\n')
+    .map((line) =>
+      line
+        .replace(/^[│├└─ ]+/, '')
+        .replaceAll(/ +/g, ' ')
+        .trim(),
+    )
+  expect(lines).toEqual([
+    expect.stringMatching(/^trace [0-9a-f]{32}$/),
+    'client',
+    'map',
+    ...part,
+    ...part,
+    '',
+  ])
+  expect(new Set(printed.out.match(/shard-0\d on/g)).size).toBe(2)
+  // The collector has the same spans, under the same ids.
+  const { trace_id: traceId, root } = JSON.parse((await cluster.cli(...asked, '-o', 'json')).out) as ToldTrace
+  const ids = (span: TracedSpan): readonly string[] => [span.span_id, ...span.children.flatMap(ids)]
+  const sent = (await traceOf(traceId, 6)).map(({ spanId }) => spanId)
+  const told = root.children.flatMap(({ children }) => children.flatMap(ids))
+  expect(sent.toSorted()).toEqual(told.toSorted())
 })
 
 test('an error tells the trace by which it is found', async () => {

@@ -128,6 +128,20 @@ export const StatementResult = Type.Object({
 })
 export type StatementResult = Static<typeof StatementResult>
 
+/** A span of the request's own trace, as an answer tells it. */
+export const AnsweredSpan = Type.Object({
+  span_id: Type.String(),
+  parent_span_id: Type.Union([Type.String(), Type.Null()], {
+    description: 'Another one of the answer, or the one that the request has named in traceparent',
+  }),
+  name: Type.String(),
+  start_ms: Type.Number({ description: 'Since the request came' }),
+  duration_ms: Type.Number(),
+  attributes: Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean()])),
+  error: Type.Union([Type.String(), Type.Null()], { description: 'The code with which it failed' }),
+})
+export type AnsweredSpan = Static<typeof AnsweredSpan>
+
 /** Answer of POST /v1/execute. */
 export const ExecuteResponse = Type.Object({
   shard_id: Type.String(),
@@ -139,6 +153,11 @@ export const ExecuteResponse = Type.Object({
   epoch: Type.Integer(),
   session_token: SessionTokenField,
   replayed: Replayed,
+  spans: Type.Optional(
+    Type.Array(AnsweredSpan, {
+      description: 'What the router has done for the request; with the header X-FleetShard-Trace: spans',
+    }),
+  ),
 })
 export type ExecuteResponse = Static<typeof ExecuteResponse>
 

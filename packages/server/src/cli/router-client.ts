@@ -5,6 +5,7 @@ import type {
   ExecuteResponse,
   RouteRequest,
   RouteResponse,
+  RouterTopology,
   ShardForKeyResponse,
 } from '@fleetshard/core/contract'
 
@@ -26,7 +27,10 @@ export interface RouterReady {
 
 /** Calls of one router. Each fails as FleetError: that of the answer, `server_unreachable`, `deadline_exceeded`, `canceled`. */
 export interface RouterClient {
-  execute(body: ExecuteRequest): Promise<ExecuteResponse>
+  /** @param traceparent of the span that waits for it, which is answered with the router's own spans */
+  execute(body: ExecuteRequest, traceparent?: string): Promise<ExecuteResponse>
+  /** The map of a keyspace that the router works with. */
+  topology(keyspace: string): Promise<RouterTopology>
   route(body: RouteRequest): Promise<RouteResponse>
   shardForKey(key: string, keyspace: string, table?: string): Promise<ShardForKeyResponse>
   /** Does not fail on 503: that is an answer. */
@@ -36,8 +40,13 @@ export interface RouterClient {
 /** A client of the router at that URL; does no I/O until a method is called. */
 export function createRouterClient(options: RouterClientOptions): RouterClient {
   return {
-    async execute(body) {
-      return (await call(options, '/v1/execute', body)) as ExecuteResponse
+    async execute(body, traceparent) {
+      const tracing = traceparent === undefined ? {} : { traceparent, 'x-fleetshard-trace': 'spans' }
+      return (await call(options, '/v1/execute', body, tracing)) as ExecuteResponse
+    },
+    async topology(keyspace) {
+      const query = new URLSearchParams({ keyspace })
+      return (await call(options, `/v1/topology?${query.toString()}`)) as RouterTopology
     },
     async route(body) {
       return (await call(options, '/v1/route', body)) as RouteResponse
@@ -59,8 +68,15 @@ interface Answer {
   readonly json: unknown
 }
 
-async function call(options: RouterClientOptions, path: string, body?: unknown): Promise<unknown> {
-  const { status, json } = await exchange(options, path, body)
+type MoreHeaders = Readonly<Record<string, string>>
+
+async function call(
+  options: RouterClientOptions,
+  path: string,
+  body?: unknown,
+  more: MoreHeaders = {},
+): Promise<unknown> {
+  const { status, json } = await exchange(options, path, { body, more })
   if (status >= 400) throw fromProblem(status, json)
   if (typeof json === 'object' && json !== null) return json
   throw new FleetError('server_unreachable', `what answers at ${options.url} is not a FleetShard router`, {
@@ -68,10 +84,14 @@ async function call(options: RouterClientOptions, path: string, body?: unknown):
   })
 }
 
-async function exchange(options: RouterClientOptions, path: string, body?: unknown): Promise<Answer> {
+async function exchange(
+  options: RouterClientOptions,
+  path: string,
+  { body, more = {} }: { readonly body?: unknown; readonly more?: MoreHeaders } = {},
+): Promise<Answer> {
   const deadline = AbortSignal.timeout(options.timeoutMs)
   try {
-    const headers = new Headers()
+    const headers = new Headers(more)
     if (options.token !== null) headers.set('authorization', `Bearer ${options.token}`)
     if (body !== undefined) headers.set('content-type', 'application/json')
     const response = await options.fetch(new URL(path, options.url), {

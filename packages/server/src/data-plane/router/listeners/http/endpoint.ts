@@ -10,22 +10,20 @@ import {
   toProblem,
   type Problem,
 } from '@fleetshard/core'
-import type { Logger, TraceSpan, Tracing } from '../../../../runtime/mod.ts'
+import { KeptSpans, type Logger, type TraceSpan, type Tracing } from '../../../../runtime/mod.ts'
 import { headersOf, traceIdOf, type Gate } from '../../../../runtime/http/mod.ts'
 import { Cancellation } from '@fleetshard/routing/execute'
 import {
   answerExecute,
   answerTransaction,
-  deadlineOf,
-  idempotencyKeyOf,
   sendAnswer,
-  sessionOf,
   streamExecute,
   type QueryAnswer,
   type QueryCall,
   type QueryParts,
   type RunNote,
 } from './query.ts'
+import { deadlineOf, idempotencyKeyOf, sessionOf, wantsSpans } from './request-headers.ts'
 import { linesType } from './stream-rows.ts'
 import { answerBegin, answerCommit, answerHeldExecute, answerRollback } from './transactions.ts'
 
@@ -125,18 +123,24 @@ function targetOf(url: string): Target | null {
   return { route, transactionId }
 }
 
-function beginSpan(
-  tracing: Tracing | null,
-  { headers }: IncomingMessage,
+function beginSpans(
+  { tracing, query: { clock } }: EndpointParts,
+  request: IncomingMessage,
   route: StatementRoute,
   startMs: number,
-): TraceSpan | null {
-  if (tracing === null) return null
-  const { traceparent } = headers
+): Pick<RunNote, 'span' | 'kept'> {
+  const kept = wantsSpans(request) ? new KeptSpans(clock) : null
+  if (tracing === null && kept === null) return nothingTraced
+  const { traceparent } = request.headers
   const parent = typeof traceparent === 'string' ? traceparent : null
   const attributes = { 'http.request.method': 'POST', 'http.route': route }
-  return tracing.begin(`POST ${route}`, { kind: 'server', parent, startMs, attributes })
+  const options = { kind: 'server', parent, startMs, attributes } as const
+  const name = `POST ${route}`
+  const span = kept === null ? tracing?.begin(name, options) : kept.begin(tracing, name, options)
+  return { span: span ?? null, kept }
 }
+
+const nothingTraced: Pick<RunNote, 'span' | 'kept'> = { span: null, kept: null }
 
 function endSpan(span: TraceSpan, status: number, error: FleetError | null): void {
   span.set({ 'http.response.status_code': status })
@@ -179,8 +183,8 @@ export class QueryEndpoint {
   ): Promise<void> {
     const cancellation = new Cancellation()
     const receivedMs = this.#parts.query.clock.monotonic()
-    const span = beginSpan(this.#parts.tracing, request, route, receivedMs)
-    const ran: RunNote = { map: null, shard: null, rows: 0, statements: [], isPart: false, span }
+    const spans = beginSpans(this.#parts, request, route, receivedMs)
+    const ran: RunNote = { map: null, shard: null, rows: 0, statements: [], isPart: false, ...spans }
     const exchange: Exchange = { request, response, route, receivedMs, cancellation, ran }
     this.#open.add(exchange)
     response.on('close', () => {

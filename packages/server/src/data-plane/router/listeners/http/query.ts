@@ -1,10 +1,9 @@
 // POST /v1/execute and POST /v1/transaction, straight on node:http: parses the body, hands statements to the
 // executor, writes the answer from the bytes that came from the shard.
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import {
   FleetError,
   formatSessionToken,
-  idempotencyKeyPattern,
   mergeSessionTokens,
   parseKeyspaceName,
   parseSessionToken,
@@ -40,7 +39,7 @@ import {
   type KnownStatement,
   type StatementCache,
 } from '@fleetshard/routing/plan'
-import { codeOf, inSpan, SPAN_ATTRIBUTES, type TraceSpan } from '../../../../runtime/mod.ts'
+import { codeOf, inSpan, SPAN_ATTRIBUTES, type KeptSpans, type TraceSpan } from '../../../../runtime/mod.ts'
 import { JsonRows, type RowsFormat } from './json-rows.ts'
 import type { OpenTransactions } from './open-transactions.ts'
 import { StreamRows, type StreamParts } from './stream-rows.ts'
@@ -82,6 +81,8 @@ export interface RunNote {
   isPart: boolean
   /** Of the request; null where there are no traces. */
   readonly span: TraceSpan | null
+  /** What its client wants to be told of them; null for nothing. */
+  readonly kept: KeptSpans | null
 }
 
 /** One request under way. */
@@ -113,7 +114,6 @@ export interface QueryAnswer {
 const parseExecute = compileParser(ExecuteRequest, 'body')
 const parseTransaction = compileParser(TransactionRequest, 'body')
 const defaultKeyspace = 'default'
-const deadlineMsMax = 86_400_000
 
 /** Answers a body sent to /v1/execute. @throws FleetError */
 export async function answerExecute(parts: QueryParts, body: unknown, call: QueryCall): Promise<QueryAnswer> {
@@ -156,7 +156,11 @@ export async function streamExecute(
   try {
     const answer = await execute(parts, request, { call, rows })
     const { rowCount } = answer
-    rows.end({ rowCount, latencyMs: elapsed(parts, call.receivedMs), more: endFields(answer) })
+    rows.end({
+      rowCount,
+      latencyMs: elapsed(parts, call.receivedMs),
+      more: endFields(answer) + spansField(call),
+    })
   } catch (error) {
     if (!rows.isFinal) throw error
     rows.fail(onLateError(error))
@@ -249,7 +253,7 @@ export function executeAnswer(
   const head = `{"shard_id":${JSON.stringify(answer.shard.id)},"rows":[`
   const tail =
     `],"row_count":${String(answer.rowCount)},"latency_ms":${elapsed(parts, call.receivedMs)},` +
-    `"columns":${rows.columns},"node":${JSON.stringify(answer.node)},"epoch":${String(answer.epoch)}${endFields(answer)}}`
+    `"columns":${rows.columns},"node":${JSON.stringify(answer.node)},"epoch":${String(answer.epoch)}${endFields(answer)}${spansField(call)}}`
   return {
     status: 200,
     replayed: answer.replayed,
@@ -329,6 +333,10 @@ function endFields({ replayed, token }: Pick<StatementAnswer, 'replayed' | 'toke
   const field = text === null ? ',"session_token":null' : `,"session_token":${JSON.stringify(text)}`
   return replayed ? `${field},"replayed":true` : field
 }
+
+/** The spans of the request for a client that has asked, with a comma in front. */
+const spansField = ({ ran: { kept } }: QueryCall): string =>
+  kept === null ? '' : `,"spans":${JSON.stringify(kept.told())}`
 
 /** A token as answers have it; null when there is nothing to say. */
 export function tokenText(token: SessionToken | null): string | null {
@@ -428,39 +436,6 @@ export function watchDeadline(
       }),
     )
   })
-}
-
-const printableKey = new RegExp(idempotencyKeyPattern, 'u')
-
-/** The header Idempotency-Key, null without one. @throws FleetError `invalid_request` */
-export function idempotencyKeyOf(request: IncomingMessage): string | null {
-  const header = request.headers['idempotency-key']
-  if (header === undefined) return null
-  if (typeof header === 'string' && printableKey.test(header)) return header
-  throw new FleetError('invalid_request', 'the header Idempotency-Key is not valid', {
-    hint: 'send 1 to 255 printable characters',
-  })
-}
-
-/** The header X-FleetShard-Session, null without one. */
-export function sessionOf(request: IncomingMessage): string | null {
-  const header = request.headers['x-fleetshard-session']
-  return typeof header === 'string' ? header : null
-}
-
-/** Milliseconds of X-FleetShard-Deadline-Ms, null without one. @throws FleetError `invalid_request` */
-export function deadlineOf(request: IncomingMessage): number | null {
-  const header = request.headers['x-fleetshard-deadline-ms']
-  if (header === undefined) return null
-  const value = typeof header === 'string' && /^\d{1,9}$/.test(header) ? Number(header) : 0
-  if (value >= 1 && value <= deadlineMsMax) return value
-  throw new FleetError(
-    'invalid_request',
-    'the header X-FleetShard-Deadline-Ms is not a number of milliseconds',
-    {
-      hint: `send a whole number from 1 to ${String(deadlineMsMax)}`,
-    },
-  )
 }
 
 /** Bytes below which the parts of an answer are sent as one piece. */
