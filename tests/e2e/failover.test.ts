@@ -7,6 +7,7 @@ import type { AuditList, Failover, FailoverList, Shard, ShardList } from '@fleet
 import { Ledger } from '../faults/ledger/ledger.ts'
 import { ledgerDdl, readLedger, writeLedger, type Execute } from '../faults/ledger/writers.ts'
 import { startCluster, type Cluster } from './harness/cluster.ts'
+import { eventsOf } from './harness/events.ts'
 import { kill9 } from './harness/processes.ts'
 import { keyOn, ownerOf, shardMapOf } from './harness/shard-map.ts'
 import { until } from './harness/until.ts'
@@ -87,6 +88,12 @@ test('kill -9 of a primary that cannot start again: a replica leads, and it come
     target: `default/${before.name}`,
     before: { primary: old },
   })
+  // As it was seen: each line goes on from the one before, over suspect to down.
+  const seen = eventsOf(cluster, 'primary_seen')
+  expect(seen.every((line) => line['shard'] === before.id)).toBe(true)
+  const down = seen.findIndex(({ kind }) => kind === 'down')
+  expect(seen[0]).toMatchObject({ before: 'healthy' })
+  expect(seen[down]).toMatchObject({ before: seen[down - 1]?.['kind'] })
 })
 
 test('a switchover by the command line loses nothing, and failback is another one', async () => {

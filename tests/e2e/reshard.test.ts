@@ -5,6 +5,7 @@ import type { ReshardJob, Shard, ShardList } from '@fleetshard/core/contract'
 import { Ledger } from '../faults/ledger/ledger.ts'
 import { ledgerDdl, readLedger, writeLedger, type Execute } from '../faults/ledger/writers.ts'
 import { startCluster, type Cluster } from './harness/cluster.ts'
+import { eventsOf, type LogEvent } from './harness/events.ts'
 import type { Executed } from './harness/http.ts'
 import { keyOn, ownerOf, shardMapOf } from './harness/shard-map.ts'
 import { until } from './harness/until.ts'
@@ -94,9 +95,23 @@ async function writeOnce(prefix: string): Promise<readonly Executed[]> {
   return answers
 }
 
+/** The log tells of each state of the job once, in their order, and of the keys' new shards in between. */
+function toldOf(job: string, shardMoved: LogEvent): void {
+  const states = eventsOf(cluster, 'job_state').filter((line) => line['job'] === job)
+  const names = states.map(({ state }) => state)
+  expect(new Set(names).size).toBe(names.length)
+  expect(names.at(-1)).toBe('completed')
+  const moved = eventsOf(cluster, 'shard_moved').filter((line) => line['job'] === job)
+  expect(moved).toMatchObject([shardMoved])
+  const [at] = moved.map(({ time }) => Date.parse(String(time)))
+  expect(at).toBeGreaterThanOrEqual(Date.parse(String(states[0]?.['time'])))
+  expect(at).toBeLessThanOrEqual(Date.parse(String(states.at(-1)?.['time'])))
+}
+
 test('a split into embedded shards under writers loses, doubles and misplaces nothing', async () => {
   const [source] = await shards()
   const once = await writeOnce('once')
+  let jobId = ''
   const longestMs = await underWriters('split', async () => {
     const { status, body, headers } = await cluster.manager<ReshardJob>('POST', '/api/v1/reshard/split', {
       source_shard_id: source?.id,
@@ -107,7 +122,8 @@ test('a split into embedded shards under writers loses, doubles and misplaces no
     })
     expect(status).toBe(202)
     expect(headers.get('location')).toBe(`/api/v1/reshard/jobs/${body.id}`)
-    const job = await ended(body.id)
+    jobId = body.id
+    const job = await ended(jobId)
     expect(job).toMatchObject({ status: 'completed', phase: 'completed', progress: 1, error_message: null })
     expect(job.verify?.differences).toEqual([])
     expect(job.hold_ms).toBeGreaterThan(0)
@@ -117,6 +133,12 @@ test('a split into embedded shards under writers loses, doubles and misplaces no
   expect(now.find(({ id }) => id === source?.id)).toMatchObject({ status: 'inactive', ranges: [] })
   const parts = now.filter(({ name }) => name === 'left' || name === 'right')
   expect(parts.map(({ status }) => status)).toEqual(['active', 'active'])
+  toldOf(jobId, {
+    sources: [source?.id],
+    targets: parts.map(({ id }) => id),
+    epoch: expect.any(Number) as number,
+    hold_ms: expect.any(Number) as number,
+  })
   // Sent again, nothing is done again.
   const again = await writeOnce('once')
   expect(again.map(({ replayed }) => replayed)).toEqual(again.map(() => true))

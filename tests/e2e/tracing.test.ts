@@ -14,6 +14,7 @@ import { Client } from 'pg'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { startCluster, usersSchema, type Cluster } from './harness/cluster.ts'
 import { startCollector, treeOf, type CollectedSpan, type Collector } from './harness/collector.ts'
+import { eventsOf } from './harness/events.ts'
 import { readText } from './harness/http.ts'
 import { until } from './harness/until.ts'
 
@@ -286,27 +287,15 @@ test('a switchover is a trace with a span for each of its states', async () => {
 })
 
 test('and is found by its events in the log, and counted', async () => {
-  const log = readFileSync(`${cluster.dataDir}/fleetshard.log`, 'utf8')
-  const events = log
-    .split('\n')
-    .filter((line) => line.includes('"event":'))
-    .map((line) => JSON.parse(line) as Record<string, unknown>)
-  const promoted = events.filter(({ event }) => event === 'shard_promoted')
+  const promoted = eventsOf(cluster, 'shard_promoted')
   expect(promoted).toMatchObject([
     { term: expect.any(Number) as number, epoch: expect.any(Number) as number },
   ])
   const { job, shard, from, to } = promoted[0] ?? {}
   expect(from).not.toBe(to)
-  expect(
-    events.filter(({ event }) => event === 'failover_state').every((line) => line['shard'] === shard),
-  ).toBe(true)
-  const ended = await until('it has ended', () => {
-    const line = readFileSync(`${cluster.dataDir}/fleetshard.log`, 'utf8')
-      .split('\n')
-      .find((one) => one.includes('"event":"failover_ended"'))
-    return line
-  })
-  expect(JSON.parse(ended)).toMatchObject({ job, state: 'healthy' })
+  expect(eventsOf(cluster, 'failover_state').every((line) => line['shard'] === shard)).toBe(true)
+  const ended = await until('it has ended', () => eventsOf(cluster, 'failover_ended')[0])
+  expect(ended).toMatchObject({ job, state: 'healthy' })
   const metrics = await readText(`${cluster.state.urls.managerMetrics}/metrics`)
   expect(metrics).toContain('fleetshard_failovers_total{kind="switchover",state="healthy"} 1\n')
   expect(metrics).toContain('fleetshard_failover_duration_seconds_count{kind="switchover"} 1\n')
