@@ -6,6 +6,7 @@ import { failover } from './workloads/failover/mod.ts'
 import { http } from './workloads/http.ts'
 import { lookup } from './workloads/lookup.ts'
 import { manager } from './workloads/manager.ts'
+import { observability } from './workloads/observability.ts'
 import { overload } from './workloads/overload.ts'
 import { plan } from './workloads/plan.ts'
 import { reshard } from './workloads/reshard.ts'
@@ -25,6 +26,7 @@ const WORKLOADS: Readonly<
   plan,
   wire,
   'wire-memory': wireMemory,
+  observability,
   overload,
   reshard,
   failover,

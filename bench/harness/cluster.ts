@@ -12,7 +12,28 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { measure, type Measured } from './process.ts'
-import { freePort, installedPostgres, isReady, startProgram, stopProgram, until } from './program.ts'
+import {
+  freePort,
+  installedPostgres,
+  isReady,
+  startProgram,
+  stopProgram,
+  until,
+  type ProgramLog,
+} from './program.ts'
+
+/** A router, and where it listens. */
+export type BenchRouter = Measured & { readonly port: number; readonly wirePort: number }
+
+/** A router as a workload wants it. */
+export interface RouterOrder {
+  /** Among the others of the cluster. */
+  readonly name: string
+  /** Further words for it. */
+  readonly words: readonly string[]
+  readonly log?: ProgramLog
+  readonly environment?: Readonly<Record<string, string>> | undefined
+}
 
 /** A running cluster. */
 export interface BenchCluster extends AsyncDisposable {
@@ -22,7 +43,9 @@ export interface BenchCluster extends AsyncDisposable {
   readonly dataDir: string
   readonly postgresVersion: string
   /** A router of its own, and where it listens. */
-  readonly router: Measured & { readonly port: number; readonly wirePort: number }
+  readonly router: BenchRouter
+  /** Starts another one; it is to be ended before the cluster. */
+  startRouter(order: RouterOrder): Promise<BenchRouter>
   /** Connection string of a node, with its password; the id is that of the API. */
   nodeUrl(nodeId: string): string
 }
@@ -66,43 +89,44 @@ export async function startBenchCluster(
     up = startUp()
     state = await until(() => readState(dataDir), up)
   }
-  const [port, wirePort] = [await freePort(), await freePort()]
-  const router = startProgram(
-    [
-      'router',
-      '--http-port',
-      String(port),
-      '--metrics-port',
-      '0',
-      '--wire-port',
-      String(wirePort),
-      '--router-wire-auth=trust',
-      '--catalog-url',
-      state.catalog.url,
-      '--router-map-cache-file',
-      join(dataDir, 'bench.map'),
-      ...(options.routerWords ?? []),
-    ],
-    {
-      FLEETSHARD_CATALOG_PASSWORD: readFileSync(state.catalog.passwordFile, 'utf8').trim(),
-      FLEETSHARD_SECRETS_KEY_FILE: state.catalog.secretsKeyFile,
-      ...options.environmentOf?.('router', dataDir),
-    },
-  )
-  await until(() => isReady(port), router)
+  const startRouter = (order: RouterOrder): Promise<BenchRouter> => startRouterOf({ dataDir, state }, order)
+  const words = options.routerWords ?? []
+  const environment = options.environmentOf?.('router', dataDir)
+  const router = await startRouter({ name: 'bench', words, environment })
   return {
     managerUrl: state.urls.manager,
     agentUrl: state.urls.agent,
     dataDir,
     postgresVersion: state.postgresVersion,
-    router: { ...measure(router, {}), port, wirePort },
+    router,
+    startRouter,
     nodeUrl: (nodeId) => nodeUrl(dataDir, nodeId),
     async [Symbol.asyncDispose]() {
-      await stopProgram(router)
+      await router[Symbol.asyncDispose]()
       await stopProgram(up)
       rmSync(dataDir, { recursive: true, force: true })
     },
   }
+}
+
+async function startRouterOf(
+  { dataDir, state: { catalog } }: { readonly dataDir: string; readonly state: State },
+  { name, words, log, environment }: RouterOrder,
+): Promise<BenchRouter> {
+  const [port, wirePort] = [await freePort(), await freePort()]
+  const where = ['--http-port', String(port), '--metrics-port', '0', '--wire-port', String(wirePort)]
+  const map = ['--router-map-cache-file', join(dataDir, `${name}.map`)]
+  const router = startProgram(
+    ['router', ...where, '--router-wire-auth=trust', '--catalog-url', catalog.url, ...map, ...words],
+    {
+      FLEETSHARD_CATALOG_PASSWORD: readFileSync(catalog.passwordFile, 'utf8').trim(),
+      FLEETSHARD_SECRETS_KEY_FILE: catalog.secretsKeyFile,
+      ...environment,
+    },
+    log,
+  )
+  await until(() => isReady(port), router)
+  return { ...measure(router, {}), port, wirePort }
 }
 
 function upWords({

@@ -11,6 +11,8 @@ export interface PgTarget {
   readonly user: string
   readonly password: string
   readonly database: string
+  /** libpq's `sslmode`; its default when left out. */
+  readonly tls?: 'disable' | 'require'
 }
 
 /** One run. */
@@ -90,8 +92,10 @@ function readLatencies(folder: string): Float64Array {
   ).sort()
 }
 
-function run(words: readonly string[], { password }: PgTarget, cwd: string): Promise<string> {
-  const child = spawn(pgbench, words, { cwd, env: { PATH: process.env['PATH'], PGPASSWORD: password } })
+function run(words: readonly string[], { password, tls }: PgTarget, cwd: string): Promise<string> {
+  const mode = tls === undefined ? {} : { PGSSLMODE: tls }
+  const env = { PATH: process.env['PATH'], PGPASSWORD: password, ...mode }
+  const child = spawn(pgbench, words, { cwd, env })
   const text = { out: '', err: '' }
   child.stdout.on('data', (chunk: Buffer) => (text.out += chunk.toString()))
   child.stderr.on('data', (chunk: Buffer) => (text.err += chunk.toString()))

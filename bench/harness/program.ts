@@ -1,6 +1,6 @@
 // Starts the program the way a user does, waits until it is ready and stops it.
 import { spawn, type ChildProcess } from 'node:child_process'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, openSync, readdirSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 
@@ -8,10 +8,20 @@ const launcher = join(import.meta.dirname, '../../node_modules/.bin/fleetshard')
 const readyMsMax = 60_000
 const lookEveryMs = 50
 
-/** Starts `fleetshard` with these arguments; what it logs below a warning is left out. */
-export function startProgram(args: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProcess {
-  return spawn(process.execPath, [launcher, ...args, '--log-level', 'warn'], {
-    stdio: ['ignore', 'ignore', 'inherit'],
+/** What a process logs, and where: a file, or the terminal of the workload. */
+export interface ProgramLog {
+  readonly level: string
+  readonly file: string | null
+}
+
+/** Starts `fleetshard` with these arguments; by default what it logs below a warning is left out. */
+export function startProgram(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+  { level, file }: ProgramLog = { level: 'warn', file: null },
+): ChildProcess {
+  return spawn(process.execPath, [launcher, ...args, '--log-level', level], {
+    stdio: ['ignore', 'ignore', file === null ? 'inherit' : openSync(file, 'a')],
     env: { ...process.env, NO_COLOR: '1', ...env },
   })
 }

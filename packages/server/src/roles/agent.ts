@@ -66,7 +66,7 @@ export async function runAgent(context: CommandContext): Promise<ExitCode> {
     log,
     isolationMs: config.get('agent.isolation-ms'),
   })
-  const metrics = roleMetrics('agent', { version, withProcess: config.get('metrics.process') })
+  const metrics = roleMetrics('agent', { config, version, withProcess: config.get('metrics.process') })
   observeAgent(metrics, { agent, isRegistered: () => http.isRegistered() })
   observeCertificate(metrics, tls)
   const health = (): Health => ({ ok: true, role: 'agent', registered: http.isRegistered() })

@@ -17,6 +17,7 @@ import {
   type Logger,
   type Logging,
   type MetricRole,
+  noMetrics,
   type Metrics,
   type PortKey,
   type Service,
@@ -69,7 +70,7 @@ export async function runRole(
   refuseOpenBind(config)
   const logging = createLogging(config.get('log.level'))
   const log = logging.log.child({ role: name })
-  const metrics = roleMetrics(name, { version, withProcess: config.get('metrics.process') })
+  const metrics = roleMetrics(name, { config, version, withProcess: config.get('metrics.process') })
   const tracing = await openTracing(config, { role: name, version })
   const tls = await openTls({ config, clock: systemClock, log })
   observeCertificate(metrics, tls)
@@ -99,8 +100,13 @@ export async function runRole(
 /** The metrics of a role, with what says what it is. */
 export function roleMetrics(
   role: MetricRole,
-  { version, withProcess }: { readonly version: string; readonly withProcess: boolean },
+  {
+    config,
+    version,
+    withProcess,
+  }: { readonly config: Config; readonly version: string; readonly withProcess: boolean },
 ): Metrics {
+  if (!config.get('metrics.enabled')) return noMetrics
   const metrics = createMetrics(withProcess)
   metrics.gauge(COMMON_METRICS.build_info).with(role, version).set(1)
   return metrics

@@ -4,10 +4,14 @@ import { describe, expect, test } from 'vitest'
 import { createLogging, silentLogger } from './log.ts'
 import { createMetricsServer, type Health, type MetricsServer } from './metrics-server.ts'
 import { createMetrics } from './metrics.ts'
+import { noMetrics } from './no-metrics.ts'
 import { manualClock } from './testing/manual-clock.ts'
 
-function setup(port = 0, health: () => Health = () => ({ ok: true, role: 'router' })) {
-  const metrics = createMetrics(false)
+function setup(
+  port = 0,
+  health: () => Health = () => ({ ok: true, role: 'router' }),
+  metrics = createMetrics(false),
+) {
   metrics.counter({ name: 'seen_total', help: 'Seen.' }).with().inc()
   const logging = createLogging('info', '/dev/null')
   const clock = manualClock()
@@ -45,6 +49,17 @@ describe('the metrics server', () => {
       expect(await metrics.text()).toContain('fleetshard_seen_total 1')
       const health = await fetch(`${url}/health?x=1`)
       expect([health.status, await health.json()]).toEqual([200, { status: 'ok', role: 'router' }])
+    })
+  })
+
+  test('tells that there are none where nothing is counted', async () => {
+    await serving(setup(0, undefined, noMetrics).server, async (url) => {
+      const metrics = await fetch(`${url}/metrics`)
+      expect([metrics.status, await metrics.text()]).toEqual([
+        404,
+        'there are no metrics: metrics.enabled is off\n',
+      ])
+      expect((await fetch(`${url}/health`)).status).toBe(200)
     })
   })
 

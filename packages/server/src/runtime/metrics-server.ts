@@ -82,6 +82,8 @@ async function answer(
       send(response, status, 'application/json', `${JSON.stringify(body)}\n`)
     } else if (request.method !== 'GET' && request.method !== 'HEAD')
       send(response, 405, 'text/plain', 'only GET\n')
+    else if (path === '/metrics' && !options.metrics.isOn)
+      send(response, 404, 'text/plain', 'there are no metrics: metrics.enabled is off\n')
     else if (path === '/metrics')
       send(response, 200, options.metrics.contentType, await options.metrics.text())
     else if (path === '/') response.writeHead(302, { location: '/metrics' }).end()

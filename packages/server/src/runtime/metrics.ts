@@ -66,6 +66,8 @@ export type MetricReader<Labels extends readonly string[]> = () => Iterable<{
 
 /** The metrics of one process. */
 export interface Metrics {
+  /** False where nothing is counted. */
+  readonly isOn: boolean
   counter<const L extends readonly string[] = readonly []>(
     spec: FamilySpec<L, 'counter'>,
   ): Family<L, CounterSeries>
@@ -117,6 +119,7 @@ export function createMetrics(withProcess: boolean): Metrics {
     register(type, spec, () => samplesOf(spec.labels ?? [], read()))
   }
   const metrics: Metrics = {
+    isOn: true,
     counter: (spec) => add('counter', spec, makeCounter),
     gauge: (spec) => add('gauge', spec, makeGauge),
     observedGauge: (spec, read) => {

@@ -230,6 +230,7 @@ export class LocalFleet implements AsyncDisposable {
       tracing: await this.#openTracing(config, role),
       // One role tells of the process; three would count the same memory thrice.
       metrics: roleMetrics(role, {
+        config,
         version,
         withProcess: role === 'router' && config.get('metrics.process'),
       }),

@@ -22,6 +22,12 @@ export const OBSERVE_SETTINGS = {
     doc: 'Statements that take so long or longer are logged by a router, without their values; 0: none.',
     usedBy: ['up', 'router'],
   },
+  'metrics.enabled': {
+    type: 'boolean',
+    default: true,
+    doc: 'Count what a process does, for Prometheus. Off: nothing is counted, and its metrics port answers only for health and the level of its log.',
+    usedBy: roles,
+  },
   'metrics.process': {
     type: 'boolean',
     default: true,
