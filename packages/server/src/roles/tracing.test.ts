@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { loadConfig } from '../runtime/mod.ts'
 import { openTracing } from './tracing.ts'
+import { createOtelTracing } from './tracing/otel.ts'
 
 /** Files of OpenTelemetry that a process has read after it has loaded these modules. */
 function loadedBy(...modules: string[]): number {
@@ -31,4 +32,28 @@ test('no role loads anything of OpenTelemetry by itself', () => {
 test('there are no traces without an endpoint', async () => {
   const config = loadConfig({ env: {}, cwd: '/', readFile: () => '{}' })
   expect(await openTracing(config, { role: 'router', version: '0' })).toBeNull()
+})
+
+test('records the part that is asked for, and what others have begun by their own flag', async () => {
+  let next = 0
+  const tracing = createOtelTracing({
+    url: 'http://127.0.0.1:1/v1/traces',
+    headers: {},
+    service: 'fleetshard-router',
+    version: '0',
+    instance: 'router-1',
+    ratio: 0.25,
+    random: () => next,
+  })
+  const recorded = (parent: string | null): string | null =>
+    tracing.beginRecorded('wire', { parent })?.child('shard').traceparent ?? null
+  const theirs = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331'
+  expect(recorded(null)).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/)
+  next = 0.25
+  expect(recorded(null)).toBeNull()
+  expect(recorded('nothing')).toBeNull()
+  expect(recorded(`${theirs}-01`)).toMatch(/^00-0af7651916cd43dd8448eb211c80319c-[0-9a-f]{16}-01$/)
+  next = 0
+  expect(recorded(`${theirs}-00`)).toBeNull()
+  await tracing.shutdown()
 })

@@ -18,6 +18,7 @@ export async function openTracing(
     version,
     instance: `${role}-${randomBytes(4).toString('hex')}`,
     ratio: config.get('trace.sample-percent') / 100,
+    random: Math.random,
   })
 }
 

@@ -34,6 +34,8 @@ export interface TraceSpan {
 export interface Tracing {
   /** @param parent a W3C traceparent; anything else, or null, begins a trace, of which only a part is recorded */
   begin(name: string, options: SpanOptions & { readonly parent: string | null }): TraceSpan
+  /** As `begin`; null where nobody records it, at next to no cost: for what has no use for the id of its trace. */
+  beginRecorded(name: string, options: SpanOptions & { readonly parent: string | null }): TraceSpan | null
   /** Sends what is left, for a short time at most. */
   shutdown(): Promise<void>
 }

@@ -18,6 +18,11 @@ class Recorder implements Tracing {
     return this.#span(name, parent)
   }
 
+  beginRecorded(name: string, options: SpanOptions & { readonly parent: string | null }): TraceSpan | null {
+    const span = this.begin(name, options)
+    return span.isRecorded ? span : null
+  }
+
   shutdown(): Promise<void> {
     return Promise.resolve()
   }

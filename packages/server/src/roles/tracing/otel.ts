@@ -12,6 +12,7 @@ import {
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http'
 import { resourceFromAttributes } from '@opentelemetry/resources'
 import {
+  AlwaysOnSampler,
   BasicTracerProvider,
   BatchSpanProcessor,
   ParentBasedSampler,
@@ -30,6 +31,8 @@ export interface OtelOptions {
   readonly instance: string
   /** Part of the traces that begin here which is recorded, 0 to 1; those begun elsewhere go by their own flag. */
   readonly ratio: number
+  /** From 0 up to 1, to choose that part. */
+  readonly random: () => number
 }
 
 /** Spans that wait to be sent; more are dropped. */
@@ -49,25 +52,35 @@ export function createOtelTracing(options: OtelOptions): Tracing {
     headers: { ...options.headers },
     timeoutMillis: sendMsMax,
   })
-  const provider = new BasicTracerProvider({
+  const processor = new BatchSpanProcessor(exporter, {
+    maxQueueSize: queueMax,
+    maxExportBatchSize: batchMax,
+    scheduledDelayMillis: sendEveryMs,
+    exportTimeoutMillis: sendMsMax,
+  })
+  const shared = {
     resource: resourceFromAttributes({
       'service.name': options.service,
       'service.version': options.version,
       'service.instance.id': options.instance,
     }),
-    sampler: new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(options.ratio) }),
-    spanProcessors: [
-      new BatchSpanProcessor(exporter, {
-        maxQueueSize: queueMax,
-        maxExportBatchSize: batchMax,
-        scheduledDelayMillis: sendEveryMs,
-        exportTimeoutMillis: sendMsMax,
-      }),
-    ],
-  })
+    spanProcessors: [processor],
+  }
+  const root = new TraceIdRatioBasedSampler(options.ratio)
+  const provider = new BasicTracerProvider({ ...shared, sampler: new ParentBasedSampler({ root }) })
   const tracer = provider.getTracer('fleetshard', options.version)
+  // For what was chosen before: the SDK itself makes a span, and ids for it, to find out that nobody records it.
+  const always = new BasicTracerProvider({ ...shared, sampler: new AlwaysOnSampler() })
+  const chosen = always.getTracer('fleetshard', options.version)
   return {
     begin: (name, { parent, ...more }) => begin(tracer, parentOf(parent), name, more),
+    beginRecorded(name, { parent, ...more }) {
+      const context = parentOf(parent)
+      if (context === ROOT_CONTEXT)
+        return options.random() < options.ratio ? begin(chosen, context, name, more) : null
+      const span = begin(tracer, context, name, more)
+      return span.isRecorded ? span : null
+    },
     shutdown: () => provider.shutdown().catch(() => undefined),
   }
 }

@@ -73,8 +73,9 @@ export class PieceFigures {
     const [first] = work.executed
     if (first === undefined) return
     const startMs = this.#begunMs
-    const piece = tracing.begin('wire', { kind: 'server', parent: traceparentInSql(first.text), startMs })
-    if (!piece.isRecorded) return
+    const parent = traceparentInSql(first.text)
+    const piece = tracing.beginRecorded('wire', { kind: 'server', parent, startMs })
+    if (piece === null) return
     const plannedMs = this.#environment.clock.monotonic()
     piece.set({
       [SPAN_ATTRIBUTES.statement]: redactStatement(first.text),
