@@ -4,9 +4,11 @@ import { randomBytes } from 'node:crypto'
 import { Client, type QueryConfig } from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { ShardId } from '@fleetshard/core'
+import { writeBind, writeExecute, writeParse, writeSync } from '@fleetshard/routing/pgwire'
 import { testTable } from '@fleetshard/routing/testing'
 import { postgresBuilds, startTestPostgres, type TestPostgres } from '../../engine/postgres/wire/testing.ts'
 import type { SpanOptions, TraceSpan, Tracing } from '../../runtime/mod.ts'
+import { errorOf, RawClient, rowsOf } from './listeners/pgwire/testing.ts'
 import { startTestRouter, type TestRouter } from './testing.ts'
 
 /** Keeps the spans that were begun. */
@@ -147,6 +149,27 @@ describe('on the Postgres port', () => {
     const text = `select user_id,\n  nowhere from users where user_id = 'u1'`
     for (const asked of [text, { text }, { name: 'wrong', text }])
       await expect(client.query(asked as string)).rejects.toMatchObject({ code: '42703', position: '19' })
+  })
+
+  it('errors name the statement of the client, and portals may have names', async () => {
+    await using raw = await RawClient.open(router.wirePort)
+    const send = (portal: string, params: readonly string[]): ReturnType<RawClient['until']> => {
+      raw.send((out) => {
+        writeBind(out, { portal, statement: 'pair', params, resultFormats: [] })
+        writeExecute(out, portal, 0)
+        writeSync(out)
+      })
+      return raw.until('Z')
+    }
+    raw.send((out) => {
+      writeParse(out, 'pair', 'select $1::int + $2::int')
+      writeSync(out)
+    })
+    await raw.until('Z')
+    for (const portal of ['', 'own', 'own']) {
+      expect(rowsOf(await send(portal, ['1', '2']))).toEqual([['3']])
+      expect(errorOf(await send(portal, ['1']))?.message).toContain('prepared statement "pair" requires 2')
+    }
   })
 
   it('one that does not fit its tables any more is refused as always', async () => {

@@ -32,8 +32,6 @@ export const step = {
   poison: 7,
   /** RowDescription of a portal; NoData is for the router. */
   describeRows: 8,
-  /** The description of a statement for the router, which only wants the server to look whether it still fits. */
-  look: 9,
 } as const
 
 /** A description for the client of which the router keeps the shape of the rows. */
@@ -159,7 +157,7 @@ export class Answer implements GroupSink {
         this.#parts.host.copyIn()
         return
       default:
-        if (!this.#isLookedAt(type)) this.#other(type, buf, start, end)
+        this.#other(type, buf, start, end)
     }
   }
 
@@ -196,8 +194,7 @@ export class Answer implements GroupSink {
   }
 
   #advance(): void {
-    const now = this.#steps[this.#at]
-    if (now !== step.hide && now !== step.look) this.answered += 1
+    if (this.#steps[this.#at] !== step.hide) this.answered += 1
     this.#at += 1
     if (this.#at < this.#steps.length) this.#emit()
     if (this.#at >= this.#steps.length) this.#allAnswered()
@@ -263,15 +260,6 @@ export class Answer implements GroupSink {
     const bytes = Buffer.concat([error.subarray(0, messageHeaderBytes), Buffer.from(said, 'latin1')])
     bytes.writeInt32BE(bytes.length - 1, 1)
     return bytes
-  }
-
-  /** True for what nobody is told of a statement that was only looked at. */
-  #isLookedAt(type: number): boolean {
-    if (this.#steps[this.#at] !== step.look) return false
-    if (type === backendCode.parameterDescription) return true
-    if (type !== backendCode.rowDescription && type !== backendCode.noData) return false
-    this.#advance()
-    return true
   }
 
   #other(type: number, buf: Buffer, start: number, end: number): void {

@@ -196,40 +196,46 @@ export class GroupEncoder {
   }
 
   #bind({ bind, use }: Extract<GroupItem, { kind: 'bind' }>): void {
-    const name = this.#useTraced(use)
+    const before = this.#parsed.length
+    const name = this.#use(use, null)
+    if (this.#traceparent === null || use.isOnServer || this.#isFailed) {
+      this.#writeBind(bind, name)
+      this.#steps.push(step.forward)
+      return
+    }
+    const isNew = name === '' || this.#parsed.length > before
+    if (use.name !== '' || !isNew) this.#bindHidden(bind, name)
+    this.#parseUnnamed(use, step.hide, withTraceparent(use.statement.text, this.#traceparent))
+    this.#writeBind(bind, '')
+    this.#steps.push(step.forward)
+  }
+
+  /**
+   * A statement with its trace is parsed for this use only: what servers and this router keep has no comment. The one
+   * that is kept is bound first, so that the client hears of it in its own words if it does not fit any more.
+   */
+  #bindHidden(bind: BindMessage, name: string): void {
+    this.#writeBind(bind, name)
+    this.#steps.push(step.hide)
+    if (bind.portal === '') return
+    writeClose(this.#out, 'P', bind.portal)
+    this.#steps.push(step.hide)
+  }
+
+  #writeBind(bind: BindMessage, name: string): void {
     const out = this.#out
     const offset = out.begin(frontendCode.bind)
     out.cstring(bind.portal)
     out.cstring(name)
     bind.writeRest(out)
     out.end(offset)
-    this.#steps.push(step.forward)
   }
 
   /** A server has to judge it, whether it knows the statement or not. */
-  #parseUnnamed({ statement }: ClientStatement, told: AnswerStep): void {
+  #parseUnnamed({ statement }: ClientStatement, told: AnswerStep, text = statement.text): void {
     this.#statements.forgetUnnamed()
-    writeParse(this.#out, '', statement.text, statement.paramTypes)
+    writeParse(this.#out, '', text, statement.paramTypes)
     this.#steps.push(told)
-  }
-
-  /**
-   * With a trace the statement is parsed once more, for this use only: what servers and this router keep has no comment.
-   * One that the server knows is looked at first, so that it is refused where it does not fit its tables any more.
-   */
-  #useTraced(use: ClientStatement): string {
-    const { statement } = use
-    const before = this.#parsed.length
-    const name = this.#use(use, null)
-    if (this.#traceparent === null || use.isOnServer || this.#isFailed) return name
-    if (name !== '' && this.#parsed.length === before) {
-      writeDescribe(this.#out, 'S', name)
-      this.#steps.push(step.look)
-    }
-    writeParse(this.#out, '', withTraceparent(statement.text, this.#traceparent), statement.paramTypes)
-    this.#steps.push(step.hide)
-    this.#statements.forgetUnnamed()
-    return ''
   }
 
   /** Makes the server know the statement. `told` is how the client hears of a Parse, null when it did not ask. */
