@@ -77,7 +77,7 @@ export function message(letter: string, body: (out: WireWriter) => void = () => 
   })
 }
 
-/** FunctionCall, which no driver sends any more. */
+/** FunctionCall, by which drivers of C and Java read and write large objects. */
 export function functionCall(oid: number, args: readonly string[]): Buffer {
   return message(String.fromCharCode(frontendCode.functionCall), (out) => {
     out.int32(oid)

@@ -140,8 +140,40 @@ export const errorCases: readonly WireCase[] = [
   { name: 'terminate', steps: [say(message('X'), '!')] },
   {
     name: 'a function call of the protocol',
-    // 1397 is abs(int4).
-    steps: [say(functionCall(1397, ['-5']), 'VZ'), say(functionCall(999_999, []), 'EZ')],
+    // 1397 is abs(int4); 954 and 955 read and write what 952 has opened, of a large object that 715 makes.
+    steps: [
+      say(functionCall(1397, ['-5']), 'VZ'),
+      say(functionCall(999_999, []), 'EZ'),
+      say(functionCall(1397, ['five']), 'EZ'),
+      say(
+        message('F', (out) => out.int32(1397)),
+        'EZ',
+      ),
+      ask('BEGIN', 'CZ'),
+      say(functionCall(715, ['4711']), 'VZ'),
+      say(functionCall(952, ['4711', '393216']), 'VZ'),
+      say(functionCall(955, ['0', '\\x6c6f']), 'VZ'),
+      ask('SELECT lo_lseek(0, 1, 0)', 'TDCZ'),
+      say(functionCall(954, ['0', '9']), 'VZ'),
+      say(functionCall(955, ['1', 'x']), 'EZ'),
+      say(functionCall(1397, ['-5']), 'EZ'),
+      ask('ROLLBACK', 'CZ'),
+      ask('SELECT 1', 'TDCZ'),
+    ],
+  },
+  {
+    name: 'a function call instead of the sync',
+    steps: [say([parse('', 'SELECT 1'), bind(), execute(), functionCall(1397, ['-5'])], '12DCVZ')],
+  },
+  {
+    name: 'function calls among messages of the extended protocol',
+    steps: [
+      say([parse('', 'SELECT 1/0'), bind(), execute(), functionCall(1397, ['-5']), sync], '1EZ'),
+      // It leaves the statement without a name as it is.
+      say([parse('', 'SELECT 2'), sync], '1Z'),
+      say(functionCall(1397, ['-5']), 'VZ'),
+      say([bind(), execute(), sync], '2DCZ'),
+    ],
   },
   {
     name: 'cancel of a running statement',

@@ -263,9 +263,3 @@ export function queryText(buf: Buffer, start: number, end: number): string {
   if (buf[end - 1] !== 0) throw protocolViolation('a text without its end')
   return buf.toString('utf8', start + messageHeaderBytes, end - 1)
 }
-
-/** Why a call of a function by the protocol fails. */
-export const noFunctionCalls = (): FleetError =>
-  new FleetError('statement_refused', 'the function call protocol is not supported', {
-    hint: 'call the function by a SELECT',
-  })

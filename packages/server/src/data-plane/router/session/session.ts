@@ -17,8 +17,9 @@ import { spendOnItems, spendOnQuery } from './allowance.ts'
 import { CopyIn } from './copy-in.ts'
 import { fatalOf, refusalOf, SessionLost } from './errors.ts'
 import { extendedWork, syncOf, type ExtendedWork } from './extended-work.ts'
-import { GroupCollector, noFunctionCalls, queryText, refuseText } from './group-collector.ts'
+import { GroupCollector, queryText, refuseText } from './group-collector.ts'
 import type { GroupItem } from './group-items.ts'
+import { functionCallWork } from './function-call.ts'
 import { greet } from './greeting.ts'
 import { GroupRunner } from './group-runner.ts'
 import { ownResultOf, writeOwnResult } from './own-commands.ts'
@@ -33,7 +34,7 @@ import { PieceFigures } from './piece-figures.ts'
 import { checkPrepare, executeWork } from './sql-prepared.ts'
 import { teachNames } from './teach-names.ts'
 import type { Kept } from './transaction-state.ts'
-import type { Activity, Behind, PieceEnd, WireSessionParts, Work } from './work.ts'
+import type { Activity, Behind, GroupPart, PieceEnd, WireSessionParts, Work } from './work.ts'
 
 /** One client's session. */
 export class WireSession implements WireClientSession {
@@ -163,14 +164,11 @@ export class WireSession implements WireClientSession {
     if (this.#isSkipping) return
     switch (type) {
       case frontendCode.query:
-        this.#query(buf, start, end)
+      case frontendCode.functionCall:
+        this.#query(type, buf, start, end)
         return
       case frontendCode.flush:
         if (!this.#collector.isEmpty) this.#piece('flush')
-        return
-      case frontendCode.functionCall:
-        this.#enter(true)
-        this.#fail(noFunctionCalls(), 'sync')
         return
       default:
         if (this.#collector.mustRun) {
@@ -261,14 +259,7 @@ export class WireSession implements WireClientSession {
     }
   }
 
-  #runWork(
-    { work, own }: ExtendedWork,
-    {
-      end,
-      runs,
-      items,
-    }: { readonly end: PieceEnd; readonly runs: boolean; readonly items: readonly GroupItem[] },
-  ): void {
+  #runWork({ work, own }: ExtendedWork, { end, runs, items }: GroupPart): void {
     if (work !== null || (end === 'sync' && waitsForSync(this.state))) {
       const stays = end === 'flush' && (runs || this.#runner.isOpen)
       this.#run({ work: work ?? syncOf(own), stays }, end, items)
@@ -278,25 +269,32 @@ export class WireSession implements WireClientSession {
     this.#finish(end, '')
   }
 
-  #query(buf: Buffer, start: number, end: number): void {
-    const text = queryText(buf, start, end)
+  /** A Query, or a FunctionCall: each ends what is open in front of it, as a Sync would. */
+  #query(type: number, buf: Buffer, start: number, end: number): void {
+    const text = type === frontendCode.query ? queryText(buf, start, end) : null
     if (!this.#collector.isEmpty) {
-      this.#runFirst(frontendCode.query, buf, start, end)
+      this.#runFirst(type, buf, start, end)
       return
     }
     this.#enter(true)
-    this.state.statements.delete('')
+    if (text !== null) this.state.statements.delete('')
     const { isOpen } = this.#runner
-    const kept = isOpen ? Buffer.from(buf.subarray(start, end)) : buf
+    const keeps = isOpen || text === null
+    const kept = keeps ? Buffer.from(buf.subarray(start, end)) : buf
     const run = (): void => {
       try {
-        this.#runQuery(text, kept, isOpen ? 0 : start)
+        if (text === null) this.#callFunction(kept).catch((error: unknown) => this.#fail(error, 'sync'))
+        else this.#runQuery(text, kept, keeps ? 0 : start)
       } catch (error) {
         this.#fail(error, 'sync')
       }
     }
     if (isOpen) closeForQuery(this.state, this.#runner).then(run, run)
     else run()
+  }
+
+  async #callFunction(message: Buffer): Promise<void> {
+    this.#run({ work: await functionCallWork(this.state, message), stays: false }, 'sync', [])
   }
 
   #runQuery(text: string, buf: Buffer, start: number): void {

@@ -67,6 +67,14 @@ export type Activity = 'greeting' | 'idle' | 'idle in transaction' | 'active' | 
 /** Where the end of a piece leads. */
 export type PieceEnd = 'sync' | 'flush'
 
+/** Items of a group that are run at once. */
+export interface GroupPart {
+  readonly items: readonly GroupItem[]
+  readonly end: PieceEnd
+  /** Whether a portal is made or executed. */
+  readonly runs: boolean
+}
+
 /** The rest of a piece, to be seen to once what is in front is answered. */
 export interface Behind {
   /** Why it fails; null where that is to be found out. */

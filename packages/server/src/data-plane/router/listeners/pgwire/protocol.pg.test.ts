@@ -458,7 +458,7 @@ describe('the extended protocol', () => {
     ])
   })
 
-  it('answers an empty statement, and refuses the function call protocol', async () => {
+  it('answers an empty statement, and refuses the function call protocol before several shards', async () => {
     await using client = await RawClient.open(sharded.wirePort)
     client.send((out) => {
       execution(out, '')
@@ -471,6 +471,20 @@ describe('the extended protocol', () => {
       out.end(offset)
     })
     expect(errorOf(await client.until('Z'))?.code).toBe('0A000')
+  })
+
+  it('hears nothing of a first message of a size that none has', async () => {
+    // Terminate instead of a startup message; another protocol; a message of no code.
+    for (const bytes of [
+      Buffer.from('X\0\0\0\x04'),
+      Buffer.from('GET / HTTP/1.1\r\n\r\n'),
+      Buffer.from([0, 0, 0, 4]),
+    ]) {
+      await using client = new RawClient(single.wirePort)
+      client.socket.write(bytes)
+      await client.closed()
+      expect(client.messages).toEqual([])
+    }
   })
 
   it('ends a connection whose messages break the protocol', async () => {
