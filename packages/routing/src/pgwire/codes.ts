@@ -9,7 +9,9 @@ export const startupHeaderBytes = 4
 /** Postgres takes no message of 1 GiB or more in either direction; so does nobody here. */
 export const wireLengthMax = 0x3fffffff
 /** Largest startup message that a Postgres server takes. */
-export const startupBytesMax = 10_000
+export const startupBytesMax = 10_004
+/** Smallest one: its length and a code. */
+export const startupBytesMin = 8
 /** Bind counts parameters in 16 bits. */
 export const parametersMax = 65_535
 

@@ -182,15 +182,18 @@ describe('the splitter', () => {
     }
   })
 
-  it('refuses a startup message above the limit of Postgres', () => {
+  it('refuses a startup message of a size that Postgres takes none of', () => {
     const message = Buffer.alloc(startupBytesMax + 1)
-    message.writeInt32BE(message.length)
-    for (const cut of [4, message.length]) {
+    const cuts = [4, message.length]
+    for (const [size, cut] of [message.length, 7, 3].flatMap((each) =>
+      cuts.map((at) => [each, at] as const),
+    )) {
+      message.writeInt32BE(size)
       const splitter = new MessageSplitter(recorder(), { startup: true })
       expect(() => {
         splitter.feed(message.subarray(0, cut))
         splitter.feed(message.subarray(cut))
-      }).toThrow(/larger than the limit/)
+      }).toThrow(expect.objectContaining({ facts: { startup_bytes: size } }))
     }
   })
 

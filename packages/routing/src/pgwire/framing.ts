@@ -1,8 +1,14 @@
 // Cuts a stream of bytes into protocol messages, whatever the borders of the chunks. Messages that lie whole in a
 // chunk are handed over in place; only one that crosses a border is copied, and each byte of it once or (above
 // 1 MiB) at most three times. Used for both directions.
-import { messageHeaderBytes, startupBytesMax, startupHeaderBytes, wireLengthMax } from './codes.ts'
-import { protocolViolation } from './violation.ts'
+import {
+  messageHeaderBytes,
+  startupBytesMax,
+  startupBytesMin,
+  startupHeaderBytes,
+  wireLengthMax,
+} from './codes.ts'
+import { protocolViolation, startupSizeViolation } from './violation.ts'
 
 /** Largest message that is collected when nobody says otherwise. */
 export const messageBytesMaxDefault = 64 * 1024 * 1024
@@ -113,12 +119,13 @@ export class MessageSplitter {
       ((buf[lengthAt + 1] as number) << 16) |
       ((buf[lengthAt + 2] as number) << 8) |
       (buf[lengthAt + 3] as number)
+    if (this.#headerBytes === startupHeaderBytes) {
+      if (length < startupBytesMin || length > startupBytesMax) throw startupSizeViolation(length)
+      return length
+    }
     if (length < 4 || length > wireLengthMax)
       throw protocolViolation(`a message claims ${String(length)} bytes`)
-    const bytes = length + this.#headerBytes - 4
-    if (this.#headerBytes === startupHeaderBytes && bytes > startupBytesMax)
-      throw tooLarge(bytes, startupBytesMax)
-    return bytes
+    return length + this.#headerBytes - 4
   }
 
   /** A message begins in this chunk and ends in a later one. */

@@ -5,3 +5,13 @@ import { FleetError } from '@fleetshard/core'
 export function protocolViolation(message: string): FleetError {
   return new FleetError('protocol_violation', message)
 }
+
+/** Error for a first message of a size that none can have: whoever sent it hears nothing, as from Postgres. */
+export function startupSizeViolation(bytes: number): FleetError {
+  return new FleetError('protocol_violation', `a startup message claims ${String(bytes)} bytes`, {
+    facts: { startup_bytes: bytes },
+  })
+}
+
+/** True for an error of `startupSizeViolation`. */
+export const isStartupSize = ({ facts }: FleetError): boolean => facts['startup_bytes'] !== undefined

@@ -5,6 +5,7 @@ import { FleetError, toFleetError, type Clock } from '@fleetshard/core'
 import {
   decodeStartupRequest,
   frontendCode,
+  isStartupSize,
   messageHeaderBytes,
   protocolViolation,
   requestCode,
@@ -81,7 +82,13 @@ export class Entrance implements ClientReceiver {
   }
 
   broken(error: FleetError): void {
-    this.#refuse(error)
+    if (!isStartupSize(error)) {
+      this.#refuse(error)
+      return
+    }
+    // Of another protocol, or of a client that ends what it has not yet begun: it does not wait for an answer.
+    this.#leave()
+    this.#connection.end()
   }
 
   gone(): void {

@@ -35,7 +35,7 @@ export function readStartup(request: {
   const granted = minor >= 2 ? 2 : 0
   return {
     user: user.slice(0, namesMax),
-    database: (parameters.get('database') ?? user).slice(0, namesMax),
+    database: (parameters.get('database') || user).slice(0, namesMax),
     settings: settingsOf(parameters),
     protocol: { minor: granted },
     negotiate: minor === granted && unknownOptions.length === 0 ? null : { unknownOptions },

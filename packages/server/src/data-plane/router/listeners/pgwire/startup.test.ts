@@ -11,6 +11,7 @@ const startup = (parameters: Readonly<Record<string, string>>, minor = 0) =>
 describe('a startup message', () => {
   it('names the user, and the database after the user where it names none', () => {
     expect(startup({ user: 'me' })).toMatchObject({ user: 'me', database: 'me', negotiate: null })
+    expect(startup({ user: 'me', database: '' }).database).toBe('me')
     expect(startup({ user: 'me', database: 'app' }).database).toBe('app')
     expect(() => startup({ database: 'app' })).toThrow(expect.objectContaining({ sqlstate: '28000' }))
   })
