@@ -154,7 +154,8 @@ function compared(
   allowed: Allowed,
 ): string[] {
   const names = Object.keys(allowed.everywhere)
-  const [want, got] = [leftOver(direct, routed, names), leftOver(routed, direct, names)]
+  const [one, other] = [toCompare(direct, names), toCompare(routed, names)]
+  const [want, got] = [leftOver(one, other, names), leftOver(other, one, names)]
   const at = want.findIndex((message, index) => !same(message, got[index]))
   if (at === -1 && want.length === got.length) return []
   const first = at === -1 ? want.length : at
@@ -163,6 +164,11 @@ function compared(
     `  message ${String(first + 1)}, expected: ${describe(want[first])}`,
     `  message ${String(first + 1)}, received: ${describe(got[first])}`,
   ]
+}
+
+/** Without what is left out: the others stand beside those that they are compared with. */
+function toCompare(messages: readonly Received[], names: readonly string[]): Received[] {
+  return messages.filter((message) => names.every((name) => rules[name]?.(message, undefined) !== null))
 }
 
 function leftOver(

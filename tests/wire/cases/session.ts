@@ -83,6 +83,15 @@ export const sessionCases: readonly WireCase[] = [
     ],
   },
   {
+    name: 'an application_name that is too long',
+    parameters: { application_name: 'x'.repeat(65) },
+    steps: [
+      ask('SHOW application_name', 'TDCZ'),
+      ask(`SET application_name = '${'y'.repeat(70)}'`, 'NCSZ'),
+      ask('RESET application_name', 'CSZ'),
+    ],
+  },
+  {
     name: 'client encoding',
     parameters: { client_encoding: 'LATIN1' },
     steps: [

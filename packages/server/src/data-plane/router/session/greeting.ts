@@ -5,6 +5,7 @@ import { SessionSettings } from '@fleetshard/routing/execute'
 import { writeBackendKeyData, writeParameterStatus } from '@fleetshard/routing/pgwire'
 import type { CancelKey } from '../listeners/pgwire/cancel-keys.ts'
 import { connectFor } from './connect.ts'
+import { tellCut } from './own-commands.ts'
 import type { SessionState } from './session-state.ts'
 import { isOwnVariable, noVariables, refuseSetting, setVariable, type Variables } from './variables.ts'
 
@@ -22,6 +23,7 @@ const asEverywhere: Readonly<Record<string, RegExp>> = {
 export function settingsOfStartup(given: ReadonlyMap<string, string>): {
   readonly settings: SessionSettings
   readonly variables: Variables
+  readonly name: string
 } {
   const statements = new Map<string, string>()
   let variables = noVariables
@@ -33,7 +35,8 @@ export function settingsOfStartup(given: ReadonlyMap<string, string>): {
       statements.set(name, `select pg_catalog.set_config(${literal(name)}, ${literal(value)}, false)`)
     }
   }
-  return { settings: new SessionSettings(statements), variables }
+  const name = given.get('application_name') ?? ''
+  return { settings: new SessionSettings(statements), variables, name }
 }
 
 /** A string for standard_conforming_strings. */
@@ -92,6 +95,7 @@ export async function greet(state: SessionState, key: CancelKey): Promise<void> 
   const alike = JSON.stringify([start.keyspace, start.login?.user ?? null, start.settings.key])
   const parameters = await environment.greetings.parameters(alike, () => ask(state))
   const { writer } = output
+  tellCut(writer, start.name)
   for (const [name, value] of parameters) {
     if (name !== 'application_name') writeParameterStatus(writer, name, value)
   }

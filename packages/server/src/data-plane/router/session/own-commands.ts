@@ -20,6 +20,7 @@ import type { SessionState } from './session-state.ts'
 import { keepsPrepared, preparedStatement } from './sql-prepare.ts'
 import { OpenTransaction } from './transaction-state.ts'
 import {
+  cutName,
   lastingly,
   resetVariable,
   setVariable,
@@ -155,6 +156,7 @@ function setOwn(
   const given = value ?? fallback
   const changed = (before: Variables): Variables =>
     given === null ? resetVariable(before, name) : setVariable(before, name, given)
+  if (name === 'application_name' && value !== null) tellCut(out, value)
   const { current, lasting } = state.own
   // What no SET LOCAL has touched stays one object.
   if (!local)
@@ -208,6 +210,14 @@ const tagOnly = (tag: string, run: (out: WireWriter) => unknown): OwnResult => (
     run(out)
   },
 })
+
+/** Of a name that is longer than Postgres keeps one. */
+export function tellCut(out: WireWriter, name: string): void {
+  const kept = cutName(name)
+  if (kept === name) return
+  const message = `identifier "${name}" will be truncated to "${kept}"`
+  writeNoticeResponse(out, { severity: 'NOTICE', code: '42622', message })
+}
 
 const warn =
   (code: string, message: string) =>

@@ -23,6 +23,8 @@ export interface SessionStart {
   readonly onlyReads: boolean
   readonly settings: SessionSettings
   readonly variables: Variables
+  /** application_name as the client has given it. */
+  readonly name: string
   /** How many statements the client may send; null for no limit. */
   readonly spend: Allowance | null
   /** Counts sessions: those without a shard of their own are spread by it. */

@@ -67,7 +67,17 @@ const fields: Readonly<Record<string, keyof Variables>> = {
   application_name: 'applicationName',
 }
 
-const applicationNameMax = 63
+const applicationNameBytesMax = 63
+
+/** As much of a name as Postgres keeps: no character is cut in two. */
+export function cutName(name: string): string {
+  if (Buffer.byteLength(name) <= applicationNameBytesMax) return name
+  const bytes = Buffer.from(name)
+  let end = applicationNameBytesMax
+  // 10…… continues a character.
+  while (((bytes[end] ?? 0) & 0xc0) === 0x80) end -= 1
+  return bytes.toString('utf8', 0, end)
+}
 
 /** True for a setting, in lower case, that no server is told of. */
 export const isOwnVariable = (name: string): boolean => name in fields || name.startsWith('fleetshard.')
@@ -92,8 +102,7 @@ export function setVariable(variables: Variables, name: string, value: string): 
   if (field === 'maxStalenessMs' && !/^\d{0,9}$/.test(value))
     throw badValue(name, value, 'Available values: a number of milliseconds, or empty for no bound.')
   // As Postgres does: cut, and what is not printable ASCII replaced.
-  const kept =
-    field === 'applicationName' ? value.slice(0, applicationNameMax).replaceAll(/[^\x20-\x7e]/g, '?') : value
+  const kept = field === 'applicationName' ? cutName(value).replaceAll(/[^\x20-\x7e]/g, '?') : value
   return { ...variables, [field]: kept }
 }
 
