@@ -83,6 +83,24 @@ export const sessionCases: readonly WireCase[] = [
     ],
   },
   {
+    name: 'an application_name that an error takes back',
+    steps: [
+      ask('BEGIN', 'CZ'),
+      ask("SET application_name = 'one'", 'CSZ'),
+      ask('SAVEPOINT a', 'CZ'),
+      ask("SET application_name = 'two'", 'CSZ'),
+      ask('SELECT 1/0', 'ESZ'),
+      ask('ROLLBACK TO a', 'CZ'),
+      ask('SHOW application_name', 'TDCZ'),
+      ask('SELECT 1/0', 'EZ'),
+      ask('ROLLBACK', 'CSZ'),
+      ask('BEGIN', 'CZ'),
+      ask("SET application_name = 'three'", 'CSZ'),
+      ask('SELECT 1/0', 'ESZ'),
+      ask('ROLLBACK', 'CZ'),
+    ],
+  },
+  {
     name: 'an application_name that is too long',
     parameters: { application_name: 'x'.repeat(65) },
     steps: [

@@ -112,7 +112,8 @@ export class SessionState {
 
   /** Servers tell of what has changed in front of ReadyForQuery; these settings none of them has. */
   report(): void {
-    const { applicationName, sessionToken } = this.variables
+    const { own } = (this.status === 'E' && this.transaction?.afterFailure) || this
+    const { applicationName, sessionToken } = own.current
     const { writer } = this.output
     if (applicationName !== this.#reportedName) {
       this.#reportedName = applicationName

@@ -44,6 +44,11 @@ export class OpenTransaction {
     this.isClients = isClients
   }
 
+  /** The settings once it has failed: a server gives back at once what was set since the last savepoint. */
+  get afterFailure(): Kept {
+    return this.#savepoints.at(-1)?.kept ?? this.before
+  }
+
   save(name: string, kept: Kept): void {
     this.#savepoints.push({ name, kept })
   }
