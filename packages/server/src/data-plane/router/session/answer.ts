@@ -105,7 +105,10 @@ export class Answer implements GroupSink {
   isStale = false
   /** The whole error. */
   error: Buffer | null = null
-  /** A server sends an error at once and what follows later: it waits, so that it can still be taken back at the end. */
+  /**
+   * A server sends an error at once, with what it had to say before, and what follows later: they wait, so that they can
+   * still be taken back at the end.
+   */
   #isErrorHeld = false
   /** What `step.learn` has learned. */
   learned: { readonly types: readonly number[]; readonly shape: RowShape } | null = null
@@ -236,7 +239,10 @@ export class Answer implements GroupSink {
     this.error = error
     this.#isErrorHeld = true
     this.#at = this.#steps.length
-    if (this.#parts.stays !== true) return
+    if (this.#parts.stays !== true) {
+      if (!this.#isAbandoned) this.#output.keep()
+      return
+    }
     // Nothing follows it.
     this.#tellError()
     this.#allAnswered()
@@ -245,6 +251,7 @@ export class Answer implements GroupSink {
   #tellError(): void {
     if (!this.#isErrorHeld || this.error === null) return
     this.#isErrorHeld = false
+    this.#output.letGo()
     this.#forward(this.error, 0, this.error.length)
   }
 

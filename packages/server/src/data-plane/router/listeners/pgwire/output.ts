@@ -49,6 +49,7 @@ export class ClientOutput {
   #socket: OutputSocket
   #writer: WireWriter | null = null
   #scheduled = false
+  #isKept = false
   /** Bytes given to the socket since the connection began. */
   #flushedBytes = 0
 
@@ -93,6 +94,18 @@ export class ClientOutput {
     return true
   }
 
+  /** What was said is not sent at the end of this turn: it may have to be taken back. */
+  keep(): void {
+    this.#isKept = true
+  }
+
+  /** Ends `keep`. */
+  letGo(): void {
+    if (!this.#isKept) return
+    this.#isKept = false
+    this.#schedule()
+  }
+
   flush(): void {
     const writer = this.#writer
     if (writer === null || writer.length === 0) return
@@ -115,7 +128,7 @@ export class ClientOutput {
   /** Called by what it shares with others, once after each turn in which something was said. */
   endTurn(): void {
     this.#scheduled = false
-    this.flush()
+    if (!this.#isKept) this.flush()
   }
 
   #schedule(): void {
