@@ -76,8 +76,53 @@ const repeatableFunctions = [
   'pg_try_advisory_xact_lock_shared',
 ]
 
+/** Volatile functions that tell of the server, and change nothing: drivers and health checks ask them again and again. */
+const observingFunctions = [
+  'pg_is_in_recovery',
+  'pg_current_wal_lsn',
+  'pg_current_wal_insert_lsn',
+  'pg_current_wal_flush_lsn',
+  'pg_last_wal_receive_lsn',
+  'pg_last_wal_replay_lsn',
+  'pg_last_xact_replay_timestamp',
+  'pg_is_wal_replay_paused',
+  'pg_get_wal_replay_pause_state',
+  'pg_database_size',
+  'pg_tablespace_size',
+  'pg_relation_size',
+  'pg_table_size',
+  'pg_indexes_size',
+  'pg_total_relation_size',
+  'pg_partition_tree',
+  'pg_partition_ancestors',
+  'pg_blocking_pids',
+  'pg_safe_snapshot_blocking_pids',
+  'pg_lock_status',
+  'pg_prepared_xact',
+  'pg_sequence_last_value',
+  'pg_xact_status',
+  'pg_xact_commit_timestamp',
+  'pg_last_committed_xact',
+  'pg_notification_queue_usage',
+  'pg_control_system',
+  'pg_control_checkpoint',
+  'pg_control_recovery',
+  'pg_control_init',
+]
+
+/** Volatile functions that act on the server, and leave nothing behind in a session. */
+const actingFunctions = [
+  'setval',
+  'pg_notify',
+  'pg_cancel_backend',
+  'pg_terminate_backend',
+  'pg_reload_conf',
+  'pg_switch_wal',
+  'pg_logical_emit_message',
+]
+
 /** Volatile functions that leave nothing behind in a session. */
-const tidyFunctions = [...repeatableFunctions, ...sessionFunctions, 'setval', 'pg_notify']
+const tidyFunctions = [...repeatableFunctions, ...sessionFunctions, ...observingFunctions, ...actingFunctions]
 
 /** Built-in functions that run a query, or read a table, given as text. */
 const queryFunctions = [
@@ -98,7 +143,7 @@ const queryFunctions = [
 /** What these leave behind, DISCARD ALL does not remove. */
 const stickyFunctions = new Set(['setseed', 'pg_replication_origin_session_setup'])
 
-const repeatable = new Set([...repeatableFunctions, ...sessionFunctions])
+const repeatable = new Set([...repeatableFunctions, ...sessionFunctions, ...observingFunctions])
 
 /** Enough for tens of thousands of tables and functions. */
 const factRowsMax = 1_000_000

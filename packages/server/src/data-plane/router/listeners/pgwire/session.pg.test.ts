@@ -409,6 +409,20 @@ describe('state that cannot be carried', () => {
     expect(rows).toEqual([{ touched: true }])
   })
 
+  it.each([
+    'pg_is_in_recovery()',
+    "pg_total_relation_size('users')",
+    'pg_current_wal_lsn()',
+    'pg_cancel_backend(0)',
+  ])('is not what %s leaves: it tells of the server, or acts on it', async (call) => {
+    const client = await connect(sharded)
+    const [one, other] = await keysApart(client)
+    await client.query("set fleetshard.shard_key = '" + one + "'")
+    await client.query(`select ${call}`)
+    await client.query('reset fleetshard.shard_key')
+    expect((await client.query('select 1 as one from users where user_id = $1', [other])).rows).toEqual([])
+  })
+
   it("of SQL's PREPARE works with one shard", async () => {
     const client = await connect(single)
     await client.query('prepare mine (int) as select $1 + 1 as n')
