@@ -8,6 +8,7 @@ import {
   script,
   type QueryResult,
   type ServerConnection,
+  type ServerConnectOptions,
 } from '@fleetshard/routing/wire'
 import { callTimeoutMsDefault, type CallBounds, type NodeTarget } from '../shard-engine.ts'
 import { describeTarget, hasSqlstate, toNodeError } from './errors.ts'
@@ -15,6 +16,20 @@ import { arrayLiteral } from './reshard/sql.ts'
 
 /** What control connections are called in pg_stat_activity. */
 export const controlApplicationName = 'fleetshard/control'
+
+/** Where and as whom control work connects, by whatever kind of connection. */
+export function controlLogin({
+  host,
+  port,
+  database,
+  user,
+  password,
+  tls,
+  tlsContext,
+}: NodeTarget): Omit<ServerConnectOptions, 'connectTimeoutMs'> {
+  const encryption = tlsContext === undefined ? { tls } : { tls, tlsContext }
+  return { host, port, database, user, password, ...encryption, applicationName: controlApplicationName }
+}
 
 /** By which the connection's own time limit is behind the session's. */
 const connectGraceMs = 1_000
@@ -199,16 +214,8 @@ class Guard {
 
   async open(): Promise<void> {
     this.#throwIfOver()
-    const { host, port, database, user, password, tls, tlsContext } = this.#target
     const options = {
-      host,
-      port,
-      database,
-      user,
-      password,
-      tls,
-      ...(tlsContext === undefined ? {} : { tlsContext }),
-      applicationName: controlApplicationName,
+      ...controlLogin(this.#target),
       // Our own timer comes first: it knows what to say.
       connectTimeoutMs: this.remainingMs() + connectGraceMs,
     }

@@ -14,7 +14,7 @@ import {
 } from '@fleetshard/routing/pgwire'
 import { connectServer, sqlError, type GroupSink, type ServerConnection } from '@fleetshard/routing/wire'
 import type { NodeTarget } from '../../shard-engine.ts'
-import { controlApplicationName } from '../session.ts'
+import { controlLogin } from '../session.ts'
 import { PgOutputDecoder } from '../pgoutput/decode.ts'
 import type { PgOutputMessage } from '../pgoutput/messages.ts'
 
@@ -67,17 +67,9 @@ export function connectReplication(
   clock: Clock,
   signal: AbortSignal,
 ): Promise<ServerConnection> {
-  const { host, port, database, user, password, tls, tlsContext } = target
   return connectServer(
     {
-      host,
-      port,
-      database,
-      user,
-      password,
-      tls,
-      ...(tlsContext === undefined ? {} : { tlsContext }),
-      applicationName: controlApplicationName,
+      ...controlLogin(target),
       // Values are told in the form that every server reads back as the same value.
       startupSettings: {
         replication: 'database',

@@ -3,7 +3,7 @@ import { FleetError, toFleetError, type Clock } from '@fleetshard/core'
 import { connectServer, copyIn, exec, query, type ServerConnection } from '@fleetshard/routing/wire'
 import type { NodeTarget } from '../../shard-engine.ts'
 import { describeTarget } from '../errors.ts'
-import { controlApplicationName } from '../session.ts'
+import { controlLogin } from '../session.ts'
 
 const connectTimeoutMs = 10_000
 /** A row may be as large as Postgres lets it be. */
@@ -31,17 +31,9 @@ export class JobConnection implements AsyncDisposable {
 
   /** @throws FleetError `shard_unavailable`, the signal's reason */
   static async open(target: NodeTarget, clock: Clock, signal: AbortSignal): Promise<JobConnection> {
-    const { host, port, database, user, password, tls, tlsContext } = target
     const wire = await connectServer(
       {
-        host,
-        port,
-        database,
-        user,
-        password,
-        tls,
-        ...(tlsContext === undefined ? {} : { tlsContext }),
-        applicationName: controlApplicationName,
+        ...controlLogin(target),
         startupSettings: {
           search_path: 'pg_catalog',
           DateStyle: 'ISO, MDY',
