@@ -78,15 +78,15 @@ export interface NodeProber extends Disposable {
    * connection as well: sessions go on while the process that lets them in stands still.
    */
   probe(bounds: Required<CallBounds>): Promise<NodeProbe>
+  /** As they were read last, once a minute; null before the first time, and where that failed. */
+  readonly figures: NodeFigures | null
 }
 
 /** Any number of calls at once. All throw FleetError `shard_unavailable`, `node_check_failed`, `deadline_exceeded`. */
 export interface HealthEngine {
   probe(target: NodeTarget, bounds?: CallBounds): Promise<NodeProbe>
-  /** Reads sizes from the disk: may take its time. */
-  figures(target: NodeTarget, bounds?: CallBounds): Promise<NodeFigures>
-  /** Does no I/O until it is asked. */
-  prober(target: NodeTarget): NodeProber
+  /** Does no I/O until it is asked. @param firstMs what the server bears is first read after that time */
+  prober(target: NodeTarget, firstMs: number): NodeProber
   readPosition(target: NodeTarget, bounds?: CallBounds): Promise<ReplicaPosition>
   /**
    * Raises term and epoch in the new primary's database (lower ones are left as they are), durable there, without

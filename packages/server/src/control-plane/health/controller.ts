@@ -108,6 +108,8 @@ class Leader {
   /** Jobs that are being carried on. */
   readonly #running = new Map<JobId, Promise<void>>()
   #looks = 0
+  /** What is looked at by `#lastState`. */
+  #shards: readonly { readonly shard: ShardRecord; readonly watch: ShardWatch }[] = []
   #lastState: CatalogState | null = null
 
   constructor(leading: Leading) {
@@ -160,22 +162,20 @@ class Leader {
     const { parts } = this.#leading
     const nowMs = parts.clock.monotonic()
     const state = parts.view.current()
-    if (state !== this.#lastState) this.#forget(state)
-    for (const { shards } of state.keyspaces.values()) {
-      for (const shard of shards) {
-        const watch = this.#watchOf(shard)
-        if (watch.isBusy || watch.dueMs > nowMs || this.#looks >= looksMax) continue
-        void this.#look(shard, watch)
-      }
+    if (state !== this.#lastState) this.#take(state)
+    for (const { shard, watch } of this.#shards) {
+      if (watch.dueMs > nowMs || watch.isBusy || this.#looks >= looksMax) continue
+      void this.#look(shard, watch)
     }
   }
 
-  /** What is in the catalog no more: a shard's database is let go of as soon as the shard is. */
-  #forget(state: CatalogState): void {
+  /** What is in the catalog no more is forgotten: a shard's database is let go of as soon as the shard is. */
+  #take(state: CatalogState): void {
     this.#lastState = state
     const shards = [...state.keyspaces.values()].flatMap((keyspace) => keyspace.shards)
     const ids = new Set(shards.map(({ id }) => id))
     for (const id of this.#watches.keys()) if (!ids.has(id)) this.#watches.delete(id)
+    this.#shards = shards.map((shard) => ({ shard, watch: this.#watchOf(shard) }))
     const nodes = new Set(shards.flatMap((shard) => shard.nodes.map((node) => node.id)))
     this.#leading.probers.keepOnly(nodes)
     this.#leading.figures.keepOnly(nodes)
@@ -231,7 +231,7 @@ class Leader {
     }
     const asksAgent = watch.watched.misses >= missesMax - 1
     const probe = await probeShard(this.#leading, shard, asksAgent)
-    this.#leading.figures.looked(this.#leading, probe)
+    this.#leading.figures.looked(probe)
     await moveNodes(this.#leading, shard, await placesOfMissed(this.#leading, probe))
     const nowMs = parts.clock.monotonic()
     watch.watched = watchedAfter(watch.watched, probe, nowMs)

@@ -2,10 +2,8 @@ import { parseLsn, type NodeId, type NodeRecord, type ShardRecord } from '@fleet
 import { testSnapshot } from '@fleetshard/routing/testing'
 import { expect, test } from 'vitest'
 import type { NodeFigures, NodeProbe } from '../../engine/mod.ts'
-import { createMetrics, silentLogger } from '../../runtime/mod.ts'
-import { manualClock } from '../../runtime/testing/manual-clock.ts'
+import { createMetrics } from '../../runtime/mod.ts'
 import { HealthMetrics } from './metrics.ts'
-import type { Leading } from './parts.ts'
 import type { ProbeResult } from './probes.ts'
 
 const plain = testSnapshot(1, []).shards[0]!
@@ -27,29 +25,20 @@ const probe = (change: Partial<NodeProbe>): NodeProbe => ({
   lagMs: null,
   ...change,
 })
-const answered = (node: NodeRecord, change: Partial<NodeProbe>): ProbeResult => ({
-  kind: 'answered',
-  node,
-  probe: probe(change),
-})
+const answered = (
+  node: NodeRecord,
+  change: Partial<NodeProbe>,
+  figures: NodeFigures | null = null,
+): ProbeResult => ({ kind: 'answered', node, probe: probe(change), figures })
 
-function setup(figures: () => Promise<NodeFigures>) {
-  const clock = manualClock()
+function setup() {
   const metrics = createMetrics(false)
   const health = new HealthMetrics(metrics, () => null)
-  const parts = {
-    clock,
-    log: silentLogger,
-    target: () => Promise.resolve({}),
-    engine: () => ({ figures }),
-  }
-  const leading = { parts, signal: new AbortController().signal } as unknown as Leading
-  const look = async (first: ProbeResult, ...replicas: ProbeResult[]): Promise<string> => {
-    health.looked(leading, { shard, primary: first, replicas, agent: null })
-    await clock.pass(0)
+  const look = (first: ProbeResult, ...replicas: ProbeResult[]): Promise<string> => {
+    health.looked({ shard, primary: first, replicas, agent: null })
     return metrics.text()
   }
-  return { clock, health, look, metrics }
+  return { health, look, metrics }
 }
 
 const some: NodeFigures = {
@@ -63,7 +52,7 @@ const labels = (node: NodeRecord): string =>
   `keyspace="${shard.keyspace}",shard="${shard.id}",node="${node.id}"`
 
 test('tells of each server whether it answers, and how far a replica is behind', async () => {
-  const { look } = setup(() => Promise.resolve(some))
+  const { look } = setup()
   const text = await look(written, answered(replica, { replayed: parseLsn('0/1F00'), lagMs: 1_500 }), {
     kind: 'missed',
     node: stray,
@@ -78,32 +67,26 @@ test('tells of each server whether it answers, and how far a replica is behind',
 })
 
 test('a replica that lacks nothing is not behind, however old its newest transaction is', async () => {
-  const { look } = setup(() => Promise.resolve(some))
+  const { look } = setup()
   const text = await look(written, answered(replica, { replayed: parseLsn('0/2000'), lagMs: 3_600_000 }))
   expect(text).toContain(`fleetshard_server_replication_lag_seconds{${labels(replica)}} 0\n`)
 })
 
-test('asks a server now and then what it bears, sooner after a failure, and forgets what it cannot know', async () => {
-  let asked = 0
-  let fails = false
-  const { clock, look } = setup(() => {
-    asked += 1
-    return fails ? Promise.reject(new Error('no')) : Promise.resolve(some)
-  })
-  expect(await look(written)).toContain(`fleetshard_server_database_size_bytes{${labels(primary)}} 8192\n`)
-  await look(written)
-  expect(asked).toBe(1)
-  fails = true
-  clock.advance(30_000)
-  expect(await look(written)).not.toContain('fleetshard_server_database_size_bytes{')
-  fails = false
-  clock.advance(5_000)
-  expect(await look(written)).toContain(`fleetshard_server_connections{${labels(primary)}} 3\n`)
-  expect(asked).toBe(3)
+test('tells what a server bears, and forgets what it cannot know', async () => {
+  const { look } = setup()
+  const [size, connections] = ['database_size_bytes', 'connections'].map(
+    (name) => `fleetshard_server_${name}{`,
+  )
+  const position = { inRecovery: false, position: parseLsn('0/2000') }
+  expect(await look(written)).not.toContain(size)
+  const text = await look(answered(primary, position, some))
+  expect(text).toContain(`${size}${labels(primary)}} 8192\n`)
+  expect(text).toContain(`${connections}${labels(primary)}} 3\n`)
+  expect(await look({ kind: 'missed', node: primary, reason: 'gone' })).not.toContain(size)
 })
 
 test('a server that is in no shard any more leaves nothing', async () => {
-  const { health, look, metrics } = setup(() => Promise.resolve(some))
+  const { health, look, metrics } = setup()
   await look(written, answered(replica, { replayed: parseLsn('0/2000') }))
   health.keepOnly(new Set([replica.id]))
   const text = await metrics.text()

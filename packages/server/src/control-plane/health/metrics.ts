@@ -1,22 +1,12 @@
-// What the health controller tells of servers and failovers. Lags come with the probes; what a server bears is read
-// every half minute, over a connection of its own, so that no probe ever waits behind it.
+// What the health controller tells of servers and failovers: what its probes have found.
 import { toFleetError, type NodeId, type NodeRecord, type ShardRecord } from '@fleetshard/core'
 import type { NodeFigures } from '../../engine/mod.ts'
 import { HEALTH_METRICS as TABLE, type Metrics } from '../../runtime/mod.ts'
 import { readFailoverJob, type FailoverJob } from './job.ts'
-import type { HealthParts, Leading } from './parts.ts'
-import { within } from './parts.ts'
+import type { HealthParts } from './parts.ts'
 import type { ProbeResult, ShardProbe } from './probes.ts'
 import { traceFailover } from './trace.ts'
 import type { Verdict } from './verdict.ts'
-
-/** How often connections and sizes of a server are read. */
-const figuresEveryMs = 30_000
-const figuresTimeoutMs = 5_000
-/** The same where it failed. */
-const figuresRetryMs = 5_000
-/** Servers that are asked at once. */
-const asksMax = 4
 
 /** What is known of one server. */
 interface Seen {
@@ -25,17 +15,14 @@ interface Seen {
   readonly isUp: boolean
   readonly lagBytes: number | null
   readonly lagMs: number | null
+  readonly figures: NodeFigures | null
 }
 
 /** What one controller tells; empty while it does not lead. */
 export class HealthMetrics {
   readonly #seen = new Map<NodeId, Seen>()
-  readonly #figures = new Map<NodeId, NodeFigures>()
-  /** `clock.monotonic()` of the next question. */
-  readonly #dueMs = new Map<NodeId, number>()
   readonly #failovers
   readonly #failoverSeconds
-  #asks = 0
 
   /** @param counts null while the controller does not lead */
   constructor(metrics: Metrics, counts: () => Readonly<Record<Verdict['kind'], number>> | null) {
@@ -55,10 +42,7 @@ export class HealthMetrics {
       lag(({ lagMs }) => (lagMs === null ? null : lagMs / 1000)),
     )
     const figure = (read: (figures: NodeFigures) => number) => () =>
-      this.#valuesOf(({ node }) => {
-        const found = this.#figures.get(node.id)
-        return found === undefined ? null : read(found)
-      })
+      this.#valuesOf(({ figures }) => (figures === null ? null : read(figures)))
     metrics.observedGauge(
       TABLE.server_connections,
       figure(({ connections }) => connections),
@@ -79,14 +63,11 @@ export class HealthMetrics {
     this.#failoverSeconds = metrics.histogram(TABLE.failover_duration_seconds)
   }
 
-  /** A shard was looked at. Asks its servers what they bear, where that is due; waits for nothing. */
-  looked(leading: Leading, { shard, primary, replicas }: ShardProbe): void {
+  /** A shard was looked at. */
+  looked({ shard, primary, replicas }: ShardProbe): void {
     const written = primary?.kind === 'answered' ? primary.probe.position : null
-    for (const result of [...(primary === null ? [] : [primary]), ...replicas]) {
+    for (const result of primary === null ? replicas : [primary, ...replicas])
       this.#seen.set(result.node.id, { shard, ...seenOf(result, written) })
-      if (result.kind === 'answered') this.#ask(leading, result.node)
-      else this.#figures.delete(result.node.id)
-    }
   }
 
   /** A job has ended. */
@@ -110,13 +91,7 @@ export class HealthMetrics {
 
   /** Servers that are in no shard any more. */
   keepOnly(ids: ReadonlySet<NodeId>): void {
-    for (const id of this.#seen.keys()) if (!ids.has(id)) this.#forget(id)
-  }
-
-  #forget(id: NodeId): void {
-    this.#seen.delete(id)
-    this.#figures.delete(id)
-    this.#dueMs.delete(id)
+    for (const id of this.#seen.keys()) if (!ids.has(id)) this.#seen.delete(id)
   }
 
   readonly #valuesOf = (
@@ -127,43 +102,15 @@ export class HealthMetrics {
       const { shard, node } = seen
       return value === null ? [] : [{ labels: [shard.keyspace, shard.id, node.id] as const, value }]
     })
-
-  #ask(leading: Leading, node: NodeRecord): void {
-    const { clock } = leading.parts
-    const nowMs = clock.monotonic()
-    if (this.#asks >= asksMax || (this.#dueMs.get(node.id) ?? 0) > nowMs) return
-    this.#dueMs.set(node.id, nowMs + figuresEveryMs)
-    this.#asks += 1
-    void this.#read(leading, node).finally(() => {
-      this.#asks -= 1
-    })
-  }
-
-  async #read(leading: Leading, node: NodeRecord): Promise<void> {
-    const { parts } = leading
-    try {
-      using signal = within(leading, figuresTimeoutMs)
-      const target = await parts.target(node, signal)
-      const found = await parts.engine('postgres').figures(target, { signal, timeoutMs: figuresTimeoutMs })
-      if (this.#seen.has(node.id)) this.#figures.set(node.id, found)
-    } catch (error) {
-      this.#figures.delete(node.id)
-      this.#dueMs.set(node.id, parts.clock.monotonic() + figuresRetryMs)
-      parts.log.debug(
-        { node: node.id, reason: toFleetError(error).message },
-        'a server did not tell its figures',
-      )
-    }
-  }
 }
 
 function seenOf(result: ProbeResult, written: bigint | null): Omit<Seen, 'shard'> {
   const { node } = result
-  if (result.kind === 'missed') return { node, isUp: false, lagBytes: null, lagMs: null }
+  if (result.kind === 'missed') return { node, isUp: false, lagBytes: null, lagMs: null, figures: null }
   const { replayed, lagMs } = result.probe
   const lagBytes = replayed === null || written === null ? null : Math.max(0, Number(written - replayed))
   // Without a receiver it cannot know that nothing is missing; the primary does.
-  return { node, isUp: true, lagBytes, lagMs: lagBytes === 0 ? 0 : lagMs }
+  return { node, isUp: true, lagBytes, lagMs: lagBytes === 0 ? 0 : lagMs, figures: result.figures }
 }
 
 /** States in which the old primary leads no more and the new one is not in the map. */

@@ -4,9 +4,15 @@ import type { HealthEngine, NodeProber } from '../../engine/mod.ts'
 import type { HealthParts } from './parts.ts'
 
 interface Held {
+  readonly node: NodeRecord
   readonly place: string
   readonly prober: NodeProber
 }
+
+/** What the server of a first prober bears is read so soon. */
+const figuresFirstMs = 1_000
+/** Each further one waits that much longer: a thousand do not log in twice within their first seconds. */
+const figuresEachMs = 20
 
 /** Opens probers when they are asked for. */
 export class NodeProbers implements Disposable {
@@ -20,14 +26,20 @@ export class NodeProbers implements Disposable {
     this.#engine = parts.engine('postgres')
   }
 
-  /** @throws FleetError as the secret's resolution */
-  async of(node: NodeRecord, signal: AbortSignal): Promise<NodeProber> {
-    const place = placeOf(node)
+  /** The one that there is, of a node where it was. */
+  held(node: NodeRecord): NodeProber | null {
     const held = this.#held.get(node.id)
-    if (held?.place === place) return held.prober
+    if (held === undefined) return null
+    return held.node === node || held.place === placeOf(node) ? held.prober : null
+  }
+
+  /** @throws FleetError as the secret's resolution */
+  async open(node: NodeRecord, signal: AbortSignal): Promise<NodeProber> {
     this.drop(node.id)
-    const prober = this.#engine.prober(await this.#target(node, signal))
-    this.#held.set(node.id, { place, prober })
+    const target = await this.#target(node, signal)
+    const prober = this.#engine.prober(target, figuresFirstMs + this.#held.size * figuresEachMs)
+    this.drop(node.id) // one that was opened meanwhile
+    this.#held.set(node.id, { node, place: placeOf(node), prober })
     return prober
   }
 

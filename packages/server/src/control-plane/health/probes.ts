@@ -2,12 +2,18 @@
 import type { NodeId, NodeRecord, ShardRecord } from '@fleetshard/core'
 import { isFleetError, toFleetError } from '@fleetshard/core'
 import type { Liveness } from '../../agent-api/mod.ts'
-import type { NodeProbe } from '../../engine/mod.ts'
+import type { NodeFigures, NodeProbe, NodeProber } from '../../engine/mod.ts'
 import { agentOf, primaryOf, within, type Leading } from './parts.ts'
 
 /** What one server answered; `error` when it did not. */
 export type ProbeResult =
-  | { readonly kind: 'answered'; readonly node: NodeRecord; readonly probe: NodeProbe }
+  | {
+      readonly kind: 'answered'
+      readonly node: NodeRecord
+      readonly probe: NodeProbe
+      /** What the server bears, where that is known. */
+      readonly figures: NodeFigures | null
+    }
   | { readonly kind: 'missed'; readonly node: NodeRecord; readonly reason: string }
 
 /** What the primary's agent found; `unreachable` where it has none or does not answer. */
@@ -55,18 +61,22 @@ export async function probeShard(
 
 /** One server. A primary that says it is a replica, or the other way round, has answered. */
 export async function probeNode(leading: Leading, node: NodeRecord): Promise<ProbeResult> {
-  const { parts } = leading
+  const { parts, probers, signal } = leading
   const timeoutMs = parts.options.probeTimeoutMs
   try {
-    using signal = within(leading, timeoutMs)
-    const prober = await leading.probers.of(node, signal)
+    const prober = probers.held(node) ?? (await openProber(leading, node))
     const probe = await prober.probe({ signal, timeoutMs })
-    return { kind: 'answered', node, probe }
+    return { kind: 'answered', node, probe, figures: prober.figures }
   } catch (error) {
-    leading.probers.drop(node.id)
-    leading.signal.throwIfAborted()
+    probers.drop(node.id)
+    signal.throwIfAborted()
     return { kind: 'missed', node, reason: toFleetError(error).message }
   }
+}
+
+async function openProber(leading: Leading, node: NodeRecord): Promise<NodeProber> {
+  using signal = within(leading, leading.parts.options.probeTimeoutMs)
+  return await leading.probers.open(node, signal)
 }
 
 /** Where the agents have the servers that did not answer: one whose port was taken while it was down has another. */

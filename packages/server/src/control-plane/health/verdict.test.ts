@@ -18,6 +18,7 @@ const replica = (id: string, silentMs: number | null): ProbeResult => ({
     senders: [],
     lagMs: null,
   },
+  figures: null,
 })
 const told = (found: Partial<Liveness>, server: Partial<Liveness['server']> = {}): AgentView => ({
   kind: 'told',

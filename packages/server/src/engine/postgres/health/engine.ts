@@ -6,7 +6,6 @@ import type { CallBounds, EngineParts, NodeTarget } from '../../shard-engine.ts'
 import { hasSqlstate } from '../errors.ts'
 import { lockShardState, raiseState, requireIdentity } from '../identity.ts'
 import { inTransaction, withSession, type Session } from '../session.ts'
-import { figures } from './figures.ts'
 import { Knocks } from './knocks.ts'
 import { lsnOf, probe } from './probe.ts'
 import { KeptProbe } from './prober.ts'
@@ -23,8 +22,7 @@ export function createPostgresHealthEngine({ clock }: EngineParts): HealthEngine
   const knocks = new Knocks(clock)
   return {
     probe: (target, bounds = {}) => on(target, bounds, probe),
-    figures: (target, bounds = {}) => on(target, bounds, figures),
-    prober: (target) => new KeptProbe(clock, target, knocks),
+    prober: (target, firstMs) => new KeptProbe({ clock, target, knocks, firstMs }),
     readPosition: (target, bounds = {}) => on(target, bounds, readPosition),
     assertTerm: (target, { shard, term, epochMin }, bounds = {}) =>
       on(target, bounds, (session) =>

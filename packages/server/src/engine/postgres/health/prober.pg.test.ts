@@ -8,6 +8,8 @@ import { createPostgresHealthEngine } from './engine.ts'
 import { Knocks } from './knocks.ts'
 
 const engine = createPostgresHealthEngine({ clock: systemClock })
+/** Longer than any of these tests. */
+const lifeMs = 600_000
 
 describe.each(testVersions)('prober on $label', (version) => {
   let server: Awaited<ReturnType<typeof startVersion>>
@@ -45,7 +47,7 @@ describe.each(testVersions)('prober on $label', (version) => {
   }
 
   it('keeps one session, and lets go of it', async () => {
-    const prober = engine.prober(targetOf(server))
+    const prober = engine.prober(targetOf(server), lifeMs)
     const first = await look(prober)
     expect(first).toMatchObject({ inRecovery: false, timeline: 1, senders: [] })
     const before = await sessions()
@@ -58,7 +60,7 @@ describe.each(testVersions)('prober on $label', (version) => {
   })
 
   it('asks over a new session when the old one has ended', async () => {
-    using prober = engine.prober(targetOf(server))
+    using prober = engine.prober(targetOf(server), lifeMs)
     await look(prober)
     const [before] = await sessions('pg_terminate_backend(pid)')
     expect(await look(prober)).toMatchObject({ inRecovery: false })
@@ -80,7 +82,7 @@ describe.each(testVersions)('prober on $label', (version) => {
   })
 
   it('has no answer of a server whose sessions go on but that takes no new one', async () => {
-    using prober = engine.prober(targetOf(server))
+    using prober = engine.prober(targetOf(server), lifeMs)
     await look(prober)
     const pid = await postmaster()
     process.kill(pid, 'SIGSTOP')
@@ -93,7 +95,7 @@ describe.each(testVersions)('prober on $label', (version) => {
   })
 
   it('has no answer of a session that hangs', async () => {
-    using prober = engine.prober(targetOf(server))
+    using prober = engine.prober(targetOf(server), lifeMs)
     await look(prober)
     const [backend = 0] = await sessions()
     process.kill(backend, 'SIGSTOP')
@@ -105,15 +107,32 @@ describe.each(testVersions)('prober on $label', (version) => {
     expect(await look(prober)).toMatchObject({ inRecovery: false })
   })
 
+  it('a session that is relieved tells what the server bears, and ends', async () => {
+    using prober = engine.prober(targetOf(server), 0)
+    await look(prober)
+    expect(prober.figures).toBe(null)
+    const [first = 0] = await sessions()
+    await look(prober)
+    await expect.poll(() => prober.figures).toMatchObject({ connectionsLimit: expect.any(Number) as number })
+    expect(prober.figures?.databaseBytes).toBeGreaterThan(1_000_000)
+    await expect.poll(() => sessions()).not.toContain(first)
+    const kept = await sessions()
+    expect(kept).toHaveLength(1)
+    await look(prober)
+    expect(await sessions()).toEqual(kept)
+    prober[Symbol.dispose]()
+    await noSession()
+  })
+
   it('overlapping looks leave one session', async () => {
-    const prober = engine.prober(targetOf(server))
+    const prober = engine.prober(targetOf(server), lifeMs)
     await Promise.all([look(prober), look(prober), look(prober)])
     prober[Symbol.dispose]()
     await noSession()
   })
 
   it('ends with the reason of the signal', async () => {
-    using prober = engine.prober(targetOf(server))
+    using prober = engine.prober(targetOf(server), lifeMs)
     const reason = new Error('stopped by the test')
     await expect(prober.probe({ signal: AbortSignal.abort(reason), timeoutMs: 1_000 })).rejects.toBe(reason)
     await look(prober)

@@ -1,20 +1,37 @@
 // Looks at a server every second without a login every second: the session is kept, and beside each statement the
-// server is knocked at.
+// server is knocked at. Once a minute a new session takes its place, and the one before tells what the server bears:
+// sizes are read from the disk, and no probe waits behind that.
 import { FleetError, type Clock } from '@fleetshard/core'
-import type { NodeProbe, NodeProber } from '../../health-engine.ts'
+import type { NodeFigures, NodeProbe, NodeProber } from '../../health-engine.ts'
 import type { CallBounds, NodeTarget } from '../../shard-engine.ts'
 import { describeTarget } from '../errors.ts'
 import { inSession, openSession, type Session } from '../session.ts'
+import { figures } from './figures.ts'
 import type { Knocks } from './knocks.ts'
 import { probe } from './probe.ts'
 
-/** A session is given up after that time, so that a login is tried now and then. */
-const sessionMsMax = 60_000
+/** A session is relieved after that time, so that a login is tried now and then. */
+const sessionMs = 60_000
+/** The same where the one before did not tell what the server bears. */
+const retryMs = 5_000
+/** Longest that the figures of a server are waited for. */
+const figuresMsMax = 5_000
 
 /** A session, and what ends it at once. */
 interface Kept {
   readonly session: Session
   readonly end: AbortController
+  /** `clock.monotonic()` from which on it is relieved. */
+  untilMs: number
+}
+
+/** What a prober works with. */
+export interface KeptProbeParts {
+  readonly clock: Clock
+  readonly target: NodeTarget
+  readonly knocks: Knocks
+  /** The first session is relieved so soon, for the figures. */
+  readonly firstMs: number
 }
 
 /** A prober of one Postgres server. */
@@ -22,19 +39,27 @@ export class KeptProbe implements NodeProber {
   readonly #clock: Clock
   readonly #target: NodeTarget
   readonly #knocks: Knocks
+  readonly #firstMs: number
   #kept: Kept | null = null
+  #relieved: Kept | null = null
+  #figures: NodeFigures | null = null
   #isClosed = false
 
-  constructor(clock: Clock, target: NodeTarget, knocks: Knocks) {
+  constructor({ clock, target, knocks, firstMs }: KeptProbeParts) {
     this.#clock = clock
     this.#target = target
     this.#knocks = knocks
+    this.#firstMs = Math.min(firstMs, sessionMs)
+  }
+
+  get figures(): NodeFigures | null {
+    return this.#figures
   }
 
   async probe({ signal, timeoutMs }: Required<CallBounds>): Promise<NodeProbe> {
     const begun = this.#clock.monotonic()
     const kept = this.#kept
-    if (kept !== null) {
+    if (kept !== null && begun < kept.untilMs) {
       const answer = await this.#askKept(kept, signal, timeoutMs)
       if (answer !== null) return answer
     }
@@ -47,12 +72,46 @@ export class KeptProbe implements NodeProber {
   /** Says goodbye without waiting for it. */
   [Symbol.dispose](): void {
     this.#isClosed = true
-    this.#keep(null)
+    this.#relieved?.end.abort()
+    this.#drop()
   }
 
-  #keep(kept: Kept | null): void {
+  #drop(): void {
     void this.#kept?.session[Symbol.asyncDispose]()
+    this.#kept = null
+  }
+
+  /** The session that was kept until now says what the server bears, and ends. */
+  #keep(session: Session, end: AbortController): void {
+    const relieved = this.#kept
+    const lifeMs = relieved === null && this.#figures === null ? this.#firstMs : sessionMs
+    const kept = { session, end, untilMs: this.#clock.monotonic() + lifeMs }
     this.#kept = kept
+    if (relieved === null) return
+    this.#readFigures(relieved).then(
+      (found) => {
+        this.#figures = found
+      },
+      () => {
+        this.#figures = null
+        kept.untilMs = Math.min(kept.untilMs, this.#clock.monotonic() + retryMs)
+      },
+    )
+  }
+
+  async #readFigures(relieved: Kept): Promise<NodeFigures> {
+    const { session, end } = relieved
+    await using _ = session
+    this.#relieved = relieved
+    const cancel = this.#clock.after(figuresMsMax, () => {
+      end.abort()
+    })
+    try {
+      return await figures(session)
+    } finally {
+      cancel()
+      if (this.#relieved === relieved) this.#relieved = null
+    }
   }
 
   /** Null where the session has ended, or no new one seems to be taken: a login decides. */
@@ -68,7 +127,7 @@ export class KeptProbe implements NodeProber {
     } catch (error) {
       const isOver = kept.end.signal.aborted
       kept.end.abort(error)
-      if (this.#kept === kept) this.#keep(null)
+      if (this.#kept === kept) this.#drop()
       // A session that hangs has used up the time.
       if (isOver) throw error
       return null
@@ -77,12 +136,13 @@ export class KeptProbe implements NodeProber {
 
   async #askNew(end: AbortController): Promise<NodeProbe> {
     const target = this.#target
-    const bounds = { signal: end.signal, timeoutMs: sessionMsMax }
+    // It outlives its time by a probe that comes late, and by the figures.
+    const bounds = { signal: end.signal, timeoutMs: 2 * sessionMs }
     const session = await openSession({ clock: this.#clock, target, bounds })
     try {
       const answer = await inSession(session, bounds, () => probe(session))
       if (this.#isClosed) await session[Symbol.asyncDispose]()
-      else this.#keep({ session, end })
+      else this.#keep(session, end)
       return answer
     } catch (error) {
       await session[Symbol.asyncDispose]()
