@@ -11,6 +11,7 @@ import { overload } from './workloads/overload.ts'
 import { plan } from './workloads/plan.ts'
 import { reshard } from './workloads/reshard.ts'
 import { routerMemory } from './workloads/router-memory.ts'
+import { watch } from './workloads/watch.ts'
 import { wire } from './workloads/wire.ts'
 import { wireMemory } from './workloads/wire-memory.ts'
 
@@ -24,6 +25,7 @@ const WORKLOADS: Readonly<
   manager,
   'router-memory': routerMemory,
   plan,
+  watch,
   wire,
   'wire-memory': wireMemory,
   observability,

@@ -21,8 +21,10 @@ export interface BenchServer extends AsyncDisposable {
   run(statements: readonly string[]): Promise<void>
 }
 
-/** Starts a server, of an installed Postgres if there is one. */
-export async function startBenchServer(): Promise<BenchServer> {
+/** Starts a server, of an installed Postgres if there is one, with those settings beyond the usual ones. */
+export async function startBenchServer(
+  settings: Readonly<Record<string, string>> = {},
+): Promise<BenchServer> {
   // Postgres runs as another user when this is root: the folder must let it in.
   const dataDir = mkdtempSync('/var/tmp/fleetshard-bench-')
   chmodSync(dataDir, 0o755)
@@ -34,6 +36,7 @@ export async function startBenchServer(): Promise<BenchServer> {
     replicas: 0,
     catalog: false,
     dieWithParent: true,
+    settings,
     pgBin: installedPostgres() ?? undefined,
   })
   const [group] = cluster.groups()

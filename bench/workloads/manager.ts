@@ -1,13 +1,18 @@
 // `manager`: shards created, read, changed and deleted through the management API, each on a database of its own that
 // nobody has used before. Peer: one connection to such a database and the definition of our schema as one statement,
 // which no way of creating a shard can do without. Postgres, manager, catalog and callers share the machine's cores.
-import { randomBytes } from 'node:crypto'
-import { Agent, request } from 'node:http'
 import pg from 'pg'
 import { installStatements } from '../../packages/server/src/engine/mod.ts'
 import { medianRuns, ratio, type Rounds } from '../harness/alternate.ts'
-import { measure, type Measured } from '../harness/process.ts'
-import { freePort, isReady, startProgram, until } from '../harness/program.ts'
+import {
+  call,
+  createShard,
+  dropDatabases,
+  freshDatabases,
+  startBenchManager,
+  type BenchManager,
+} from '../harness/manager.ts'
+import type { Measured } from '../harness/process.ts'
 import { startBenchServer, type BenchServer } from '../harness/server.ts'
 import { atLeast, atMost, describeMachine, median, type Report, type Run } from '../harness/report.ts'
 
@@ -23,7 +28,7 @@ type Figures = Map<string, Run[]>
 /** Measures the manager's operations and its memory. */
 export async function manager(onRun: (run: Run) => void): Promise<Report> {
   await using server = await startBenchServer()
-  await using process = await startManager(server)
+  await using process = await startBenchManager(server, Math.max(...callerCounts))
   const idleRssMb = await shardsAndMemory(process, server)
   const measured: Rounds[] = []
   for (const clients of callerCounts) {
@@ -76,28 +81,10 @@ const operationsMin = 100
 const rssBaseMb = 100
 const rssPerShardMb = 2
 
-interface RunningManager extends Measured {
-  readonly port: number
-  readonly agent: Agent
-}
-
-async function startManager(server: BenchServer): Promise<RunningManager> {
-  const [catalog = ''] = await freshDatabases(server, 1)
-  const port = await freePort()
-  const url = `postgres://${server.user}@${server.host}:${String(server.port)}/${catalog}`
-  const child = startProgram(
-    ['manager', '--http-port', String(port), '--metrics-port', '0', '--catalog-url', url],
-    { FLEETSHARD_CATALOG_PASSWORD: server.password },
-  )
-  await until(() => isReady(port), child)
-  const agent = new Agent({ keepAlive: true, maxSockets: Math.max(...callerCounts) })
-  return { ...measure(child, {}), port, agent }
-}
-
 /** Memory with one shard, some requests after the start. */
-async function shardsAndMemory(manager: RunningManager, server: BenchServer): Promise<number> {
+async function shardsAndMemory(manager: BenchManager, server: BenchServer): Promise<number> {
   const [name = ''] = await freshDatabases(server, 1)
-  await create(manager, server, name)
+  await createShard(manager, server, name)
   for (let read = 0; read < 100; read += 1) await call(manager, `GET /api/v1/shards/${name}`, 200)
   const rssMb = manager.rssMb()
   await call(manager, `DELETE /api/v1/shards/${name}`, 204)
@@ -106,7 +93,7 @@ async function shardsAndMemory(manager: RunningManager, server: BenchServer): Pr
 }
 
 /** All operations on a fresh set of databases, and the floor on another. */
-async function oneRound(manager: RunningManager, server: BenchServer, clients: number): Promise<Run[]> {
+async function oneRound(manager: BenchManager, server: BenchServer, clients: number): Promise<Run[]> {
   const bare = await freshDatabases(server, shardCount)
   const own: Pick<Measured, 'cpuMs' | 'rssMb'> = {
     cpuMs: () => (process.cpuUsage().user + process.cpuUsage().system) / 1000,
@@ -122,7 +109,7 @@ async function oneRound(manager: RunningManager, server: BenchServer, clients: n
   const of = (variant: string): Trial => ({ variant, measured: manager, clients })
   const runs = [
     floor,
-    await timed(of('create'), names, (name) => create(manager, server, name)),
+    await timed(of('create'), names, (name) => createShard(manager, server, name)),
     await timed(of('get'), reads, (name) => call(manager, `GET ${shard(name)}`, 200)),
     await timed(of('patch'), names, (name) =>
       call(manager, `PATCH ${shard(name)}`, 200, { status: 'readonly' }),
@@ -177,38 +164,4 @@ async function defineSchema({ host, port, user, password }: BenchServer, databas
   await client.connect()
   await client.query(installStatements(false, user).join(';\n'))
   await client.end()
-}
-
-async function create(manager: RunningManager, server: BenchServer, name: string): Promise<void> {
-  const { host, port, user, password } = server
-  const primary_endpoint = `postgres://${user}:${password}@${host}:${String(port)}/${name}`
-  await call(manager, 'POST /api/v1/shards', 201, { name, primary_endpoint, vnode_count: 256 })
-}
-
-async function freshDatabases(server: BenchServer, count: number): Promise<string[]> {
-  const names = Array.from({ length: count }, () => `s${randomBytes(6).toString('hex')}`)
-  await server.run(names.map((name) => `create database ${name}`))
-  return names
-}
-
-async function dropDatabases(server: BenchServer, names: readonly string[]): Promise<void> {
-  await server.run(names.map((name) => `drop database ${name} with (force)`))
-}
-
-/** One request over a kept connection. @throws Error for any other status */
-function call({ agent, port }: RunningManager, asked: string, status: number, body?: unknown): Promise<void> {
-  const [method, path] = asked.split(' ')
-  const headers = body === undefined ? {} : { 'content-type': 'application/json' }
-  return new Promise((resolve, reject) => {
-    const sent = request({ agent, host: '127.0.0.1', port, method, path, headers }, (answer) => {
-      const chunks: Buffer[] = []
-      answer.on('data', (chunk: Buffer) => chunks.push(chunk))
-      answer.once('end', () => {
-        if (answer.statusCode === status) resolve()
-        else reject(new Error(`${asked}: ${String(answer.statusCode)} ${Buffer.concat(chunks).toString()}`))
-      })
-    })
-    sent.once('error', reject)
-    sent.end(body === undefined ? undefined : JSON.stringify(body))
-  })
 }

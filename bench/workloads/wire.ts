@@ -5,12 +5,20 @@ import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { alternate, difference, medianRuns, ratio, type Rounds, type Variant } from '../harness/alternate.ts'
 import { startBenchCluster, type BenchCluster } from '../harness/cluster.ts'
-import { makePgbenchTables, pgTargetOf, runPgbench, type PgTarget } from '../harness/pgbench.ts'
+import {
+  makePgbenchTables,
+  pgTargetOf,
+  runPgbench,
+  type PgbenchOrder,
+  type PgTarget,
+} from '../harness/pgbench.ts'
 import { hasPgbouncer, startPgbouncer } from '../harness/pgbouncer.ts'
 import type { Measured } from '../harness/process.ts'
 import { atLeast, atMost, describeMachine, type Report, type Run, type Target } from '../harness/report.ts'
 
 const rounds = 3
+/** Before the first run of a load, each way: what compiles its code as it runs has done so by then. */
+const warmupFirst = { clients: 16, seconds: 10 }
 const warmupSeconds = 1
 const seconds = 4
 /** pgbench counts the time that its clients take to log in: so many milliseconds each. */
@@ -49,6 +57,7 @@ export async function wire(onRun: (run: Run) => void): Promise<Report> {
     able: readonly Way[],
     clientCounts: readonly number[],
   ): Promise<void> => {
+    for (const way of able) await runPgbench({ ...orderOf(way, load), ...warmupFirst })
     for (const clients of clientCounts) {
       const variants = able.map((way) => variantOf(way, load))
       measured.set(`${load} ${String(clients)}`, await alternate(variants, clients, rounds, onRun))
@@ -116,13 +125,15 @@ function scriptOf(load: Load): readonly string[] {
   return ['-b', load === 'write simple' ? 'tpcb-like' : 'select-only', '-s', String(scale)]
 }
 
+const orderOf = (way: Way, load: Load): Omit<PgbenchOrder, 'clients' | 'seconds'> => ({
+  target: way.target,
+  script: scriptOf(load),
+  protocol: load.endsWith('prepared') ? 'prepared' : 'simple',
+})
+
 function variantOf(way: Way, load: Load): Variant {
   const name = `${way.name}, ${load}`
-  const order = {
-    target: way.target,
-    script: scriptOf(load),
-    protocol: load.endsWith('prepared') ? ('prepared' as const) : ('simple' as const),
-  }
+  const order = orderOf(way, load)
   return {
     name,
     async run(clients) {
