@@ -7,7 +7,7 @@ import { tableNamesOf, type TableNames } from './table-names.ts'
 import { undeclaredTable } from './plan.ts'
 
 const hint =
-  'ask each shard (shards()) and put the answers together, or name the shard key so that one shard answers'
+  'name the shard key so that one shard answers, or ask each shard by its id (in the client: a handle of db.shards()) and put the answers together'
 
 /** The refusal of a statement over all shards. */
 export const notConcatenated = (reason: string): FleetError =>
