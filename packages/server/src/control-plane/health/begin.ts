@@ -13,6 +13,7 @@ import {
   type ShardId,
   type ShardRecord,
 } from '@fleetshard/core'
+import type { CatalogState } from '../../catalog/mod.ts'
 import {
   failoverJobType,
   moved,
@@ -194,16 +195,29 @@ async function supersedeOthers(leading: Leading, job: FailoverJob): Promise<void
   }
 }
 
+type Jobs = CatalogState['jobs']
+
+/** Of jobs that have been looked through: a thousand shards ask every second, and jobs change seldom. */
+const openOf = new WeakMap<Jobs, readonly FailoverJob[]>()
+
 /** Failovers of the shard that have not ended. */
 export function openFailovers({ parts }: Pick<Leading, 'parts'>, shard: ShardId): readonly FailoverJob[] {
-  return [...parts.view.current().jobs.values()]
+  const { jobs } = parts.view.current()
+  let open = openOf.get(jobs)
+  if (open === undefined) {
+    open = findOpen(jobs)
+    openOf.set(jobs, open)
+  }
+  return open.filter(({ detail }) => detail.shard === shard)
+}
+
+const findOpen = (jobs: Jobs): readonly FailoverJob[] =>
+  [...jobs.values()]
     .filter(
       ({ record: { type, status } }) =>
         type === failoverJobType && (status === 'pending' || status === 'running'),
     )
     .map(readFailoverJob)
-    .filter(({ detail }) => detail.shard === shard)
-}
 
 /**
  * An earlier failover that still waits for its former primary gives way to the next.

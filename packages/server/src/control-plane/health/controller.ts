@@ -23,7 +23,7 @@ import { failoverJobType, type FailoverJob } from './job.ts'
 import { unsettledStates } from './machine.ts'
 import { nowText, primaryOf, type HealthParts, type Leading } from './parts.ts'
 import { NodeProbers } from './probers.ts'
-import { placesOfMissed, probeShard, type ShardProbe } from './probes.ts'
+import { hasMissed, placesOfMissed, probeShard, type ShardProbe } from './probes.ts'
 import { durabilityOf, isSynchronous, quorumOf } from './quorum.ts'
 import { isAttached, keepQuorum, wantedQuorum } from './quorum-upkeep.ts'
 import { keepReplicas, type ReplicaWatch } from './replica-upkeep.ts'
@@ -232,7 +232,7 @@ class Leader {
     const asksAgent = watch.watched.misses >= missesMax - 1
     const probe = await probeShard(this.#leading, shard, asksAgent)
     this.#leading.figures.looked(probe)
-    await moveNodes(this.#leading, shard, await placesOfMissed(this.#leading, probe))
+    if (hasMissed(probe)) await moveNodes(this.#leading, shard, await placesOfMissed(this.#leading, probe))
     const nowMs = parts.clock.monotonic()
     watch.watched = watchedAfter(watch.watched, probe, nowMs)
     if (!watch.knowsQuorum) await this.#readQuorum(shard, watch)

@@ -34,7 +34,7 @@ export interface ShardProbe {
 const agentMsMax = 1_500
 
 /**
- * Looks at every server at once. Never throws but for the signal.
+ * Looks at every server at once; once more at the replicas where that decides. Never throws but for the signal.
  * @param asksAgent false where the word of the primary's agent decides nothing yet: one that is cut off takes its time
  */
 export async function probeShard(
@@ -46,17 +46,18 @@ export async function probeShard(
   const asking = asksAgent && primary !== null ? askAgent(leading, primary) : null
   asking?.catch(() => undefined) // met below, where it counts
   const others = shard.nodes.filter((node) => node !== primary)
-  const [first, ...replicas] = await Promise.all([
+  const [first, ...answers] = await Promise.all([
     primary === null ? null : probeNode(leading, primary),
     ...others.map((node) => probeNode(leading, node)),
   ])
-  const agent = first?.kind === 'missed' ? await asking : null
-  return {
-    shard,
-    primary: first,
-    replicas: replicas.filter((result) => result !== null),
-    agent,
-  }
+  const replicas = answers.filter((result) => result !== null)
+  if (first?.kind !== 'missed' || !asksAgent) return { shard, primary: first, replicas, agent: null }
+  const agent = await asking
+  // A second and more has passed: what they have heard of their primary since then is what counts.
+  const since = replicas.map((result) =>
+    result.kind === 'missed' ? result : probeNode(leading, result.node),
+  )
+  return { shard, primary: first, replicas: await Promise.all(since), agent }
 }
 
 /** One server. A primary that says it is a replica, or the other way round, has answered. */
@@ -78,6 +79,10 @@ async function openProber(leading: Leading, node: NodeRecord): Promise<NodeProbe
   using signal = within(leading, leading.parts.options.probeTimeoutMs)
   return await leading.probers.open(node, signal)
 }
+
+/** True when a server did not answer. */
+export const hasMissed = ({ primary, replicas }: ShardProbe): boolean =>
+  primary?.kind === 'missed' || replicas.some(({ kind }) => kind === 'missed')
 
 /** Where the agents have the servers that did not answer: one whose port was taken while it was down has another. */
 export async function placesOfMissed(
