@@ -1,8 +1,11 @@
 // What the bench of failovers asks of whoever takes over from a primary that is gone: the product, and its peers.
 import type { RoamingTarget } from '../../load/roaming-writer.ts'
 
-/** What happens to a primary. `cut link`: it runs on, and nobody but its own host reaches it or is reached by it. */
-export const FAULTS = ['kill -9', 'SIGSTOP', 'cut link', 'switchover'] as const
+/**
+ * What happens to a primary, in this order. `cut link`: it runs on, and nobody but its own host reaches it or is reached
+ * by it; last, since its links stay in the way of all that comes behind.
+ */
+export const FAULTS = ['switchover', 'kill -9', 'SIGSTOP', 'cut link'] as const
 
 /** One of {@link FAULTS}. */
 export type Fault = (typeof FAULTS)[number]
