@@ -54,8 +54,8 @@ export async function probeShard(
   if (first?.kind !== 'missed' || !asksAgent) return { shard, primary: first, replicas, agent: null }
   const agent = await asking
   // A second and more has passed: what they have heard of their primary since then is what counts.
-  const since = replicas.map((result) =>
-    result.kind === 'missed' ? result : probeNode(leading, result.node),
+  const since = replicas.map(async (result) =>
+    result.kind === 'missed' ? result : await probeNode(leading, result.node),
   )
   return { shard, primary: first, replicas: await Promise.all(since), agent }
 }
