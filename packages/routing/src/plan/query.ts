@@ -110,6 +110,8 @@ export interface SetBlock extends Scoped {
 /** VALUES. */
 export interface ValuesBlock extends Scoped {
   readonly kind: 'values'
+  /** It stands by itself even in an INSERT, by an ORDER BY, LIMIT or WITH of its own: all rows of a column get one type. */
+  readonly isQuery: boolean
   readonly rows: readonly (readonly Operand[])[]
 }
 

@@ -76,6 +76,8 @@ describe('a key travels', () => {
     'insert into users (user_id) select owner from orders where owner = $1',
     'insert into users (user_id) select o.owner from orders o join items i on i.user_id = o.owner where i.user_id = $1',
     'with d as (delete from users where user_id = $1 returning *) insert into items (user_id) select user_id from d',
+    "insert into users (user_id) values ('0042'), (1)",
+    "insert into users (user_id) values ('0042'), ('1') limit 2",
     'merge into users u using (values ($1, $2)) s(user_id, name) on u.user_id = s.user_id when matched then update set name = s.name when not matched then insert (user_id) values (s.user_id)',
   ])('in: %s', (text) => {
     expect(planOf(text)).toMatchObject({ kind: 'keyed' })
@@ -143,6 +145,9 @@ describe('the key of a new row is not certain', () => {
     'insert into users (user_id) select s.k from countries c left join (select $1::text) s(k) on false',
     // A text and a number in one column are numbers.
     "insert into users (user_id) select k from (values ('0042'), (1)) v(k)",
+    "insert into users (user_id) values ('0042'), (1) limit 2",
+    "insert into users (user_id) (values ('0042'), (1) order by 1)",
+    "insert into users (user_id) with w as (select 1) values ('0042'), (1)",
     'insert into users (user_id) select k from (values (0042)) v(k)',
     'insert into users (user_id) select owner from orders',
     'insert into users (user_id) select owner from orders where owner = $1 union select $1',

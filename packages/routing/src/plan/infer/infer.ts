@@ -98,10 +98,12 @@ function insertedKeys(
   if (position < 0) return unseen('missing')
   if (source === null) return unseen('value')
   const slots: Slot[] = []
-  for (const operand of operandsAt(source.block, position)) {
+  const { block } = source
+  const keeps = block.kind === 'values' && block.isQuery ? keepsKeyInside : keepsKey
+  for (const operand of operandsAt(block, position)) {
     const found =
       operand.kind === 'slot'
-        ? keepsKey(operand.slot, key.type)
+        ? keeps(operand.slot, key.type)
           ? [operand.slot]
           : null
         : operand.kind === 'column'

@@ -117,7 +117,8 @@ export class BlockReader implements SourceHost {
     if (lists.length > 0) {
       subqueries.gather(lists)
       const rows = lists.map((list) => this.#operands(asArray(bodyOf(list, 'List')?.['items'])))
-      return { kind: 'values', ...scoped, subqueries: subqueries.items, rows }
+      const isQuery = OF_QUERY.some((name) => body[name] !== undefined)
+      return { kind: 'values', isQuery, ...scoped, subqueries: subqueries.items, rows }
     }
     const from = asArray(body['fromClause']).map((item) => this.#sources.read(item))
     const where = this.#conditions(body['whereClause'], subqueries)
@@ -216,7 +217,7 @@ export class BlockReader implements SourceHost {
         {
           columns: columnsIn(clause?.['targetList']),
           overridden: textOf(clause, 'override') === 'OVERRIDING_USER_VALUE',
-          source: { kind: 'values', ctes: [], recursive: false, subqueries: [], rows },
+          source: { kind: 'values', isQuery: false, ctes: [], recursive: false, subqueries: [], rows },
         },
       ]
     })
@@ -277,6 +278,9 @@ const READ_APART = new Set([
   'joinCondition',
   'selectStmt',
 ])
+
+/** With one of these, VALUES in an INSERT are a query, whose columns get their types before the table is looked at. */
+const OF_QUERY = ['sortClause', 'limitCount', 'limitOffset', 'lockingClause', 'withClause']
 
 const isLimited = (body: TreeObject): boolean =>
   asObject(body['limitCount']) !== null || asObject(body['limitOffset']) !== null

@@ -99,6 +99,8 @@ const oddInserts = [
   'insert into users (name, user_id) values ($1::int, $1)',
   'insert into users (name, user_id) values ($1::bpchar, $1)',
   'insert into users (name, user_id) select c.*, $1 from (select name from countries limit 1) c',
+  `insert into users (user_id) values ('0042'), (42) limit 2`,
+  `insert into users (user_id) with w as (select 1) values ('042'), (7), ('k1')`,
   'insert into all_users (user_id) values ($1)',
   'insert into users values ($1)',
   'with users as (select 1) insert into users (user_id) values ($1)',
@@ -113,6 +115,18 @@ const insert = fc.oneof(
   ),
   fc.constantFrom(...oddInserts),
 )
+/** Several rows, as a list or as a query: a query gives all values of a column one type before the table is looked at. */
+const insertRows = fc
+  .tuple(
+    insertValue,
+    insertValue,
+    fc.constantFrom('', '', ' limit 2', ' order by 1', ' offset 0'),
+    fc.constantFrom('', '', 'with w as (select 1) '),
+  )
+  .map(
+    ([one, other, tail, head]) =>
+      `insert into users (user_id, n) ${head}values (${one}, 1), (${other}, 2)${tail}`,
+  )
 const change = fc.oneof(
   where.map((what) => `update users u set n = u.n + 1 where ${what}`),
   where.map((what) => `update users u set user_id = 'k8' where ${what}`),
@@ -160,6 +174,7 @@ const numberValues = fc.constantFrom<unknown>(
 const byteValues = fc.constantFrom<unknown>('AP8=', '\\x00ff', 'zz', '\\X00ff', '')
 const statement = fc.oneof(
   { weight: 4, arbitrary: fc.tuple(select, texts) },
+  { weight: 1, arbitrary: fc.tuple(insertRows, texts) },
   { weight: 4, arbitrary: fc.tuple(insert, fc.oneof(texts, fc.constantFrom<unknown>(42, true, -0, 1e21))) },
   { weight: 3, arbitrary: fc.tuple(change, texts) },
   { weight: 2, arbitrary: fc.tuple(numbers, numberValues) },
