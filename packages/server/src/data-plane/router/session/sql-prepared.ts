@@ -13,6 +13,9 @@ import type { SessionState } from './session-state.ts'
 import { keepsPrepared, preparedStatement, refused } from './sql-prepare.ts'
 import type { Work } from './work.ts'
 
+/** int2, int4, int8, text, varchar: an integer is assigned to them, and has the text that they read. */
+const integral = new Set([20, 21, 23, 25, 1043])
+
 /** float4, float8, numeric: they read a number with a fraction as it is, where integers would round it. */
 const fractional = new Set([700, 701, 1700])
 
@@ -105,7 +108,8 @@ function textOf(slot: Slot | null, type: number): string | null {
   const isPlain = slot?.kind === 'literal' && slot.cast === null && !slot.list
   if (!isPlain)
     throw refused('a value of EXECUTE that is not a plain literal', 'write the value itself, without a cast')
-  if (slot.quoted || /^-?\d+$/.test(slot.text) || fractional.has(type)) return slot.text
+  const isInteger = /^-?\d+$/.test(slot.text)
+  if (slot.quoted || fractional.has(type) || (isInteger && integral.has(type))) return slot.text
   throw refused(`the number ${slot.text} for a parameter of another type`, 'write it as the type has it')
 }
 

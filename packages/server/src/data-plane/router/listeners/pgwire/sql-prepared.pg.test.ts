@@ -58,6 +58,11 @@ describe("SQL's PREPARE", () => {
     await expect(client.query(`execute look ()`)).rejects.toMatchObject({ code: '42601' })
     await expect(client.query(`execute look ('a', 'b')`)).rejects.toMatchObject({ code: '42601' })
     await expect(client.query(`execute add ('${one}', 1.5)`)).rejects.toMatchObject({ code: '0A000' })
+    // What an integer is not assigned to reads other things from its digits.
+    for (const type of ['bool', 'json', 'date', 'timestamp', 'bytea', 'uuid']) {
+      await client.query(`prepare of_${type} (${type}) as select $1 from users where user_id = '${one}'`)
+      await expect(client.query(`execute of_${type} (20240101)`)).rejects.toMatchObject({ code: '0A000' })
+    }
     await expect(client.query(`execute look (lower('A'))`)).rejects.toMatchObject({ code: '0A000' })
     await expect(client.query(`execute look (null)`)).rejects.toMatchObject({ code: '22023' })
     await expect(client.query('prepare look as select 1')).rejects.toMatchObject({ code: '42P05' })
