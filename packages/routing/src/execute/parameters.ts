@@ -7,6 +7,8 @@ import { formatArrayLiteral } from './array-literal.ts'
 const bytea = 17
 const jsonTypes = new Set([114, 3802])
 const jsonArrays = new Set([199, 3807])
+/** float4 and float8 with their arrays: they hold no more of a number than JSON here does. */
+const floats = new Set([700, 701, 1021, 1022])
 
 /** @throws FleetError `invalid_request` when there are not as many values as the statement has parameters */
 export function checkParameterCount(params: readonly unknown[], wanted: number): void {
@@ -85,6 +87,7 @@ function encodeParameter(value: unknown, type: number, index: number): string | 
       if (!value.isWellFormed()) throw unsendable(index, 'holds half of a surrogate pair, so it is not text')
       return type === bytea ? byteaText(value) : value
     case 'number':
+      if (!floats.has(type) && isInexact(value)) throw inexact(index)
       return String(value)
     case 'boolean':
       return value ? 'true' : 'false'
@@ -96,6 +99,7 @@ function encodeParameter(value: unknown, type: number, index: number): string | 
 }
 
 function encodeObject(value: object, type: number, index: number): string {
+  if (!floats.has(type) && holdsInexact(value)) throw inexact(index)
   if (jsonTypes.has(type)) return JSON.stringify(value)
   if (Array.isArray(value)) {
     const items = jsonArrays.has(type)
@@ -105,6 +109,16 @@ function encodeObject(value: object, type: number, index: number): string {
   }
   throw unsendable(index, 'is an object, but the parameter is not json or jsonb')
 }
+
+/** An integer of which JSON may have lost digits. */
+const isInexact = (value: unknown): boolean =>
+  typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value)
+
+const holdsInexact = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null ? Object.values(value).some(holdsInexact) : isInexact(value)
+
+const inexact = (index: number): FleetError =>
+  unsendable(index, 'holds an integer that is too large to be exact as a JSON number: send it as a string')
 
 /** base64, or `\x` and hexadecimal digits as Postgres writes it. */
 function byteaText(value: string): string {

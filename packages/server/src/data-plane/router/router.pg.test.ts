@@ -194,6 +194,8 @@ describe.each(postgresBuilds())('over $name', (build) => {
         /1 parameter, but params has 2/,
       ],
       [{ query: 'select $1::int', params: [{}], shard_key: 'a', options }, 400, 'parameter_type', /\$1/],
+      [{ query: 'select $1::int8', params: [2 ** 53], options }, 400, 'parameter_type', /exact/],
+      [{ query: 'select $1::jsonb', params: [{ a: [2 ** 60] }], options }, 400, 'parameter_type', /exact/],
       [`"${'x'.repeat(11 * 2 ** 20)}"`, 413, 'request_too_large', /larger/],
     ]
     for (const [body, status, code, detail] of cases) {
