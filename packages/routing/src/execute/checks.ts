@@ -13,6 +13,7 @@ import {
 } from '../plan/mod.ts'
 import type { StatementCall, TransactionCall } from './calls.ts'
 import { refuseMoreThanReads, type OnlyReading } from './only-reads.ts'
+import { namesCounter } from './recall.ts'
 import { mayShareLane, readerIn, widthKey, type SchemaFacts } from './schema-facts.ts'
 import type { Session } from './session.ts'
 
@@ -81,13 +82,13 @@ export function refuseHidden(call: CheckedCall, map: ShardMap, facts: SchemaFact
   const isFree = !isNamed(call.known, call)
   const reader = isFree || map.hasLeftovers ? readerIn(call.known.facts, facts) : null
   if (reader !== null && !isFree) {
-    throw new FleetError('shard_not_serving', `the function ${reader} may read rows that have moved away`, {
+    throw new FleetError('shard_not_serving', `the ${reader} may read rows that have moved away`, {
       hint: 'try again when the job that moves them has ended',
     })
   }
   if (reader !== null) {
-    throw new FleetError('shard_key_required', `the function ${reader} may read rows of other shards`, {
-      hint: 'send shard_key with the statement: the function then sees the rows of that shard',
+    throw new FleetError('shard_key_required', `the ${reader} may read rows of other shards`, {
+      hint: 'send shard_key with the statement: it then sees the rows of that shard',
     })
   }
   const target = call.known.facts.tables.find(
@@ -98,7 +99,21 @@ export function refuseHidden(call: CheckedCall, map: ShardMap, facts: SchemaFact
       hint: 'write to the declared table itself, not to a view, a partition or a child of it',
     })
   }
+  if (isFree) refuseFreeSequence(call.known, map, facts)
   refuseCutKeys(call, map, facts)
+}
+
+/** Beside a key the sequence of its shard is asked, and only those of columns count in blocks of their own. */
+function refuseFreeSequence(known: KnownStatement, map: ShardMap, { freeSequences }: SchemaFacts): void {
+  const [free] = freeSequences
+  if (free === undefined || !namesCounter(known.facts) || planOf(known, map).kind !== 'keyed') return
+  throw new FleetError(
+    'statement_refused',
+    `the sequence ${free} is of no column, so each shard would give the same numbers of it`,
+    {
+      hint: 'ask for the number by a SELECT of its own, or make the sequence the default of a bigint column',
+    },
+  )
 }
 
 /** Code points, as Postgres counts them. */

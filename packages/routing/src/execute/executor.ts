@@ -38,6 +38,7 @@ import {
   refuseSuperseded,
   refuseWholeFunctions,
 } from './checks.ts'
+import { changesPath, refuseDoubleNames } from './double-names.ts'
 import { learnCost, suitsLane } from './cost.ts'
 import { checkParameterCount } from './parameters.ts'
 import { beginLost, beginOn } from './begin.ts'
@@ -48,6 +49,7 @@ import { endOrThrow, isEnded, runAlone, runInLane, type StatementWork, type Work
 import type { Session } from './session.ts'
 import type { NodeAccess, ShardAccess } from './shard-access.ts'
 import { traitsOf, worseLeft } from './traits.ts'
+import { refuseForgotten } from './recall.ts'
 import { runTransaction, type TransactionOptions } from './transaction.ts'
 import { workOf } from './work-of.ts'
 
@@ -90,6 +92,7 @@ export class Executor {
   async execute(call: StatementCall): Promise<StatementAnswer> {
     refuseAlone(call.known.facts, call.readOnly)
     refuseUnprotected(call.known.text, call.map())
+    refuseForgotten([call.known.facts], false)
     checkParameterCount(call.params, call.known.facts.parameters)
     const failedNodes = new Set<NodeAccess>()
     let noLane = false
@@ -122,6 +125,10 @@ export class Executor {
       refuseUnprotected(known.text, call.map())
       checkParameterCount(params, known.facts.parameters)
     }
+    refuseForgotten(
+      call.statements.map(({ known }) => known.facts),
+      false,
+    )
     const { idempotency } = call
     // What Postgres holds to reading leaves nothing that could be done twice, and no record.
     if (idempotency !== null && !call.options.readOnly) {
@@ -188,6 +195,7 @@ export class Executor {
       const facts = known instanceof Promise ? await known : known
       const its = traitsOf(call.known, facts)
       refuseHidden(call, map, facts)
+      refuseDoubleNames(call.known.facts, map, facts, changesPath(call.known.facts))
       if (call.allShards) refuseWholeFunctions(call.known, facts)
       if (call.idempotency !== null && its.writes && !call.readOnly)
         return await this.#once(call, call.idempotency)
@@ -316,7 +324,11 @@ export class Executor {
     try {
       const facts = await access.schemaFacts(call.cancellation)
       const placed = { ...call.options, shardKey: call.shardKey, shardId: call.shardId }
-      for (const one of call.statements) refuseHidden({ ...one, ...placed }, map, facts)
+      const hasOwnPath = call.statements.some(({ known }) => changesPath(known.facts))
+      for (const one of call.statements) {
+        refuseHidden({ ...one, ...placed }, map, facts)
+        refuseDoubleNames(one.known.facts, map, facts, hasOwnPath)
+      }
       node = access.primary()
       const left = call.statements
         .map(({ known }) => traitsOf(known, facts).leaves)

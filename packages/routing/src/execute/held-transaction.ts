@@ -10,6 +10,8 @@ import {
 } from '@fleetshard/core'
 import { placeStatement, refuseUnprotected, type KnownStatement } from '../plan/mod.ts'
 import type { Cancellation } from './cancellation.ts'
+import { changesPath, refuseDoubleNames } from './double-names.ts'
+import { mayCount, refuseForgotten } from './recall.ts'
 import { refuseHidden, refuseInTransaction, refuseState } from './checks.ts'
 import type { StatementAnswer, StatementCall } from './calls.ts'
 import { checkParameterCount } from './parameters.ts'
@@ -68,6 +70,10 @@ export class HeldTransaction {
   #state: State = { kind: 'idle' }
   #left: Left = 'nothing'
   #changesSchema = false
+  /** Names may mean other tables than on a new connection. */
+  #hasOwnPath = false
+  /** A statement of it may have asked a sequence. */
+  #hasCounted = false
   #released = false
   #lostBy: FleetError | null = null
   #stopTimer: () => void = () => undefined
@@ -174,6 +180,7 @@ export class HeldTransaction {
     const { access, session, options } = this.#parts
     const known = await call.known()
     refuseInTransaction(known.facts, options.readOnly || readOnly)
+    refuseForgotten([known.facts], this.#hasCounted)
     checkParameterCount(params, known.facts.parameters)
     const map = mapNow()
     refuseUnprotected(known.text, map)
@@ -182,8 +189,12 @@ export class HeldTransaction {
     const facts = await access.schemaFacts(cancellation)
     const { onlyReads } = options
     refuseHidden({ known, params, shardKey: undefined, shardId: shard.id, onlyReads }, map, facts)
-    this.#left = worseLeft(this.#left, traitsOf(known, facts).leaves)
+    this.#hasOwnPath ||= changesPath(known.facts)
+    refuseDoubleNames(known.facts, map, facts, this.#hasOwnPath)
+    const traits = traitsOf(known, facts)
+    this.#left = worseLeft(this.#left, traits.leaves)
     this.#changesSchema ||= known.facts.kind === 'ddl'
+    this.#hasCounted ||= mayCount(known.facts) || (known.facts.kind === 'read' && traits.writes)
     const work = workOf({ known, params, consumer, traceparent }, map, facts)
     const { end } = await runAlone(this.#parts, session, work, cancellation)
     return rowCountOf(end, changedSettings(session) ?? cancellation.reason)

@@ -22,6 +22,9 @@ union select 'operator', o.oprname::text, '' from pg_catalog.pg_operator o
   join pg_catalog.pg_proc p on p.oid = o.oprcode join pg_catalog.pg_language l on l.oid = p.prolang
   where p.provolatile = 'v'
     or o.oid >= ${firstUserOid} and not (p.provolatile = 'i' and l.lanname in ('c', 'internal'))
+union select 'reading operator', o.oprname::text, '' from pg_catalog.pg_operator o
+  join pg_catalog.pg_proc p on p.oid = o.oprcode join pg_catalog.pg_language l on l.oid = p.prolang
+  where o.oid >= ${firstUserOid} and p.provolatile <> 'i' and l.lanname not in ('c', 'internal')
 union select 'type', t.typname::text, '' from pg_catalog.pg_type t
   where t.oid >= ${firstUserOid} and t.typtype in ('b', 'd', 'c') and t.typrelid = 0
 union select 'implicit', c.oid::text, '' from pg_catalog.pg_cast c join pg_catalog.pg_proc p on p.oid = c.castfunc
@@ -57,6 +60,17 @@ union select 'indirect', c.relname::text, '' from pg_catalog.pg_class c where c.
   c.relkind in ('v', 'f') or c.relhasrules
   or exists (select from pg_catalog.pg_inherits i where i.inhrelid = c.oid) and c.relkind in ('r', 'p'))
 union select 'system', c.relname::text, '' from pg_catalog.pg_class c where c.oid < ${firstUserOid}
+union select 'double', c.relname::text,
+    coalesce(min(n.nspname::text) filter (where pg_catalog.pg_table_is_visible(c.oid)), '')
+  from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+  where c.oid >= ${firstUserOid} and c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname !~ '^pg_'
+  group by c.relname having count(*) > 1
+union select 'sequence', c.relname::text, '' from pg_catalog.pg_class c
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+  where c.oid >= ${firstUserOid} and c.relkind = 'S' and n.nspname <> 'fleetshard'
+    and not exists (select from pg_catalog.pg_depend d
+      where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objid = c.oid and d.deptype in ('a', 'i')
+        or d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass and d.refobjid = c.oid)
 union select 'width:' || case t.typtype when 'd' then 0 else a.atttypmod - 4 end, c.relname::text, a.attname::text
   from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid
   join pg_catalog.pg_type t on t.oid = a.atttypid

@@ -18,6 +18,10 @@ export interface SchemaFacts {
   /** Names that may be a volatile function, or one of the user's, in `row.function` notation. */
   readonly unsafeNames: ReadonlySet<string>
   readonly unsafeOperators: ReadonlySet<string>
+  /** Operators by functions that may read any table. */
+  readonly readingOperators: ReadonlySet<string>
+  /** Sequences that are of no column: they count on each shard by themselves. */
+  readonly freeSequences: ReadonlySet<string>
   readonly userTypes: ReadonlySet<string>
   /** Tables that a SELECT reads as they are: no views, no row security, no rules. */
   readonly readableTables: ReadonlySet<string>
@@ -26,6 +30,8 @@ export interface SchemaFacts {
   /** Views, partitions, children and foreign tables: a write to one may reach the rows of another. */
   readonly indirectTables: ReadonlySet<string>
   readonly systemTables: ReadonlySet<string>
+  /** Names that several tables have → the schema of the one that a new connection finds; empty where it finds none. */
+  readonly doubleNames: ReadonlyMap<string, string>
   /** OID of a domain → OID of the type that it is made of. */
   readonly domains: ReadonlyMap<number, number>
   /** Characters of a varchar column, by `widthKey`; 0 where a domain hides it. */
@@ -100,6 +106,8 @@ const observingFunctions = [
   'pg_lock_status',
   'pg_prepared_xact',
   'pg_sequence_last_value',
+  'currval',
+  'lastval',
   'pg_xact_status',
   'pg_xact_commit_timestamp',
   'pg_last_committed_xact',
@@ -114,6 +122,9 @@ const observingFunctions = [
 const actingFunctions = [
   'setval',
   'pg_notify',
+  'pg_advisory_unlock',
+  'pg_advisory_unlock_shared',
+  'pg_advisory_unlock_all',
   'pg_cancel_backend',
   'pg_terminate_backend',
   'pg_reload_conf',
@@ -158,8 +169,10 @@ export async function loadSchemaFacts(
   const byKind = new Map<string, Set<string>>()
   const domains = new Map<number, number>()
   const widths = new Map<string, number>()
+  const doubleNames = new Map<string, string>()
   for (const [kind = '', name, detail] of rows as readonly (readonly string[])[]) {
     if (kind === 'domain') domains.set(Number(name), Number(detail))
+    else if (kind === 'double') doubleNames.set(name ?? '', detail ?? '')
     else if (kind.startsWith('width:')) narrow(widths, widthKey(name ?? '', detail ?? ''), kind)
     else byKind.set(kind, (byKind.get(kind) ?? new Set()).add(name ?? ''))
   }
@@ -173,11 +186,14 @@ export async function loadSchemaFacts(
     readingFunctions: new Set([...names('reading'), ...queryFunctions]),
     unsafeNames: new Set([...volatile, ...users]),
     unsafeOperators: names('operator'),
+    readingOperators: names('reading operator'),
+    freeSequences: names('sequence'),
     userTypes: names('type'),
     readableTables: names('readable'),
     plainTables: names('plain'),
     indirectTables: names('indirect'),
     systemTables: without(names('system'), [names('indirect')]),
+    doubleNames,
     domains,
     widths,
     implicitCode: names('implicit').size > 0,
@@ -253,9 +269,10 @@ export function leftBy(statement: StatementFacts, facts: SchemaFacts): 'nothing'
   return leaves ? 'state' : 'nothing'
 }
 
-/** A function of the statement that may read tables which the statement does not name; null when there is none. */
+/** What of the statement may read tables which it does not name, a function or an operator; null for nothing. */
 export function readerIn(statement: StatementFacts, facts: SchemaFacts): string | null {
-  return (
-    [...statement.functions, ...statement.fields].find((name) => facts.readingFunctions.has(name)) ?? null
-  )
+  const named = [...statement.functions, ...statement.fields].find((name) => facts.readingFunctions.has(name))
+  if (named !== undefined) return `function ${named}`
+  const operator = statement.operators.find((name) => facts.readingOperators.has(name))
+  return operator === undefined ? null : `operator ${operator}`
 }

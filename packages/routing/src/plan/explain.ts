@@ -98,6 +98,7 @@ function reasonOf(plan: Plan, named: boolean, map: ShardMap): string {
     return `every row it concerns has a key that the statement shows: ${[...columns].join(', ')}`
   }
   if (named) return 'the caller, a hint or the session names the shard'
+  if (plan.kind === 'meeting') return `all sessions meet by ${plan.what} on the first shard`
   return plan.kind === 'home' ? `${plan.table.name} lives on one shard` : 'it concerns no sharded table'
 }
 

@@ -39,6 +39,7 @@ export {
 } from './placement.ts'
 export { isSystemName, planOf, undeclaredTable, type Keys, type Plan } from './plan.ts'
 export { keysOfSlot, type Values } from './slot-values.ts'
+export { meetingIn } from './meeting-place.ts'
 export { slotKey } from './slot-key.ts'
 export { bareNameOf, tableNamesOf } from './table-names.ts'
 export { keyOfParameter, keysOfParameter, WireParameter } from './wire-parameter.ts'

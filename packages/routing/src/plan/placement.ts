@@ -52,10 +52,11 @@ export function placementOf(known: KnownStatement, map: ShardMap, request: Place
   if (only !== undefined && !map.hasLeftovers) return one(named ?? only)
   switch (plan.kind) {
     case 'keyed':
-      return placeKeyed(plan.keys, map, request, named)
+      return withMeeting(placeKeyed(plan.keys, map, request, named), plan, { map, named })
     case 'home':
-      return one(placeHome(plan.table, map, named))
+      return withMeeting(one(placeHome(plan.table, map, named)), plan, { map, named })
     case 'any':
+    case 'meeting':
       return one(named ?? anyOwner(map))
     case 'unkeyed':
       return placeUnkeyed(plan, map, request, named)
@@ -64,6 +65,27 @@ export function placementOf(known: KnownStatement, map: ShardMap, request: Place
     default:
       return assertNever(plan)
   }
+}
+
+/**
+ * Unless the caller says so himself, nothing meets anywhere but on the first shard.
+ * @throws FleetError `cross_shard`
+ */
+function withMeeting(
+  placement: Placement,
+  { meets }: { readonly meets: string | null },
+  { map, named }: { readonly map: ShardMap; readonly named: ShardRecord | null },
+): Placement {
+  if (meets === null || named !== null || placement.kind === 'several') return placement
+  const first = anyOwner(map)
+  if (placement.shard === first) return placement
+  throw new FleetError(
+    'cross_shard',
+    `all sessions meet by ${meets} on shard ${first.name}, but the rows of the statement lie on ${placement.shard.name}`,
+    {
+      hint: 'send it as a statement of its own, or name the shard if only sessions that do so shall meet there',
+    },
+  )
 }
 
 function placeUnkeyed(

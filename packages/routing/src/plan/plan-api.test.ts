@@ -296,5 +296,9 @@ describe('a known statement', () => {
     expect(await lines('insert into users (user_id) values ($1)', [null])).toContain('NULL has no shard')
     expect(await lines('select 1')).toContain('Route: any on')
     expect(await lines('set x = 1')).toContain('Route: session')
+    expect(await lines('select pg_advisory_lock(1)')).toMatch(
+      /Route: single on s0\n.*meet by pg_advisory_lock\(\)/,
+    )
+    expect(await lines("select nextval('s')")).toMatch(/Route: single on s0\n/)
   })
 })

@@ -5,19 +5,28 @@ import type { KnownStatement } from './cache.ts'
 import type { NamedTable } from './command.ts'
 import type { Refusal, Slot, StatementFacts, TableUse } from './facts.ts'
 import { infer, type Inference, type InferredWrite, type InsertedKeys } from './infer/infer.ts'
+import { meetingIn } from './meeting-place.ts'
 import { tableNamesOf, type TableNames } from './table-names.ts'
 
 /**
  * `keyed`: all its rows have these keys. `any`: every shard gives the same answer
  * (unless it calls a function of the user's, which may read anything: the executor looks). `home`: a global table.
+ * `meeting`: no rows, but what all sessions share, which the first shard has.
  * `unkeyed`: concerns sharded data, and only the caller can say which shard; the keys that it does show must lie there. `refused`: no shard may run it.
  */
 export type Plan =
-  | { readonly kind: 'keyed'; readonly keys: readonly Keys[] }
+  | ({ readonly kind: 'keyed'; readonly keys: readonly Keys[] } & Meets)
   | { readonly kind: 'any' }
-  | { readonly kind: 'home'; readonly table: TableRecord }
+  | ({ readonly kind: 'home'; readonly table: TableRecord } & Meets)
+  | { readonly kind: 'meeting'; readonly what: string }
   | ({ readonly kind: 'unkeyed'; readonly reason: string } & Unkeyed)
   | { readonly kind: 'refused'; readonly reason: string; readonly hint: string }
+
+/** A statement about rows may ask for what all sessions share as well: then both must lie on the first shard. */
+interface Meets {
+  /** The name of what it asks for; null for nothing. */
+  readonly meets: string | null
+}
 
 /** Where the keys of a table's rows stand in a statement. */
 export interface Keys {
@@ -67,7 +76,13 @@ export function makePlan(facts: StatementFacts, names: TableNames): Plan {
   const sharded = uses.filter(isSharded)
   const globals = uses.filter(({ table }) => table?.kind === 'global')
   const foreign = uses.find(({ table }) => table === null)
-  if (globals.length > 0) return planGlobal(globals, foreign === undefined && sharded.length === 0, sharded)
+  if (globals.length > 0) {
+    return planGlobal(globals, {
+      alone: foreign === undefined && sharded.length === 0,
+      sharded,
+      meets: meetingIn(facts, true),
+    })
+  }
   return planRows(facts, { sharded, foreign, names })
 }
 
@@ -100,7 +115,9 @@ function planRows(
   if (open !== undefined) return unkeyed(noKey(open, sharded))
   if (foreign !== undefined)
     return { ...unkeyed(foreignTable(foreign, names)), isUndeclared: isUndeclared(foreign, names) }
-  return sharded.length === 0 ? { kind: 'any' } : { kind: 'keyed', keys }
+  const meets = meetingIn(facts, sharded.length > 0)
+  if (sharded.length > 0) return { kind: 'keyed', keys, meets }
+  return meets === null ? { kind: 'any' } : { kind: 'meeting', what: meets }
 }
 
 const foreignTable = ({ use }: Use, names: TableNames): string =>
@@ -211,7 +228,10 @@ function commonType(sharded: readonly ShardedUse[]): KeyType | null {
 }
 
 /** Only the home of a global table has its rows, whatever else is used. */
-function planGlobal(globals: readonly Use[], alone: boolean, sharded: readonly ShardedUse[]): Plan {
+function planGlobal(
+  globals: readonly Use[],
+  { alone, sharded, meets }: { alone: boolean; sharded: readonly ShardedUse[] } & Meets,
+): Plan {
   const [first] = globals
   const home = first?.table ?? null
   if (first === undefined || home === null) return { kind: 'any' }
@@ -222,7 +242,7 @@ function planGlobal(globals: readonly Use[], alone: boolean, sharded: readonly S
       hint: 'send one statement for each table',
     }
   }
-  if (alone) return { kind: 'home', table: home }
+  if (alone) return { kind: 'home', table: home, meets }
   if ([...globals, ...sharded].some(({ use }) => use.written)) {
     return {
       kind: 'refused',

@@ -45,5 +45,8 @@ function splitName(qualified: string): string[] {
   )
 }
 
+/** The schema of a declared table. */
+export const schemaNameOf = ({ name }: Pick<TableRecord, 'name'>): string => splitName(name)[0] ?? ''
+
 /** The name of a declared table without schema and quotes. */
 export const bareNameOf = ({ name }: Pick<TableRecord, 'name'>): string => splitName(name)[1] ?? ''

@@ -4,6 +4,7 @@ import { FleetError, type ShardMap, type ShardRecord, type TableRecord } from '@
 import {
   isSystemName,
   keyParametersOf,
+  meetingIn,
   noTarget,
   placeStatement,
   refuseLeftovers,
@@ -24,6 +25,7 @@ import {
 import {
   checkKeyTypes,
   leftBy,
+  mayCount,
   mayShareLane,
   mayWrite,
   readerIn,
@@ -71,6 +73,8 @@ export interface Traits {
   readonly shares: boolean
   readonly writes: boolean
   readonly left: Leftover
+  /** Its connection may remember a number of a sequence after it. */
+  readonly counts: boolean
   /** The connection must stay with the session. */
   readonly binds: boolean
   /** A read that names all the rows it sees, so that nothing of it can be hidden from the plan. */
@@ -88,9 +92,11 @@ export function traitsOf(known: KnownStatement, schema: SchemaFacts): Traits {
     kept = {
       shares: mayShareLane(known.facts, schema) && known.facts.command.kind === 'rows',
       writes: mayWrite(known.facts, schema),
+      counts: mayCount(known.facts) || (known.facts.kind === 'read' && mayWrite(known.facts, schema)),
       left: leftBy(known.facts, schema),
       binds: bindsSession(known.facts, schema),
-      showsAll: known.facts.kind === 'read' && readerIn(known.facts, schema) === null,
+      showsAll:
+        known.facts.kind === 'read' && !mayCount(known.facts) && readerIn(known.facts, schema) === null,
     }
     ofSchema.set(known, kept)
   }
@@ -147,8 +153,9 @@ export function place(use: Use, map: ShardMap, session: RouteTarget): Placed {
  * True for what drivers and psql ask about types and tables: the schema is the same on every shard. Names without a
  * schema are looked up in pg_catalog first.
  */
-function readsCatalogsOnly({ kind, tables }: StatementFacts, map: ShardMap): boolean {
-  if (kind !== 'read' || tables.length === 0) return false
+function readsCatalogsOnly(facts: StatementFacts, map: ShardMap): boolean {
+  const { kind, tables } = facts
+  if (kind !== 'read' || tables.length === 0 || meetingIn(facts, false) !== null) return false
   const names = tableNamesOf(map)
   return tables.every((table) => isSystemName(table) && names.find(table) === null)
 }

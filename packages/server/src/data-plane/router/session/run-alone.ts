@@ -1,13 +1,20 @@
 // Work on a connection of its own: placed, sent, and its effects on the session taken over. Sent again only where
 // nothing of it can have happened, or it only reads.
 import { FleetError, isFleetError, toFleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
-import { learnCost, refuseMoreThanReads, type ReadTerms, type SchemaFacts } from '@fleetshard/routing/execute'
+import {
+  learnCost,
+  refuseForgotten,
+  refuseMoreThanReads,
+  type ReadTerms,
+  type SchemaFacts,
+} from '@fleetshard/routing/execute'
 import type { KnownStatement } from '@fleetshard/routing/plan'
 import { exec } from '@fleetshard/routing/wire'
 import { afterFence, afterLoss, isFenced } from './after-failure.ts'
 import { attemptsMax, connectFor, leaveShard, mayMove, shardFor } from './connect.ts'
 import { isRepeatable } from './effects.ts'
 import { SessionLost } from './errors.ts'
+import { refuseOtherPath } from './own-path.ts'
 import { check, place, targetOfWork, traitsOf, type Placed, type Traits } from './plan-use.ts'
 import type { GroupRunner } from './group-runner.ts'
 import type { Answered, Held } from './server-side.ts'
@@ -164,13 +171,16 @@ function connect(state: SessionState, trial: Attempt): Sending | Promise<Sending
   const shard = shardFor(state, oneOf(placed), map)
   const access = state.environment.access(shard, state.start.login)
   const schema = access.schemaFacts(state.cancellation)
-  const go = (facts: SchemaFacts): Sending | Promise<Sending> => {
+  const go = (names: SchemaFacts): Sending | Promise<Sending> => {
     for (const one of placed) {
-      if (state.start.onlyReads) refuseMoreThanReads(one.use.known.facts, facts)
-      check(one, map, facts, session)
+      if (state.start.onlyReads) refuseMoreThanReads(one.use.known.facts, names)
+      check(one, map, names, session)
     }
-    const traits = work.executed.map(({ known }) => traitsOf(known, facts))
+    const traits = work.executed.map(({ known }) => traitsOf(known, names))
     refuseReadOnly(shard, work, traits)
+    const facts = work.executed.map(({ known }) => known.facts)
+    refuseOtherPath(state, facts, { map, schema: names })
+    refuseForgotten(facts, state.held?.hasCounted === true)
     const isMovable = mayMove(state)
     const connected = (held: Held): Sending | Promise<Sending> =>
       isMovable && state.map.epoch !== map.epoch ? refuseSuperseded(state, held) : { ...trial, held, traits }
@@ -251,8 +261,9 @@ function oneOf(placed: readonly Placed[]): Placed['shard'] {
   return shard
 }
 
-function note(state: SessionState, held: Held, { left, binds, writes }: Traits): void {
+function note(state: SessionState, held: Held, { left, binds, writes, counts }: Traits): void {
   if (writes) held.hasWritten = true
+  if (counts) held.hasCounted = true
   if (left === 'more' || (left === 'state' && held.left === 'nothing')) held.left = left
   if (binds) state.bind()
 }

@@ -16,6 +16,7 @@ import {
 import { writeSync } from '@fleetshard/routing/pgwire'
 import { Answer, type AnswerEnd, type AnswerHost } from './answer.ts'
 import { shardFor } from './connect.ts'
+import { refuseOtherPath } from './own-path.ts'
 import { check, place, traitsOf } from './plan-use.ts'
 import type { SessionState } from './session-state.ts'
 import { readTermsOf, targetOfSession } from './variables.ts'
@@ -79,6 +80,7 @@ function findLane(
     const schema = access.knownFacts
     if (schema === null || !traitsOf(use.known, schema).shares) return null
     check(placed, map, schema, session)
+    refuseOtherPath(state, [use.known.facts], { map, schema })
     const node = nodeFor(readTermsOf(state.variables, map), shard, access)
     return node === null ? null : { node, shard, map }
   } catch (error) {

@@ -30,6 +30,8 @@ export interface Held {
   left: Leftover
   /** Something on it may have written since the session's token was told last. */
   hasWritten: boolean
+  /** Something on it may have asked a sequence since the session has it. */
+  hasCounted: boolean
 }
 
 /** Where and how a connection is wanted. */
@@ -108,7 +110,7 @@ function take(
     throw error
   }
   environment.metrics.routed(node.node.role === 'primary' ? 'primary' : 'replica', 'alone')
-  return { session, access, node, shard, left: 'nothing', hasWritten: false }
+  return { session, access, node, shard, left: 'nothing', hasWritten: false, hasCounted: false }
 }
 
 /** Gives a connection back; what was left in it is removed first, in the background. */

@@ -1,7 +1,13 @@
 // What a session of the wire protocol is at a moment: its settings, its transaction, the connection it holds. Changed
 // by what its commands have done.
 import { FleetError, formatSessionToken, type SessionToken, type ShardMap } from '@fleetshard/core'
-import { Cancellation, noSettings, type SessionSettings, type ShardLogin } from '@fleetshard/routing/execute'
+import {
+  Cancellation,
+  noSettings,
+  PATH_SETTINGS,
+  type SessionSettings,
+  type ShardLogin,
+} from '@fleetshard/routing/execute'
 import type { Command } from '@fleetshard/routing/plan'
 import { writeNotification, writeParameterStatus } from '@fleetshard/routing/pgwire'
 import type { ServerNotification } from '@fleetshard/routing/wire'
@@ -300,6 +306,8 @@ export class SessionState {
   #set(command: Command, text: string): void {
     const { held, start, settings } = this
     this.settings = settingsAfter(command, { settings, startup: start.settings, text })
+    if (this.transaction !== null && command.kind === 'set' && PATH_SETTINGS.has(command.name))
+      this.transaction.hasOwnPath = true
     if (held !== null) {
       const { session } = held
       session.settings = settingsAfter(command, { settings: session.settings, startup: noSettings, text })
@@ -313,6 +321,7 @@ export class SessionState {
     this.#hasState = false
     if (held === null) return
     if (held.left === 'state') held.left = 'nothing'
+    held.hasCounted = false
     held.session.statements.clear()
     held.session.prepared.clear()
   }

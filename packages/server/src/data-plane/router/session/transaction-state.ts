@@ -32,6 +32,8 @@ export class OpenTransaction {
   /** What was done in it so far, to be done again on another server as long as it is bound softly. */
   readonly prologue: string[] = []
   pin: TransactionPin = 'none'
+  /** Something in it has set by which names tables are found, if only for the transaction itself. */
+  hasOwnPath = false
   /** Why it has failed, where no server knows of it (any more). */
   failure: FleetError | null = null
   /** The settings after a rollback. */
