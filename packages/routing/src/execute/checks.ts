@@ -9,6 +9,7 @@ import {
   placeStatement,
   planOf,
   type KnownStatement,
+  type Slot,
   type StatementFacts,
 } from '../plan/mod.ts'
 import type { StatementCall, TransactionCall } from './calls.ts'
@@ -99,7 +100,10 @@ export function refuseHidden(call: CheckedCall, map: ShardMap, facts: SchemaFact
       hint: 'write to the declared table itself, not to a view, a partition or a child of it',
     })
   }
-  if (isFree) refuseFreeSequence(call.known, map, facts)
+  if (isFree) {
+    refuseFreeSequence(call.known, map, facts)
+    refuseOwnEquality(call.known, map, facts)
+  }
   refuseCutKeys(call, map, facts)
 }
 
@@ -115,6 +119,23 @@ function refuseFreeSequence(known: KnownStatement, map: ShardMap, { freeSequence
     },
   )
 }
+
+/** Keys are inferred by the `=` of Postgres: by another one rows of other keys may be equal as well. */
+function refuseOwnEquality(known: KnownStatement, map: ShardMap, { ownEquality }: SchemaFacts): void {
+  if (ownEquality.size === 0) return
+  const isOwn = keysOf(planOf(known, map)).some(
+    ({ table, slots, inserted }) =>
+      !inserted && (ownEquality.has('same') || (table.keyType === 'text' && slots.some(isBareNumber))),
+  )
+  if (!isOwn) return
+  throw new FleetError(
+    'statement_refused',
+    'the database has an operator = or an implicit cast of its own for built-in types, so rows of other keys may be equal',
+    { hint: "name the shard with the statement, write a text key as '42', or drop the operator or cast" },
+  )
+}
+
+const isBareNumber = (slot: Slot): boolean => slot.kind === 'literal' && !slot.quoted && slot.cast === null
 
 /** Code points, as Postgres counts them. */
 const characters = (text: string): number => Array.from(text).length

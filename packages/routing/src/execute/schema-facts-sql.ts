@@ -25,6 +25,11 @@ union select 'operator', o.oprname::text, '' from pg_catalog.pg_operator o
 union select 'reading operator', o.oprname::text, '' from pg_catalog.pg_operator o
   join pg_catalog.pg_proc p on p.oid = o.oprcode join pg_catalog.pg_language l on l.oid = p.prolang
   where o.oid >= ${firstUserOid} and p.provolatile <> 'i' and l.lanname not in ('c', 'internal')
+union select 'equality', case when o.oprleft = o.oprright then 'same' else 'mixed' end, ''
+  from pg_catalog.pg_operator o where o.oid >= ${firstUserOid} and o.oprname = '='
+    and o.oprleft < ${firstUserOid} and o.oprright < ${firstUserOid}
+union select 'equality', 'mixed', '' from pg_catalog.pg_cast c where c.oid >= ${firstUserOid}
+    and c.castcontext = 'i' and c.castsource < ${firstUserOid} and c.casttarget < ${firstUserOid}
 union select 'type', t.typname::text, '' from pg_catalog.pg_type t
   where t.oid >= ${firstUserOid} and t.typtype in ('b', 'd', 'c') and t.typrelid = 0
 union select 'implicit', c.oid::text, '' from pg_catalog.pg_cast c join pg_catalog.pg_proc p on p.oid = c.castfunc

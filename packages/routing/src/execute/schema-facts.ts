@@ -20,6 +20,8 @@ export interface SchemaFacts {
   readonly unsafeOperators: ReadonlySet<string>
   /** Operators by functions that may read any table. */
   readonly readingOperators: ReadonlySet<string>
+  /** What of the user's may take part in `=` of built-in types: `same` for two of one type, `mixed` for two of different types. */
+  readonly ownEquality: ReadonlySet<string>
   /** Sequences that are of no column: they count on each shard by themselves. */
   readonly freeSequences: ReadonlySet<string>
   readonly userTypes: ReadonlySet<string>
@@ -187,6 +189,7 @@ export async function loadSchemaFacts(
     unsafeNames: new Set([...volatile, ...users]),
     unsafeOperators: names('operator'),
     readingOperators: names('reading operator'),
+    ownEquality: names('equality'),
     freeSequences: names('sequence'),
     userTypes: names('type'),
     readableTables: names('readable'),

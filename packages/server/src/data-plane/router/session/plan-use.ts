@@ -96,7 +96,10 @@ export function traitsOf(known: KnownStatement, schema: SchemaFacts): Traits {
       left: leftBy(known.facts, schema),
       binds: bindsSession(known.facts, schema),
       showsAll:
-        known.facts.kind === 'read' && !mayCount(known.facts) && readerIn(known.facts, schema) === null,
+        known.facts.kind === 'read' &&
+        !mayCount(known.facts) &&
+        schema.ownEquality.size === 0 &&
+        readerIn(known.facts, schema) === null,
     }
     ofSchema.set(known, kept)
   }

@@ -214,6 +214,35 @@ describe('a name without a schema', () => {
   })
 })
 
+describe('keys where the user has an equality of his own', () => {
+  const tables = [testTable('public.users')]
+  const users = 'create table users (user_id varchar(9) primary key, n int);'
+  const equal = (type: string): string => `
+    create function own(varchar, ${type}) returns boolean language sql immutable
+      as 'select lower($1) operator(pg_catalog.=) lower($2::text)';
+    create operator = (leftarg = varchar, rightarg = ${type}, procedure = own);`
+  const read = (key: string): string => `select n from users where user_id = ${key}`
+
+  it('are not inferred by it', async () => {
+    await using odd = await startTestRouter(server, { shards: 2, tables, schema: users + equal('varchar') })
+    const [client] = await clients(1, odd)
+    expect(await code(client?.query(read("'A'")))).toBe('0A000')
+    expect(await code(client?.query(read('$1'), ['A']))).toBe('0A000')
+    expect(await code(client?.query(`insert into users (user_id) values ('A')`))).toBe('done')
+    const options = { keyspace: 'app' }
+    expect(await odd.post('/v1/execute', { query: read("'A'"), options })).toMatchObject({ status: 400 })
+    await client?.end()
+  })
+
+  it('are inferred where it cannot be meant', async () => {
+    await using odd = await startTestRouter(server, { shards: 2, tables, schema: users + equal('int') })
+    const [client] = await clients(1, odd)
+    expect(await code(client?.query(read("'42'")))).toBe('done')
+    expect(await code(client?.query(read('42')))).toBe('0A000')
+    await client?.end()
+  })
+})
+
 it('an operator that reads tables is refused like a function', async () => {
   const [client] = await clients(1)
   for (const text of ['select 1 === 2', `select 1 === n from users where user_id = '${first}'`])
