@@ -5,6 +5,7 @@ import { writeDescribe, writeErrorResponse, writeParse } from '@fleetshard/routi
 import { lexQuery, type KnownStatement } from '@fleetshard/routing/plan'
 import { step } from './answer.ts'
 import { ask } from './ask.ts'
+import { leaveShard } from './connect.ts'
 import { ownCommandOf } from './effects.ts'
 import { SaidByServer } from './errors.ts'
 import { built, type ClientStatement, type GroupItem } from './group-items.ts'
@@ -61,11 +62,25 @@ async function findOut(
     try {
       await findOne(state, runner, item)
     } catch (error) {
-      // With a transaction that has gone goes what stands in front of it.
-      return { ready: isLost(state) ? 0 : ready, error }
+      return await unreadyAfter(state, ready, error)
     }
   }
   return null
+}
+
+/** How much can be run once a question has failed. */
+async function unreadyAfter(state: SessionState, ready: number, error: unknown): Promise<Unready> {
+  // With a transaction that has gone goes what stands in front of it.
+  if (isLost(state)) return { ready: 0, error }
+  const { held } = state
+  if (ready === 0 || held === null || !isWithin(state)) return { ready, error }
+  // The question has begun the transaction, and failed it: what stands in front of it finds one that has not failed.
+  try {
+    await leaveShard(state, held)
+    return { ready, error }
+  } catch (failure) {
+    return { ready: 0, error: failure }
+  }
 }
 
 const isLost = ({ transaction }: SessionState): boolean =>
