@@ -7,6 +7,7 @@ import { nodePostgres } from './node-postgres.ts'
 import { postgresJs } from './postgres-js.ts'
 import { psql } from './psql.ts'
 import { psycopg2 } from './psycopg2.ts'
+import { psycopg3 } from './psycopg3.ts'
 import { typeorm } from './typeorm.ts'
 
 /** In the order in which they are tested. */
@@ -18,5 +19,6 @@ export const drivers: readonly Driver[] = [
   drizzle,
   typeorm,
   psycopg2,
+  psycopg3,
   jdbc,
 ]
