@@ -33,7 +33,7 @@ export function query(
   limits: QueryLimits = {},
 ): Promise<QueryResult> {
   return collect(limits, (sink) => {
-    connection.submitNow((out) => {
+    connection.submitWith((out) => {
       const parse = { text, paramTypes: [] }
       writeExtendedGroup(out, { statement: '', parse, params, resultFormat: 0, describe: true })
     }, sink)
@@ -51,7 +51,7 @@ export function script(
   limits: QueryLimits = {},
 ): Promise<QueryResult> {
   return collect(limits, (sink) => {
-    connection.submitNow((out) => {
+    connection.submitWith((out) => {
       writeQuery(out, text)
     }, sink)
   })
@@ -69,7 +69,7 @@ export async function exec(connection: ServerConnection, text: string, signal?: 
  */
 export async function copyIn(connection: ServerConnection, text: string, data: Uint8Array): Promise<void> {
   await collect({ rowsMax: 0 }, (sink) => {
-    connection.submitNow((out) => {
+    connection.submitWith((out) => {
       writeQuery(out, text)
       // Where the COPY is refused, the server passes over these.
       const offset = out.begin(frontendCode.copyData)

@@ -57,11 +57,10 @@ export class KeptProbe implements NodeProber {
   }
 
   async probe({ signal, timeoutMs }: Required<CallBounds>): Promise<NodeProbe> {
-    signal.throwIfAborted()
     const begun = this.#clock.monotonic()
     const kept = this.#kept
     if (kept !== null && begun < kept.untilMs) {
-      const answer = await this.#askKept(kept, timeoutMs)
+      const answer = await this.#askKept(kept, signal, timeoutMs)
       if (answer !== null) return answer
     }
     const restMs = timeoutMs - (this.#clock.monotonic() - begun)
@@ -115,28 +114,23 @@ export class KeptProbe implements NodeProber {
     }
   }
 
-  /**
-   * Null where the session has ended, or no new one seems to be taken: a login decides. Who gives the prober up ends its
-   * session, and that ends the wait.
-   */
-  async #askKept(kept: Kept, timeoutMs: number): Promise<NodeProbe | null> {
-    const { session, end } = kept
-    const cancel = this.#endAfter(end, timeoutMs)
+  /** Null where the session has ended, or no new one seems to be taken: a login decides. */
+  async #askKept(kept: Kept, signal: AbortSignal, timeoutMs: number): Promise<NodeProbe | null> {
     try {
-      const [answer] = await Promise.all([
-        inSession(session, { signal: end.signal }, () => probe(session)),
-        this.#knocks.at(this.#target, timeoutMs / 2),
-      ])
+      const [answer] = await this.#within(kept.end, { signal, timeoutMs }, () =>
+        Promise.all([
+          inSession(kept.session, { signal: kept.end.signal }, () => probe(kept.session)),
+          this.#knocks.at(this.#target, timeoutMs / 2),
+        ]),
+      )
       return answer
     } catch (error) {
-      const isOver = end.signal.aborted
-      end.abort(error)
+      const isOver = kept.end.signal.aborted
+      kept.end.abort(error)
       if (this.#kept === kept) this.#drop()
       // A session that hangs has used up the time.
       if (isOver) throw error
       return null
-    } finally {
-      cancel()
     }
   }
 
@@ -166,7 +160,11 @@ export class KeptProbe implements NodeProber {
     const onAbort = (): void => {
       stop.abort(signal.reason)
     }
-    const cancel = this.#endAfter(stop, timeoutMs)
+    const cancel = this.#clock.after(Math.max(0, timeoutMs), () => {
+      stop.abort(
+        new FleetError('deadline_exceeded', `${describeTarget(this.#target)} did not answer in time`),
+      )
+    })
     signal.addEventListener('abort', onAbort, { once: true })
     try {
       return await work(stop)
@@ -174,14 +172,5 @@ export class KeptProbe implements NodeProber {
       cancel()
       signal.removeEventListener('abort', onAbort)
     }
-  }
-
-  /** Returns what calls it off. */
-  #endAfter(stop: AbortController, timeoutMs: number): () => void {
-    return this.#clock.after(Math.max(0, timeoutMs), () => {
-      stop.abort(
-        new FleetError('deadline_exceeded', `${describeTarget(this.#target)} did not answer in time`),
-      )
-    })
   }
 }
