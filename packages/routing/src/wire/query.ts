@@ -15,7 +15,13 @@ import {
   type ParameterValue,
 } from '../pgwire/mod.ts'
 import { sqlError } from './errors.ts'
-import type { GroupSink, QueryLimits, QueryResult, ServerConnection } from './types.ts'
+import type {
+  PreparedStatements,
+  QueryLimits,
+  QueryResult,
+  ServerConnection,
+  StatementSink,
+} from './types.ts'
 
 /** Rows of a small query when nobody says otherwise. */
 export const queryRowsMaxDefault = 10_000
@@ -54,6 +60,21 @@ export function script(
     connection.submitWith((out) => {
       writeQuery(out, text)
     }, sink)
+  })
+}
+
+/**
+ * Runs a statement without parameters that the connection keeps prepared. Values come as text.
+ * @returns `fields` is the very same array as long as the statement stays as it is
+ * @throws as `query`
+ */
+export function queryPrepared(
+  statements: PreparedStatements,
+  text: string,
+  limits: QueryLimits = {},
+): Promise<QueryResult> {
+  return collect(limits, (sink) => {
+    statements.execute({ text, params: [] }, sink)
   })
 }
 
@@ -97,7 +118,7 @@ async function collect(limits: QueryLimits, submit: (sink: Collector) => void): 
 }
 
 /** Gathers the answer of one group; of several statements that of the last one. */
-class Collector implements GroupSink {
+class Collector implements StatementSink {
   readonly #outcome = Promise.withResolvers<QueryResult>()
   readonly #row = new DataRowReader()
   readonly #rowsMax: number
@@ -123,6 +144,10 @@ class Collector implements GroupSink {
   abandon(reason: Error): void {
     this.#rows = []
     this.#outcome.reject(reason)
+  }
+
+  fields(fields: readonly FieldDescription[]): void {
+    this.#fields = fields
   }
 
   message(type: number, buf: Buffer, start: number, end: number): void {

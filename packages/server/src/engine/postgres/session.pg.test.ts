@@ -105,6 +105,24 @@ describe.each(testVersions)('control session on $label', (version) => {
     await owner.end()
   })
 
+  it('has a statement that is asked often parsed once, and again when its columns are others', async () => {
+    const parts = { clock: systemClock, target: targetOf(server), bounds: { timeoutMs: 30_000 } }
+    await withSession(parts, async (session) => {
+      const prepared = async () =>
+        (await session.query<{ n: number }>('select count(*)::int as n from pg_prepared_statements'))[0]?.n
+      await session.query('create temp table often (a int)')
+      await session.query('insert into often values (1)')
+      const ask = () => session.queryPrepared('select * from pg_temp.often')
+      expect(await ask()).toEqual([{ a: 1 }])
+      expect(await ask()).toEqual([{ a: 1 }])
+      expect(await prepared()).toBe(1)
+      await session.query("alter table often add b text default 'x'")
+      expect(await ask()).toEqual([{ a: 1, b: 'x' }])
+      await expect(session.queryPrepared('select 1/0')).rejects.toMatchObject({ fields: { code: '22012' } })
+      expect(await ask()).toEqual([{ a: 1, b: 'x' }])
+    })
+  })
+
   it('leaves no connection behind', async () => {
     await testEngine.inspectNode(targetOf(server))
     const watcher = await server.connect()

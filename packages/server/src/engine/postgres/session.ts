@@ -4,8 +4,11 @@ import { types, type QueryResultRow } from 'pg'
 import { FleetError, isFleetError, type Clock } from '@fleetshard/core'
 import {
   connectServer,
+  createPreparedStatements,
   query,
+  queryPrepared,
   script,
+  type PreparedStatements,
   type QueryResult,
   type ServerConnection,
   type ServerConnectOptions,
@@ -53,6 +56,8 @@ export interface Session extends AsyncDisposable {
    * among them they are one. @returns the rows of the last one @throws as `query`
    */
   script<Row extends QueryResultRow>(statements: readonly string[]): Promise<readonly Row[]>
+  /** As `query`, of a statement that is asked often: the server parses it once. */
+  queryPrepared<Row extends QueryResultRow>(sql: string): Promise<readonly Row[]>
 }
 
 /** What opening a session needs. */
@@ -83,6 +88,8 @@ export async function openSession(parts: SessionParts): Promise<Session> {
       ),
     script: async <Row extends QueryResultRow>(statements: readonly string[]) =>
       rowsOf<Row>(await guard.bound((connection) => script(connection, statements.join(';\n'), limits))),
+    queryPrepared: async <Row extends QueryResultRow>(sql: string) =>
+      rowsOf<Row>(await guard.boundPrepared((statements) => queryPrepared(statements, sql, limits))),
     [Symbol.asyncDispose]: () => guard.close(),
   }
   try {
@@ -100,11 +107,28 @@ function textOf(value: Parameter): string | null {
   return value === null ? null : String(value)
 }
 
+interface Column {
+  readonly name: string
+  readonly parse: (text: string) => unknown
+}
+
+/** Of the answers of prepared statements, which are told the same array each time. */
+const knownColumns = new WeakMap<QueryResult['fields'], readonly Column[]>()
+
+function columnsOf(fields: QueryResult['fields']): readonly Column[] {
+  let columns = knownColumns.get(fields)
+  if (columns === undefined) {
+    columns = fields.map(({ name, typeOid }) => {
+      const parse = types.getTypeParser(typeOid, 'text') as (text: string) => unknown
+      return { name, parse }
+    })
+    knownColumns.set(fields, columns)
+  }
+  return columns
+}
+
 function rowsOf<Row extends QueryResultRow>({ fields, rows }: QueryResult): readonly Row[] {
-  const columns = fields.map(({ name, typeOid }) => {
-    const parse = types.getTypeParser(typeOid, 'text') as (text: string) => unknown
-    return { name, parse }
-  })
+  const columns = columnsOf(fields)
   return rows.map((values) => {
     const row: QueryResultRow = {}
     columns.forEach(({ name, parse }, index) => {
@@ -189,6 +213,7 @@ class Guard {
   readonly #cancelTimer: () => void
   readonly #end = new AbortController()
   #connection: ServerConnection | null = null
+  #prepared: PreparedStatements | null = null
   /** Set by the timer: the clock may still show a moment less when it fires. */
   #over = false
   readonly #onAbort = (): void => {
@@ -225,6 +250,11 @@ class Guard {
       this.#throwIfOver()
       throw ownWords(error)
     }
+  }
+
+  /** As `bound`, with what the connection keeps prepared. */
+  boundPrepared<T>(work: (statements: PreparedStatements) => Promise<T>): Promise<T> {
+    return this.bound((connection) => work((this.#prepared ??= createPreparedStatements(connection))))
   }
 
   /** What comes of it; a failure after abort or deadline is reported as such. */

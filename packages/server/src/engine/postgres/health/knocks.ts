@@ -6,8 +6,11 @@ import { FleetError, type Clock } from '@fleetshard/core'
 import type { NodeTarget } from '../../shard-engine.ts'
 import { describeTarget } from '../errors.ts'
 
-/** A fork costs the server more than a probe: shards that lie on the same one share knocks that are no older. */
-const sharedMs = 500
+/**
+ * A knock costs more than a probe, here and at the server, which forks for it: one counts that long, also for other
+ * shards on the same server. So one that is looked at every second is knocked at every other time.
+ */
+const sharedMs = 1_500
 
 interface Knock {
   readonly begunMs: number

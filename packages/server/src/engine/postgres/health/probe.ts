@@ -36,7 +36,7 @@ const probeSql = `
 
 /** Reads a primary or a replica. */
 export async function probe(session: Session): Promise<NodeProbe> {
-  const [row] = await session.query<ProbeRow>(probeSql)
+  const [row] = await session.queryPrepared<ProbeRow>(probeSql)
   if (row === undefined) throw new Error('a query without a condition gave no row')
   const [received, replayed] = [lsnOf(row.received), lsnOf(row.replayed)]
   const senders = (row.senders ?? []).map(({ name, state, flushed }): SenderReport => ({

@@ -1,5 +1,5 @@
-// Looks at a server every second without a login every second: the session is kept, and beside each statement the
-// server is knocked at. Once a minute a new session takes its place, and the one before tells what the server bears:
+// Looks at a server every second without a login every second: the session is kept, and beside its statement the server
+// is knocked at every other time. Once a minute a new session takes its place, and the one before tells what the server bears:
 // sizes are read from the disk, and no probe waits behind that.
 import { FleetError, type Clock } from '@fleetshard/core'
 import type { NodeFigures, NodeProbe, NodeProber } from '../../health-engine.ts'
