@@ -95,7 +95,9 @@ export class GroupCollector {
     // A server passes over all that comes behind an error.
     if (this.#failure !== null) return
     this.#bytes += end - start
-    if (type === frontendCode.bind) this.#bind(new BindMessage(buf, start, end))
+    // It outlives this read where its Sync comes later.
+    if (type === frontendCode.bind)
+      this.#bind(new BindMessage(Buffer.from(buf.subarray(start, end)), 0, end - start))
     else this.#other(type, buf, start, end)
   }
 

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net'
 import { toFleetError, type Clock, type FleetError } from '@fleetshard/core'
 import { MessageSplitter, protocolViolation, type MessageReceiver } from '@fleetshard/routing/pgwire'
 import { ClientOutput, type OutputBuffers } from './output.ts'
+import { readInPlace } from './read-in-place.ts'
 import { tlsHandshakeByte } from './tls.ts'
 
 /** Bytes held back for a receiver that is busy, above which the socket is not read any more. */
@@ -26,7 +27,8 @@ export interface ClientReceiver extends MessageReceiver {
 /** What a connection is made of. */
 export interface ClientConnectionParts {
   readonly clock: Clock
-  readonly socket: Socket
+  /** As the server of the port gave it, not yet read from. */
+  readonly accepted: Socket
   readonly buffers: OutputBuffers
   readonly messageBytesMax: number
   /** What a socket is wrapped in whose first byte begins a TLS handshake; null to take it for a message. */
@@ -36,6 +38,8 @@ export interface ClientConnectionParts {
 /** A connection of a client, from the first byte to the last. */
 export class ClientConnection {
   readonly output: ClientOutput
+  /** As it was before TLS. */
+  readonly #plain: Socket
   #socket: Socket
   readonly #splitter: MessageSplitter
   #receiver: ClientReceiver | null = null
@@ -54,8 +58,11 @@ export class ClientConnection {
 
   constructor(parts: ClientConnectionParts) {
     this.#parts = parts
-    this.#socket = parts.socket
-    this.output = new ClientOutput(parts.socket, parts.buffers)
+    this.#plain = readInPlace(parts.accepted, (chunk) => {
+      this.#takeShared(chunk)
+    })
+    this.#socket = this.#plain
+    this.output = new ClientOutput(this.#socket, parts.buffers)
     this.#splitter = new MessageSplitter(
       {
         message: (type, buf, start, end) => this.#receiver?.message(type, buf, start, end),
@@ -64,6 +71,7 @@ export class ClientConnection {
       },
       { startup: true, messageBytesMax: Math.min(loginBytesMax, parts.messageBytesMax) },
     )
+    this.#listenTo(this.#socket)
   }
 
   get socket(): Socket {
@@ -72,7 +80,7 @@ export class ClientConnection {
 
   /** True from the beginning of TLS on. */
   get isEncrypted(): boolean {
-    return this.#socket !== this.#parts.socket
+    return this.#socket !== this.#plain
   }
 
   get isGone(): boolean {
@@ -87,11 +95,6 @@ export class ClientConnection {
   /** Messages go there from now on. */
   receiveBy(receiver: ClientReceiver): void {
     this.#receiver = receiver
-  }
-
-  /** Begins to read. */
-  start(): void {
-    this.#listenTo(this.#socket)
   }
 
   /** The startup message was the last one without a type. To be called while it is delivered. */
@@ -148,9 +151,6 @@ export class ClientConnection {
   }
 
   #listenTo(socket: Socket): void {
-    socket.on('data', (chunk: Buffer) => {
-      this.#take(chunk)
-    })
     socket.on('error', ignore)
     socket.once('close', () => {
       if (socket === this.#socket) this.#close()
@@ -168,12 +168,23 @@ export class ClientConnection {
 
   #replaceSocket(wrap: (socket: Socket) => Socket): void {
     const plain = this.#socket
-    plain.removeAllListeners('data')
     plain.pause()
     this.#socket = wrap(plain)
     this.output.use(this.#socket)
     plain.once('close', () => this.#socket.destroy())
+    this.#socket.on('data', (chunk: Buffer) => {
+      this.#take(chunk)
+    })
     this.#listenTo(this.#socket)
+  }
+
+  /** What the receiver was not ready for is copied: the bytes are gone with the next read. */
+  #takeShared(chunk: Buffer): void {
+    this.#take(chunk)
+    const last = this.#waiting.length - 1
+    if (this.#waiting[last] !== chunk) return
+    this.#waiting[last] = Buffer.from(last === 0 ? chunk.subarray(this.#waitingAt) : chunk)
+    if (last === 0) this.#waitingAt = 0
   }
 
   #take(chunk: Buffer): void {
@@ -182,7 +193,7 @@ export class ClientConnection {
       const { directTls } = this.#parts
       if (chunk[0] === tlsHandshakeByte && directTls !== null) {
         this.#socket.pause()
-        this.#socket.unshift(chunk)
+        this.#socket.unshift(Buffer.from(chunk))
         this.#replaceSocket(directTls)
         return
       }

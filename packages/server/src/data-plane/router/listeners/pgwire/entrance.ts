@@ -203,7 +203,7 @@ export class Entrance implements ClientReceiver {
     }
     stage.take = null
     this.#connection.hold()
-    take(message.subarray(messageHeaderBytes))
+    take(Buffer.from(message.subarray(messageHeaderBytes)))
   }
 
   #refuse(error: FleetError): void {

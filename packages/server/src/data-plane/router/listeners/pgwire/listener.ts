@@ -102,7 +102,12 @@ export class WireListener implements AsyncDisposable {
     this.#failures = new AttemptLimit(parts.clock, loginBounds)
     this.#failuresOfAddress = failuresLimit(parts.clock, parts.limits.failuresPerMinute)
     this.#encrypt = parts.tls === null ? null : createEncryption(parts.tls)
-    this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveDelayMs })
+    this.#server = createServer({
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: keepAliveDelayMs,
+      pauseOnConnect: true,
+    })
     this.#server.on('connection', (socket) => {
       this.#accept(socket)
     })
@@ -177,11 +182,11 @@ export class WireListener implements AsyncDisposable {
     else session.shutDown(error, now)
   }
 
-  #accept(socket: Socket): void {
+  #accept(accepted: Socket): void {
     const { limits, clock, users, authenticator } = this.#parts
-    const host = socket.remoteAddress
+    const host = accepted.remoteAddress
     if (host === undefined || this.#clients.size >= limits.connectionsMax + refusedMax) {
-      socket.destroy()
+      accepted.destroy()
       return
     }
     const fromThere = (this.#byAddress.get(host) ?? 0) + 1
@@ -190,11 +195,12 @@ export class WireListener implements AsyncDisposable {
     const encrypt = this.#encrypt
     const connection = new ClientConnection({
       clock,
-      socket,
+      accepted,
       buffers: this.#buffers,
       messageBytesMax: limits.messageBytesMax,
       directTls: encrypt === null ? null : (plain) => encrypt(plain, { direct: true }),
     })
+    const { socket } = connection
     const entrance = new Entrance(
       {
         clock,
@@ -226,7 +232,6 @@ export class WireListener implements AsyncDisposable {
       this.#forget(connection, host)
     })
     connection.receiveBy(entrance)
-    connection.start()
   }
 
   #refusal(fromThere: number): FleetError | null {
