@@ -11,6 +11,8 @@ import {
   RejoinReportSchema,
   ServerListSchema,
   ServerViewSchema,
+  UpstreamSchema,
+  type AdmitReplica,
   type AgentHealth,
   type CreateServer,
   type Credentials,
@@ -27,6 +29,7 @@ import {
   type StartServer,
   type StopServer,
   type TermOnly,
+  type Upstream,
 } from './contract.ts'
 
 /** Time for orders that only read or signal. */
@@ -68,6 +71,8 @@ export interface AgentClient {
   follow(id: string, order: FollowServer, signal?: AbortSignal): Promise<ServerView>
   /** Makes a former primary a replica: as it is, rewound, or cloned anew. */
   rejoin(id: string, order: RejoinServer, signal?: AbortSignal): Promise<RejoinReport>
+  /** For another agent, whose server is to follow this one: makes its slot and tells what it needs; keep it out of logs. */
+  admit(id: string, order: AdmitReplica, signal?: AbortSignal): Promise<Upstream>
   drop(id: string, signal?: AbortSignal): Promise<void>
   /** The password of the application's role; keep it out of logs. */
   credentials(id: string, signal?: AbortSignal): Promise<Credentials>
@@ -153,6 +158,12 @@ export function createAgentClient(options: AgentClientOptions): AgentClient {
     detach: (id, order = {}, signal) => post(ServerViewSchema, `${at(id)}/detach`, order, signal),
     quorum: (id, order, signal) => post(ServerViewSchema, `${at(id)}/quorum`, order, signal),
     rejoin: (id, order, signal) => post(RejoinReportSchema, `${at(id)}/rejoin`, order, signal),
+    admit: async (id, order, signal) => {
+      // Whoever asks holds up other orders meanwhile; only the checkpoint for a rewind takes its time.
+      const timeoutMs = order.rewind === true ? slow : quickMsMax
+      const call = { method: 'POST', path: `${at(id)}/admit`, body: order, timeoutMs, signal } as const
+      return parsed(UpstreamSchema, await send(options, call))
+    },
     promote: (id, order = {}, signal) => post(PromotionSchema, `${at(id)}/promote`, order, signal),
     follow: (id, order, signal) => post(ServerViewSchema, `${at(id)}/follow`, order, signal),
     credentials: (id, signal) => get(CredentialsSchema, `${at(id)}/credentials`, signal),

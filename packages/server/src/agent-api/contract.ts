@@ -39,6 +39,12 @@ export const SyncStandbysSchema = Type.Object(
   strict,
 )
 
+/** How a server is connected to over TCP: plain on its own machine, else under TLS, verified by name and authority. */
+const TlsModeSchema = Type.Union([Type.Literal('disable'), Type.Literal('verify-full')])
+
+/** The agent that runs the other server of an order, where it is not the one that gets the order. */
+const OtherAgentSchema = Type.Optional(Type.String({ minLength: 1, maxLength: 63 }))
+
 /** One server as the agent sees it. Never with a password. */
 export const ServerViewSchema = Type.Object({
   id: ServerIdSchema,
@@ -50,8 +56,11 @@ export const ServerViewSchema = Type.Object({
   desired: DesiredSchema,
   state: ServerStateSchema,
   pid: Type.Union([Type.Integer(), Type.Null()]),
+  /** By which others reach it. */
   host: Type.String(),
   port: Type.Integer(),
+  /** Absent in answers of agents before this was told: plain. */
+  tls: Type.Optional(TlsModeSchema),
   /** Folder of the server's Unix socket, mode 0700. */
   socket_dir: Type.String(),
   database: Type.String(),
@@ -80,6 +89,7 @@ export const CreateServerSchema = Type.Object(
     group: Type.Optional(ServerIdSchema),
     /** For a replica: the server to clone and follow. */
     of: Type.Optional(ServerIdSchema),
+    of_agent: OtherAgentSchema,
     /** For a replica: answer when it has its place; `…/rejoin`, or the same order without it, makes its data. */
     begin: Type.Optional(Type.Boolean()),
     /** For a primary: the database to make, owned by the role `fleetshard`; `app` by default. */
@@ -137,12 +147,34 @@ export const SetQuorumSchema = Type.Object(
  * it was told to, not when it streams.
  */
 export const FollowServerSchema = Type.Object(
-  { of: ServerIdSchema, wait: Type.Optional(Type.Boolean()), term: Type.Optional(TermSchema) },
+  {
+    of: ServerIdSchema,
+    of_agent: OtherAgentSchema,
+    wait: Type.Optional(Type.Boolean()),
+    term: Type.Optional(TermSchema),
+  },
   strict,
 )
 
 /** Body of `…/rejoin`: the server, whatever it holds, becomes a replica of another one. */
-export const RejoinServerSchema = Type.Object({ of: ServerIdSchema, term: Type.Optional(TermSchema) }, strict)
+export const RejoinServerSchema = Type.Object(
+  { of: ServerIdSchema, of_agent: OtherAgentSchema, term: Type.Optional(TermSchema) },
+  strict,
+)
+
+/** Body of `…/admit`: another agent's server is to stream from this one. With `rewind` also be rewound by it. */
+export const AdmitReplicaSchema = Type.Object(
+  { replica: ServerIdSchema, rewind: Type.Optional(Type.Boolean()) },
+  strict,
+)
+
+/** Answer of `…/admit`: what the replica's agent must know. Holds passwords: a copy has those of its original. */
+export const UpstreamSchema = Type.Object({
+  host: Type.String(),
+  port: Type.Integer(),
+  group: ServerIdSchema,
+  passwords: Type.Object({ application: Type.String(), superuser: Type.String() }),
+})
 
 /** Answer of `…/promote`. */
 export const PromotionSchema = Type.Object({
@@ -187,6 +219,8 @@ export const LivenessSchema = Type.Object({
 export const CredentialsSchema = Type.Object({
   host: Type.String(),
   port: Type.Integer(),
+  /** As of the server. */
+  tls: Type.Optional(TlsModeSchema),
   socket_dir: Type.String(),
   database: Type.String(),
   user: Type.String(),
@@ -218,6 +252,8 @@ export type Control = Static<typeof ControlSchema>
 export type PromoteServer = Static<typeof PromoteServerSchema>
 export type SetQuorum = Static<typeof SetQuorumSchema>
 export type RejoinServer = Static<typeof RejoinServerSchema>
+export type AdmitReplica = Static<typeof AdmitReplicaSchema>
+export type Upstream = Static<typeof UpstreamSchema>
 export type RejoinReport = Static<typeof RejoinReportSchema>
 export type Liveness = Static<typeof LivenessSchema>
 export type FollowServer = Static<typeof FollowServerSchema>

@@ -3,7 +3,7 @@
 // before it is done, so an agent that was killed goes on where it was: it takes over the servers that run, starts
 // those that should run, and ends those that should not.
 import { FleetError } from '@fleetshard/core'
-import type { StopMode, SyncStandbys } from '../agent-api/mod.ts'
+import type { StopMode, SyncStandbys, Upstream } from '../agent-api/mod.ts'
 import type { Service } from '../runtime/mod.ts'
 import type { PostgresBinaries } from './binaries.ts'
 import { readControl } from './control-file.ts'
@@ -25,6 +25,7 @@ import { awaitStreaming, drop, follow, makePrimary, makeReplica, promote } from 
 import { applicationSecretFile, loadOrMake } from './secrets.ts'
 import type { Login } from './sql.ts'
 import type { ServerRecord } from './state.ts'
+import { admit, describeUpstream } from './upstream.ts'
 import { inParallel } from './wait.ts'
 
 /** Servers started or stopped at once. */
@@ -48,12 +49,14 @@ export class Agent implements Service {
   /** Aborts what is under way when the agent is disposed. */
   readonly #closing = new AbortController()
   #open = true
+  readonly #unsubscribe: (() => void) | undefined
   #cancelUpkeep: () => void = () => undefined
 
   constructor(context: ServerContext, servers: Map<string, ManagedServer>, lock: DataDirLock) {
     this.#context = context
     this.#servers = servers
     this.#lock = lock
+    this.#unsubscribe = context.listening.tls?.source.onChange(() => void this.#renewCertificates())
     this.#planUpkeep()
   }
 
@@ -121,11 +124,24 @@ export class Agent implements Service {
 
   /** Clones a running server and follows it; resolves when it streams. Else as `createPrimary`. */
   async createReplica(spec: ReplicaSpec, signal?: AbortSignal): Promise<ServerStatus> {
-    const { group, database } = this.#server(spec.of).record
-    const wanted = { kind: 'replica' as const, of: spec.of, group, database, term: spec.term ?? 0 }
-    return this.#create(spec.id, wanted, async (server, interrupted) => {
-      if (spec.begin !== true) await makeReplica(this.#context, server, this.#any(interrupted, signal))
+    const { id, of, ofAgent, term = 0 } = spec
+    const { group, database } =
+      ofAgent === undefined
+        ? this.#server(of).record
+        : await describeUpstream(this.#context, { of, ofAgent }, this.#any(signal))
+    return this.#create(id, { kind: 'replica', of, group, database, term }, async (server, interrupted) => {
+      if (spec.begin === true) return
+      await makeReplica(this.#context, server, { of, ofAgent }, this.#any(interrupted, signal))
     })
+  }
+
+  /** Lets a server of another agent follow this one, and tells what its agent must know: passwords among it. */
+  async admit(
+    id: string,
+    order: { readonly replica: string; readonly rewind?: boolean | undefined },
+  ): Promise<Upstream> {
+    this.#assertOpen()
+    return admit(this.#context, this.#server(id), { replica: order.replica, rewind: order.rewind ?? false })
   }
 
   async #create(
@@ -231,13 +247,18 @@ export class Agent implements Service {
     )
   }
 
-  /** Makes a former primary a replica of another server of this agent; resolves when it streams. */
-  async rejoin(id: string, of: string, order: OrderOptions = {}): Promise<RejoinOutcome> {
+  /** Makes a former primary a replica of another server; resolves when it streams. */
+  async rejoin(
+    id: string,
+    of: string,
+    order: OrderOptions & { readonly ofAgent?: string | undefined } = {},
+  ): Promise<RejoinOutcome> {
     this.#assertOpen()
     const server = this.#server(id)
     return server.exclusive(async (interrupted) => {
       await admitTerm(server, order.term)
-      const way = await rejoin(this.#context, server, of, this.#any(interrupted, order.signal))
+      const upstream = { of, ofAgent: order.ofAgent }
+      const way = await rejoin(this.#context, server, upstream, this.#any(interrupted, order.signal))
       return { server: server.status(), way }
     })
   }
@@ -260,15 +281,22 @@ export class Agent implements Service {
     await server.exclusive(() => server.standDown())
   }
 
-  /** Makes a server follow another one of this agent; resolves when it streams, or was told to (`wait: false`). */
+  /** Makes a server follow another one; resolves when it streams, or was told to (`wait: false`). */
   async follow(
     id: string,
     of: string,
-    order: OrderOptions & { readonly wait?: boolean | undefined } = {},
+    order: OrderOptions & {
+      readonly wait?: boolean | undefined
+      readonly ofAgent?: string | undefined
+    } = {},
   ): Promise<ServerStatus> {
     this.#assertOpen()
+    const upstream = { of, ofAgent: order.ofAgent }
     return this.#order(id, order, (server, interrupted) =>
-      follow(this.#context, server, of, { wait: order.wait, signal: this.#any(interrupted, order.signal) }),
+      follow(this.#context, server, upstream, {
+        wait: order.wait,
+        signal: this.#any(interrupted, order.signal),
+      }),
     )
   }
 
@@ -372,6 +400,7 @@ export class Agent implements Service {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.drain()
     this.#cancelUpkeep()
+    this.#unsubscribe?.()
     this.#closing.abort(new FleetError('shutting_down', 'the agent is stopping'))
     await this.stopAll()
     await this.#lock[Symbol.asyncDispose]()
@@ -417,7 +446,19 @@ export class Agent implements Service {
         this.#context.log.warn({ err: error, server: server.id }, 'log of the server could not be bounded')
       })
     }
+    await this.#renewCertificates() // those that could not be taken over when they came
     if (this.#open) this.#planUpkeep()
+  }
+
+  async #renewCertificates(): Promise<void> {
+    for (const server of this.#servers.values()) {
+      await server.renewCertificates().catch((error: unknown) => {
+        this.#context.log.error(
+          { err: error, server: server.id },
+          'the server has not got its new certificates',
+        )
+      })
+    }
   }
 }
 

@@ -12,11 +12,12 @@ import { dataMajor } from './init-db.ts'
 import { logSize, readLogFrom } from './log-file.ts'
 import type { ManagedServer, ServerContext } from './managed-server.ts'
 import type { RejoinOutcome } from './model.ts'
-import { awaitStreaming, catchUpMsMax, ensureSlot, isReplica, makeReplica } from './operations.ts'
+import { awaitStreaming, catchUpMsMax, isReplica, makeReplica } from './operations.ts'
 import { asUser } from './os-user.ts'
 import { isFrozen } from './proc.ts'
-import { probationName, renderSync } from './settings.ts'
-import { streamingState, withSession } from './sql.ts'
+import { probationName, renderSource, renderSync } from './settings.ts'
+import { allowRewind, streamingState, withSession, type Login } from './sql.ts'
+import { reachUpstream, type Upstream, type UpstreamOrder } from './upstream.ts'
 import { pollUntil, settlesWithin } from './wait.ts'
 
 const run = promisify(execFile)
@@ -150,28 +151,24 @@ export async function endSilentSenders(context: ServerContext, server: ManagedSe
 }
 
 /**
- * Makes the server a replica of `of`, whatever it was and holds: as it is where its history allows it, else rewound
+ * Makes the server a replica of another one, whatever it was and holds: as it is where its history allows it, else rewound
  * where there is pg_rewind, else as a new clone. Resolves when it streams. An interrupted one is repeated.
  */
 export async function rejoin(
   context: ServerContext,
   server: ManagedServer,
-  of: string,
+  order: UpstreamOrder,
   signal: AbortSignal,
 ): Promise<RejoinOutcome['way']> {
-  const upstream = context.servers.get(of)
-  if (upstream?.isUp !== true || upstream === server) {
-    throw new FleetError('conflict', `${server.id} cannot follow ${of}, which does not run`)
-  }
-  const isSame =
-    server.record.kind === 'replica' && server.record.of === of && server.isUp && (await isReplica(server))
+  const upstream = await reachUpstream(context, server, order, { signal })
+  const isSame = follows(server, order) && server.isUp && (await isReplica(server))
   if (!isSame) await server.takeDown(server.record.kind === 'primary' ? 'immediate' : 'fast')
   await server.clearLeftover()
-  await ensureSlot(upstream, server.id)
   await server.update({
     kind: 'replica',
-    of,
-    group: upstream.record.group,
+    of: order.of,
+    upstream: upstream.place,
+    group: upstream.group,
     detached: false,
     onProbation: true,
     sync: null,
@@ -179,18 +176,21 @@ export async function rejoin(
   })
   if ((await dataMajor(server.layout)) !== null) {
     if (await comesBack(context, { server, upstream, signal })) return 'followed'
-    if (await rewind(context, { server, upstream, signal })) return 'rewound'
+    if (await rewind(context, { server, upstream, order, signal })) return 'rewound'
   }
   // From here on the old data is given up: a crash leaves a server that is incomplete, and is cloned again.
   await server.update({ phase: 'creating', onProbation: false })
   await rm(server.layout.pgData, { recursive: true, force: true })
-  await makeReplica(context, server, signal)
+  await makeReplica(context, server, order, signal)
   return 'cloned'
 }
 
+const follows = ({ record }: ManagedServer, { of, ofAgent }: UpstreamOrder): boolean =>
+  record.kind === 'replica' && record.of === of && record.upstream?.agent === ofAgent
+
 interface Pair {
   readonly server: ManagedServer
-  readonly upstream: ManagedServer
+  readonly upstream: Upstream
   readonly signal: AbortSignal
 }
 
@@ -204,7 +204,7 @@ async function comesBack(context: ServerContext, { server, upstream, signal }: P
       await makeStandby(server.layout, context.user)
       await server.bringUp(signal)
     }
-    const streams = await withSession(await upstream.replicator(), async (client) => {
+    const streams = await withSession(upstream.login, async (client) => {
       const ask = async (): Promise<boolean | null> => {
         const said = await readLogFrom(server.layout.logFile, from)
         if (apartPattern.test(said) || !server.isUp) return false
@@ -255,19 +255,21 @@ async function dropOldSlots(server: ManagedServer): Promise<void> {
 }
 
 /** By pg_rewind, where the build has one that knows a configuration outside of the data folder. */
-async function rewind(context: ServerContext, pair: Pair): Promise<boolean> {
+async function rewind(
+  context: ServerContext,
+  pair: Pair & { readonly order: UpstreamOrder },
+): Promise<boolean> {
   const { binaries, user } = context
-  const { server, upstream, signal } = pair
+  const { server, order, signal } = pair
   const program = join(dirname(binaries.postgres), 'pg_rewind')
   if (binaries.major < 15 || !existsSync(program)) return false
-  const { host, port, user: role, password } = await upstream.superuser()
-  const source = `host='${host}' port=${String(port)} user=${role} dbname=postgres`
-  const args = ['-D', server.layout.pgData, '--source-server', source]
   try {
+    const { host, port, user: role, password } = await sourceOf(context, server, { order, signal })
+    const certificates = order.ofAgent === undefined ? null : server.layout
+    const source = renderSource({ host, port, user: role, certificates })
+    const args = ['-D', server.layout.pgData, '--source-server', source]
     // Where the server was not shut down in order, pg_rewind recovers it first, by a mode that knows no standby.
     await rm(join(server.layout.pgData, 'standby.signal'), { force: true })
-    // Before 16 it goes by the control file, which has the new timeline from the first checkpoint on.
-    await withSession(await upstream.superuser(), (client) => client.query('CHECKPOINT'))
     await run(program, [...args, '--config-file', server.layout.configFile], {
       cwd: '/',
       env: { PGPASSWORD: password },
@@ -284,4 +286,18 @@ async function rewind(context: ServerContext, pair: Pair): Promise<boolean> {
     return false
   }
   return comesBack(context, pair)
+}
+
+/** What pg_rewind logs in as: the superuser over the socket; on another host the role that was let to. */
+async function sourceOf(
+  context: ServerContext,
+  server: ManagedServer,
+  { order, signal }: { readonly order: UpstreamOrder; readonly signal: AbortSignal },
+): Promise<Login> {
+  const upstream = order.ofAgent === undefined ? context.servers.get(order.of) : undefined
+  if (upstream === undefined)
+    return (await reachUpstream(context, server, order, { signal, rewind: true })).login
+  const login = await upstream.superuser()
+  await allowRewind(login)
+  return login
 }

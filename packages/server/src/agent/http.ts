@@ -1,11 +1,11 @@
 // The agent over HTTP: the contract of agent-api in front of an Agent, with a bearer token. On loopback, or under mutual
 // TLS: its orders start and stop servers.
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { isIP } from 'node:net'
 import { hostname } from 'node:os'
 import { FleetError } from '@fleetshard/core'
 import { Type } from 'typebox'
 import {
+  AdmitReplicaSchema,
   AgentHealthSchema,
   CreateServerSchema,
   CredentialsSchema,
@@ -24,6 +24,7 @@ import {
   StartServerSchema,
   StopServerSchema,
   TermOnlySchema,
+  UpstreamSchema,
   type CreateServer,
   type ServerView,
 } from '../agent-api/mod.ts'
@@ -39,6 +40,7 @@ import {
 } from '../runtime/http/mod.ts'
 import { listenError, type Logger, type TlsSource, type Tracing } from '../runtime/mod.ts'
 import type { Agent } from './agent.ts'
+import { isLoopback } from './listening.ts'
 import type { ServerStatus } from './model.ts'
 
 const bodyBytesMax = 64 * 1024
@@ -108,10 +110,6 @@ export async function startAgentHttp(options: AgentHttpOptions): Promise<AgentHt
   const scheme = tls === null ? 'http' : 'https'
   const url = `${scheme}://${name.includes(':') ? `[${name}]` : name}:${String(port)}`
   return { url, port, token, [Symbol.asyncDispose]: () => app.close() }
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 }
 
 /** Everything but the health probe wants the token; compared by digests, in constant time. */
@@ -199,8 +197,8 @@ function readRoutes(agent: Agent): Route[] {
       summary: "How to log in as the application's role; holds a password",
       answers: { 200: CredentialsSchema },
       async handle({ params: { id } }) {
-        const { host, port, socketDir, database, user, password } = await agent.endpoint(id)
-        const body = { host, port, socket_dir: socketDir, database, user, password }
+        const { socketDir, ...same } = await agent.endpoint(id)
+        const body = { ...same, socket_dir: socketDir }
         return { kind: 'json', status: 200, body, headers: { 'cache-control': 'no-store' } }
       },
     }),
@@ -277,7 +275,8 @@ function orderRoutes(agent: Agent): Route[] {
       body: FollowServerSchema,
       answers,
       summary: 'Follow another server as its replica',
-      handle: async ({ params: { id }, body }) => ok(viewOf(await agent.follow(id, body.of, body))),
+      handle: async ({ params: { id }, body: { of, of_agent: ofAgent, ...order } }) =>
+        ok(viewOf(await agent.follow(id, of, { ...order, ofAgent }))),
     }),
     route({
       ...order,
@@ -320,20 +319,31 @@ function failoverRoutes(agent: Agent): Route[] {
       body: RejoinServerSchema,
       answers: { 200: RejoinReportSchema },
       summary: 'Become a replica of another server, whatever it holds',
-      async handle({ params: { id }, body }) {
-        const { server, way } = await agent.rejoin(id, body.of, body)
+      async handle({ params: { id }, body: { of, of_agent: ofAgent, ...order } }) {
+        const { server, way } = await agent.rejoin(id, of, { ...order, ofAgent })
         return ok({ server: viewOf(server), way })
+      },
+    }),
+    route({
+      ...order,
+      url: '/v1/servers/:id/admit',
+      body: AdmitReplicaSchema,
+      answers: { 200: UpstreamSchema },
+      summary: "Let another agent's server follow this one; answers passwords",
+      async handle({ params: { id }, body: asked }) {
+        const body = await agent.admit(id, asked)
+        return { kind: 'json', status: 200, body, headers: { 'cache-control': 'no-store' } }
       },
     }),
   ]
 }
 
 async function create(agent: Agent, body: CreateServer): Promise<ServerStatus> {
-  const { id, kind, of, group, database, term, begin } = body
-  if (kind === 'primary' && of === undefined && begin === undefined)
+  const { id, kind, of, of_agent: ofAgent, group, database, term, begin } = body
+  if (kind === 'primary' && of === undefined && ofAgent === undefined && begin === undefined)
     return agent.createPrimary({ id, group, database, term })
   if (kind === 'replica' && of !== undefined && group === undefined && database === undefined) {
-    return agent.createReplica({ id, of, term, begin })
+    return agent.createReplica({ id, of, ofAgent, term, begin })
   }
   throw new FleetError('invalid_request', 'the fields of the order do not fit its kind', {
     hint: 'a primary may have group and database; a replica has of, and nothing but that',

@@ -26,6 +26,10 @@ export interface ServerLayout {
   readonly hbaFile: string
   readonly identFile: string
   readonly passFile: string
+  /** Copies of the certificates that the server shows and trusts, where it has any. */
+  readonly caFile: string
+  readonly certificateFile: string
+  readonly keyFile: string
   readonly logFile: string
   readonly socketDir: string
 }
@@ -55,6 +59,9 @@ export function serverLayout(agent: AgentLayout, id: string): ServerLayout {
     hbaFile: join(confDir, 'pg_hba.conf'),
     identFile: join(confDir, 'pg_ident.conf'),
     passFile: join(confDir, 'passfile'),
+    caFile: join(confDir, 'ca.crt'),
+    certificateFile: join(confDir, 'server.crt'),
+    keyFile: join(confDir, 'server.key'),
     logFile: join(root, 'postgres.log'),
     socketDir: socketFolder(root),
   }

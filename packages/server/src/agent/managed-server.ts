@@ -5,14 +5,17 @@ import { join } from 'node:path'
 import { FleetError, isFleetError, type Clock } from '@fleetshard/core'
 import type { Logger } from '../runtime/mod.ts'
 import type { PostgresBinaries } from './binaries.ts'
+import { CertificateCopies } from './certificate-files.ts'
 import { exists, makePrivateFolder, writeFileAtomic } from './files.ts'
 import { dataMajor } from './init-db.ts'
 import { serverLayout, slotName, type AgentLayout, type ServerLayout } from './layout.ts'
+import type { Listening } from './listening.ts'
 import { boundLog, lastWords, readLogFrom } from './log-file.ts'
 import {
   applicationRole,
   type BootGuard,
   type Durability,
+  type Peers,
   type ServerEndpoint,
   type ServerStatus,
 } from './model.ts'
@@ -23,6 +26,7 @@ import { isFrozen } from './proc.ts'
 import {
   adoptPostgres,
   findPostgres,
+  listensOn,
   reloadPostgres,
   startPostgres,
   stopPostgres,
@@ -54,6 +58,8 @@ export interface ServerContext {
   readonly walSegmentMegabytes: number
   readonly settings: Readonly<Record<string, string | number>>
   readonly guard: BootGuard | null
+  readonly listening: Listening
+  readonly peers: Peers | null
   /** All servers of the agent. */
   readonly servers: ReadonlyMap<string, ManagedServer>
 }
@@ -83,12 +89,16 @@ export class ManagedServer {
   #lastError: string | null = null
   /** Since this agent runs. */
   #wasUp = false
+  /** Null without TLS. */
+  readonly #certificates: CertificateCopies | null
 
   constructor(context: ServerContext, id: string) {
     this.id = id
     this.layout = serverLayout(context.layout, id)
     this.#context = context
     this.#log = context.log.child({ server: id })
+    const { tls } = context.listening
+    this.#certificates = tls === null ? null : new CertificateCopies(this.layout, tls, context.user)
   }
 
   /** @throws FleetError `not_found` once it is dropped */
@@ -143,7 +153,8 @@ export class ManagedServer {
       sync: record.sync ?? null,
       state: this.#stateOf(record),
       pid: this.process?.pid ?? null,
-      host: '127.0.0.1',
+      host: this.#context.listening.host,
+      tls: this.#context.listening.tls === null ? 'disable' : 'verify-full',
       socketDir: this.layout.socketDir,
       user: applicationRole,
       major: this.#context.binaries.major,
@@ -172,8 +183,8 @@ export class ManagedServer {
 
   /** How the product logs in. Holds the password. */
   async endpoint(): Promise<ServerEndpoint> {
-    const { host, port, socketDir, database, user } = this.status()
-    return { host, port, socketDir, database, user, password: (await this.secrets()).application }
+    const { host, port, tls, socketDir, database, user } = this.status()
+    return { host, port, tls, socketDir, database, user, password: (await this.secrets()).application }
   }
 
   async superuser(): Promise<Login> {
@@ -200,6 +211,7 @@ export class ManagedServer {
       this.#startFailures = 0
       this.#log.info({ pid: process.pid, port: this.record.port, adopted: process.adopted }, 'server is up')
       void process.exited.then(() => this.#onExit(process))
+      await this.renewCertificates() // those that came while it started
       await this.#reconcileKind()
     } catch (error) {
       this.#phase = { kind: 'down' }
@@ -234,11 +246,8 @@ export class ManagedServer {
     const { clock, binaries } = this.#context
     await this.#assertMajor()
     await this.writeConfig()
-    const running = await adoptPostgres(this.layout.pgData, clock, signal)
-    if (running !== null) {
-      reloadPostgres(running)
-      return running
-    }
+    const running = await this.#adopt(signal)
+    if (running !== null) return running
     const { user, dieWithParent } = this.#context
     for (let attempt = 1; ; attempt++) {
       try {
@@ -248,6 +257,21 @@ export class ManagedServer {
         await this.#takeOtherPort()
       }
     }
+  }
+
+  /** The server that an agent before this one left running; one that listens elsewhere by now is stopped instead. */
+  async #adopt(signal: AbortSignal): Promise<PostgresProcess | null> {
+    const { clock, listening } = this.#context
+    const { pgData } = this.layout
+    const running = await adoptPostgres(pgData, clock, signal)
+    if (running === null) return null
+    if (await listensOn(pgData, listening.address)) {
+      reloadPostgres(running)
+      return running
+    }
+    this.#log.warn({ address: listening.address }, 'the server is started again: it is to listen elsewhere')
+    await stopPostgres(running, { mode: 'fast', pgData, clock })
+    return null
   }
 
   async #assertMajor(): Promise<void> {
@@ -281,13 +305,14 @@ export class ManagedServer {
       return
     }
     this.#log.warn('the server was promoted without a record of it; it is a primary from now on')
-    await this.update({ kind: 'primary', of: null, promoting: false })
+    await this.update({ kind: 'primary', of: null, upstream: null, promoting: false })
     await this.applyConfig()
   }
 
-  /** Servers that stream from this one. */
+  /** Servers of this agent that stream from this one. */
   followers(): ManagedServer[] {
-    const followers = this.#context.state.records().filter(({ of }) => of === this.id)
+    const isOurs = ({ of, upstream }: ServerRecord): boolean => of === this.id && (upstream ?? null) === null
+    const followers = this.#context.state.records().filter(isOurs)
     return followers.flatMap(({ id }) => this.#context.servers.get(id) ?? [])
   }
 
@@ -367,13 +392,16 @@ export class ManagedServer {
   /** Writes all configuration files anew from what is known now. */
   async writeConfig(): Promise<void> {
     await this.makeFolders()
-    const { user, binaries, durability, settings } = this.#context
+    const { user, binaries, durability, settings, listening } = this.#context
     const { layout } = this
+    const { tls } = listening
     const access = { mode: 0o600, owner: user }
     const text = renderSettings({
       id: this.id,
       port: this.record.port,
       major: binaries.major,
+      address: listening.address,
+      certificates: tls === null ? null : layout,
       durability,
       extra: settings,
       socketDir: layout.socketDir,
@@ -383,28 +411,47 @@ export class ManagedServer {
       sync: this.record.sync ?? (this.record.kind === 'replica' ? 'not promoted' : null),
     })
     await writeFileAtomic(layout.passFile, renderPassFile((await this.secrets()).application), access)
-    await writeFileAtomic(layout.hbaFile, renderHba(), access)
+    await this.#certificates?.copy()
+    await writeFileAtomic(layout.hbaFile, renderHba(tls), access)
     await writeFileAtomic(layout.identFile, '', access)
     await writeFileAtomic(layout.configFile, text, access)
   }
 
   #followSettings(): FollowSettings | null {
-    const { kind, of, detached, onProbation } = this.record
-    const upstream = of === null ? undefined : this.#context.servers.get(of)
-    if (kind !== 'replica' || detached === true || upstream === undefined) return null
+    const { kind, detached, onProbation } = this.record
+    const place = this.#upstreamPlace()
+    if (kind !== 'replica' || detached === true || place === null) return null
     return {
-      host: upstream.layout.socketDir,
-      port: upstream.record.port,
+      ...place,
       passFile: this.layout.passFile,
       slot: slotName(this.id),
       applicationName: onProbation === true ? probationName(this.id) : this.id,
     }
   }
 
+  #upstreamPlace(): Pick<FollowSettings, 'host' | 'port' | 'certificates'> | null {
+    const { of, upstream: elsewhere } = this.record
+    if (elsewhere !== null && elsewhere !== undefined) {
+      return { host: elsewhere.host, port: elsewhere.port, certificates: this.layout }
+    }
+    const upstream = of === null ? undefined : this.#context.servers.get(of)
+    if (upstream === undefined) return null
+    return { host: upstream.layout.socketDir, port: upstream.record.port, certificates: null }
+  }
+
   /** Writes the configuration and makes a running server read it. */
   async applyConfig(): Promise<void> {
     await this.writeConfig()
     if (this.#phase.kind === 'up') reloadPostgres(this.#phase.process)
+  }
+
+  /** Lets a server that runs take over certificates that replaced others. Sessions and replicas there are go on. */
+  async renewCertificates(): Promise<void> {
+    const { process } = this
+    if (this.#certificates === null || process === null || this.#certificates.isCurrent()) return
+    await this.#certificates.copy()
+    reloadPostgres(process)
+    this.#log.info('the server takes over new certificates')
   }
 
   /** Keeps the log within its bound. */

@@ -1,7 +1,8 @@
 // The words of the agent: what it is given, what it tells of its servers, what it keeps on disk.
 import type { Clock } from '@fleetshard/core'
-import type { Control, Desired, ServerState, SyncStandbys } from '../agent-api/mod.ts'
+import type { AgentClient, Control, Desired, ServerState, SyncStandbys } from '../agent-api/mod.ts'
 import type { Logger } from '../runtime/mod.ts'
+import type { Listening } from './listening.ts'
 
 /** Role that owns the databases, replicates, and is no superuser: what the product logs in as. */
 export const applicationRole = 'app'
@@ -34,6 +35,20 @@ export interface AgentOptions {
   readonly guard?: BootGuard | undefined
   /** Further settings of every server, as in postgresql.conf; they outrank the agent's own. */
   readonly settings?: Readonly<Record<string, string | number>> | undefined
+  /** 127.0.0.1 by default, plain. */
+  readonly listening?: Listening | undefined
+  /** Other agents, whose servers may be followed by those of this one; none by default. */
+  readonly peers?: Peers | undefined
+}
+
+/** A client of the agent of that id. @throws FleetError `agent_unavailable` for one that is not registered */
+export type Peers = (agent: string, signal: AbortSignal) => Promise<AgentClient>
+
+/** Where a server of another agent is, as that agent told it. */
+export interface UpstreamPlace {
+  readonly agent: string
+  readonly host: string
+  readonly port: number
 }
 
 /** What is asked about before a primary is started: may it still lead? */
@@ -60,10 +75,14 @@ export type BootGuard = (
   signal: AbortSignal,
 ) => Promise<'lead' | 'superseded'>
 
+/** How a server is connected to over TCP: plain on this machine, else under TLS, verified by name and authority. */
+export type ServerTlsMode = 'disable' | 'verify-full'
+
 /** How to reach and log in to a server. The password is why this is never logged. */
 export interface ServerEndpoint {
   readonly host: string
   readonly port: number
+  readonly tls: ServerTlsMode
   /** Folder of the Unix socket; usable as `host`. */
   readonly socketDir: string
   readonly database: string
@@ -83,6 +102,7 @@ export interface ServerStatus {
   readonly pid: number | null
   readonly host: string
   readonly port: number
+  readonly tls: ServerTlsMode
   readonly socketDir: string
   readonly database: string
   readonly user: string
@@ -109,6 +129,8 @@ export interface PrimarySpec {
 export interface ReplicaSpec {
   readonly id: string
   readonly of: string
+  /** The agent that runs `of`, where it is another one. */
+  readonly ofAgent?: string | undefined
   readonly term?: number | undefined
   /** Only its place: its data are made by another order. */
   readonly begin?: boolean | undefined

@@ -7,22 +7,25 @@ import { Agent } from './agent.ts'
 import { resolveBinaries } from './binaries.ts'
 import { defaultCacheDirs } from './embedded-package.ts'
 import { makeOpenFolder } from './files.ts'
+import { assertListening, loopbackListening } from './listening.ts'
 import { agentLayout, serverLayout, type AgentLayout } from './layout.ts'
 import { lockDataDir } from './lock.ts'
 import { ManagedServer, type ServerContext } from './managed-server.ts'
-import type { AgentOptions, BootGuard } from './model.ts'
+import type { AgentOptions, BootGuard, Peers } from './model.ts'
 import { assertReachable, resolveServerUser, type ServerUser } from './os-user.ts'
 import { PortAllocator, portStartDefault } from './ports.ts'
 import { AgentState } from './state.ts'
 
 /**
  * Takes possession of the data directory. Starts nothing yet: `startAll` does.
- * @throws FleetError `data_dir_in_use`, `data_dir_unusable`, `postgres_missing`, `postgres_version`
+ * @throws FleetError `data_dir_in_use`, `data_dir_unusable`, `postgres_missing`, `postgres_version`, `invalid_config`
  */
 export async function openAgent(options: AgentOptions): Promise<Agent> {
   const layout = agentLayout(options.dataDir)
   const user = resolveServerUser()
-  const ports = new PortAllocator(options.portStart ?? portStartDefault)
+  const listening = options.listening ?? loopbackListening
+  const ports = new PortAllocator(options.portStart ?? portStartDefault, listening.address)
+  await assertListening(listening)
   await assertReachable(layout.dataDir, user)
   await makeDataDir(layout)
   const lock = await lockDataDir(layout.dataDir)
@@ -43,6 +46,7 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
       state,
       ports,
       servers,
+      listening,
       ...common(options),
     }
     for (const record of state.records()) {
@@ -65,6 +69,7 @@ function common(options: AgentOptions): {
   walSegmentMegabytes: number
   settings: Readonly<Record<string, string | number>>
   guard: BootGuard | null
+  peers: Peers | null
 } {
   return {
     clock: options.clock,
@@ -74,6 +79,7 @@ function common(options: AgentOptions): {
     walSegmentMegabytes: options.walSegmentMegabytes ?? 16,
     settings: options.settings ?? {},
     guard: options.guard ?? null,
+    peers: options.peers ?? null,
   }
 }
 

@@ -1,7 +1,7 @@
 // The orders that change what a server is: making a primary, cloning and following, promoting, fencing, dropping.
 // Each writes its intent before its effect and may be repeated; the agent calls them.
 import { rm } from 'node:fs/promises'
-import { FleetError } from '@fleetshard/core'
+import { FleetError, toFleetError } from '@fleetshard/core'
 import type { SyncStandbys } from '../agent-api/mod.ts'
 import { cloneServer, makeStandby } from './clone.ts'
 import { exists } from './files.ts'
@@ -11,6 +11,7 @@ import type { ManagedServer, ServerContext } from './managed-server.ts'
 import type { PromotionReport } from './model.ts'
 import { removeSecrets } from './secrets.ts'
 import { ensureRoleAndDatabase, streamingState, withSession } from './sql.ts'
+import { loginOfUpstream, reachUpstream, type UpstreamOrder } from './upstream.ts'
 import { pollUntil } from './wait.ts'
 
 /** A replica that is not seen by its upstream, or only just connected, for this long does not follow. */
@@ -40,14 +41,16 @@ export async function makePrimary(
 export async function makeReplica(
   context: ServerContext,
   server: ManagedServer,
+  order: UpstreamOrder,
   signal: AbortSignal,
 ): Promise<void> {
-  const upstream = upstreamOf(context, server)
+  const upstream = await reachUpstream(context, server, order, { signal })
+  await server.update({ upstream: upstream.place })
   await server.makeFolders()
   if ((await dataMajor(server.layout)) === null) {
     const { binaries, user, durability } = context
     await cloneServer({
-      upstream: await upstream.replicator(),
+      upstream: upstream.login,
       slot: slotName(server.id),
       layout: server.layout,
       user,
@@ -61,15 +64,6 @@ export async function makeReplica(
   await server.update({ phase: 'ready' })
 }
 
-function upstreamOf(context: ServerContext, server: ManagedServer): ManagedServer {
-  const { of } = server.record
-  const upstream = of === null ? undefined : context.servers.get(of)
-  if (upstream?.isUp === true) return upstream
-  throw new FleetError('conflict', `${server.id} cannot follow ${String(of)}, which does not run`, {
-    hint: 'start the primary first',
-  })
-}
-
 /**
  * Resolves when the upstream sees the replica stream. A replica whose history has parted from the upstream's says
  * that it is ready and never does.
@@ -81,7 +75,7 @@ export async function awaitStreaming(
   signal?: AbortSignal,
 ): Promise<void> {
   const { clock } = context
-  const login = await upstreamOf(context, server).replicator()
+  const login = await loginOfUpstream(context, server)
   const verdict = await withSession(login, async (client) => {
     let connectedMs = clock.monotonic()
     const ask = async (): Promise<'streaming' | 'apart' | null> => {
@@ -132,7 +126,7 @@ export async function promote(
     )
     return found.rows[0]
   })
-  await server.update({ kind: 'primary', of: null, detached: false, promoting: false })
+  await server.update({ kind: 'primary', of: null, upstream: null, detached: false, promoting: false })
   await server.applyConfig()
   return {
     server: server.status(),
@@ -142,21 +136,17 @@ export async function promote(
 }
 
 /**
- * Makes the server follow `of`: a replica is pointed at it, a former primary is stopped cleanly and comes back as a
+ * Makes the server follow another one: a replica is pointed at it, a former primary is stopped cleanly and comes back as a
  * replica. Resolves when it streams, or without `wait` when it was told to.
- * @throws FleetError `postgres_failed` when it has writes that `of` has not; it then needs a new clone
+ * @throws FleetError `postgres_failed` when it has writes that the other has not; it then needs a new clone
  */
 export async function follow(
   context: ServerContext,
   server: ManagedServer,
-  of: string,
+  order: UpstreamOrder,
   { wait = true, signal }: { readonly wait?: boolean | undefined; readonly signal: AbortSignal },
 ): Promise<void> {
-  const upstream = context.servers.get(of)
-  if (upstream?.isUp !== true || upstream === server) {
-    throw new FleetError('conflict', `${server.id} cannot follow ${of}, which does not run`)
-  }
-  await ensureSlot(upstream, server.id)
+  const upstream = await reachUpstream(context, server, order, { signal })
   const wasPrimary = server.record.kind === 'primary' || (server.isUp && !(await isReplica(server)))
   if (wasPrimary) {
     await server.takeDown('fast')
@@ -164,8 +154,9 @@ export async function follow(
   }
   await server.update({
     kind: 'replica',
-    of,
-    group: upstream.record.group,
+    of: order.of,
+    upstream: upstream.place,
+    group: upstream.group,
     detached: false,
     sync: null,
     desired: 'running',
@@ -181,17 +172,6 @@ export async function isReplica(server: ManagedServer): Promise<boolean> {
     client.query<{ replica: boolean }>('SELECT pg_is_in_recovery() AS replica'),
   )
   return found.rows[0]?.replica === true
-}
-
-/** Makes the slot through which `id` streams from the upstream; nothing when it is there. */
-export async function ensureSlot(upstream: ManagedServer, id: string): Promise<void> {
-  await withSession(await upstream.superuser(), async (client) => {
-    await client.query(
-      `SELECT pg_create_physical_replication_slot($1, true)
-        WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)`,
-      [slotName(id)],
-    )
-  })
 }
 
 /** Stops the server at once and removes its files, its slot, and its record. Goes on after a crash. */
@@ -222,11 +202,12 @@ export async function drop(context: ServerContext, server: ManagedServer): Promi
 
 /** A slot without a replica would keep WAL up to its bound. An upstream that is down keeps it, and says so. */
 async function dropSlot(context: ServerContext, server: ManagedServer): Promise<void> {
-  const { of } = server.record
-  const upstream = of === null ? undefined : context.servers.get(of)
-  if (upstream?.isUp !== true) return
   const slot = slotName(server.id)
-  await withSession(await upstream.superuser(), async (client) => {
+  const { of, upstream } = server.record
+  const isThere = (upstream ?? null) !== null || context.servers.get(of ?? '')?.isUp === true
+  if (!isThere) return
+  const login = await loginOfUpstream(context, server)
+  await withSession(login, async (client) => {
     const gone = async (): Promise<true | null> => {
       const found = await client.query('SELECT active FROM pg_replication_slots WHERE slot_name = $1', [slot])
       const active = (found.rows[0] as { active: boolean } | undefined)?.active
@@ -235,5 +216,9 @@ async function dropSlot(context: ServerContext, server: ManagedServer): Promise<
       return true
     }
     await pollUntil(gone, { clock: context.clock, timeoutMs: followMsMax })
+  }).catch((error: unknown) => {
+    // Of another agent, whose host may be gone for good: nothing else depends on it.
+    if ((upstream ?? null) === null) throw error
+    context.log.warn({ server: server.id, reason: toFleetError(error).message }, 'its slot is left')
   })
 }

@@ -11,16 +11,18 @@ export const portMax = 32767
 /** Gives each port to one server only. */
 export class PortAllocator {
   readonly #start: number
+  readonly #address: string
   readonly #taken = new Set<number>()
 
-  /** @throws FleetError `invalid_config` */
-  constructor(start: number) {
+  /** @param address that the servers listen on @throws FleetError `invalid_config` */
+  constructor(start: number, address: string) {
     if (!Number.isSafeInteger(start) || start < 1024 || start > portMax) {
       throw new FleetError('invalid_config', `servers cannot get ports from ${String(start)} on`, {
         hint: `a port from 1024 to ${String(portMax)}`,
       })
     }
     this.#start = start
+    this.#address = address
   }
 
   /** Keeps the port for a server that has it already. */
@@ -37,21 +39,21 @@ export class PortAllocator {
     for (let port = this.#start; port <= portMax; port++) {
       if (this.#taken.has(port)) continue
       this.#taken.add(port)
-      if (await isFree(port)) return port
+      if (await isFree(this.#address, port)) return port
       this.#taken.delete(port)
     }
     throw new FleetError('port_taken', `no port from ${String(this.#start)} to ${String(portMax)} is free`)
   }
 }
 
-/** True when nobody listens on the port of 127.0.0.1. */
-export function isFree(port: number): Promise<boolean> {
+/** True when nobody listens on that port of the address. */
+function isFree(address: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer()
     server.once('error', () => {
       resolve(false)
     })
-    server.listen({ host: '127.0.0.1', port, exclusive: true }, () => {
+    server.listen({ host: address, port, exclusive: true }, () => {
       server.close(() => {
         resolve(true)
       })

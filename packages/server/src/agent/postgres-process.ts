@@ -53,6 +53,8 @@ export interface StartOptions {
 interface PidFile {
   readonly pid: number
   readonly port: number
+  /** What it listens on first, as its settings have it. */
+  readonly address: string
   /** `starting`, `ready`, `standby`, `stopping`, or empty before any of them. */
   readonly status: string
 }
@@ -62,7 +64,7 @@ async function readPidFile(pgData: string): Promise<PidFile | null> {
   const lines = ((await readTextIfAny(`${pgData}/postmaster.pid`)) ?? '').split('\n')
   const pid = Number(lines[0])
   if (!Number.isSafeInteger(pid) || pid <= 0) return null
-  return { pid, port: Number(lines[3]), status: (lines[7] ?? '').trim() }
+  return { pid, port: Number(lines[3]), address: lines[5] ?? '', status: (lines[7] ?? '').trim() }
 }
 
 /**
@@ -90,6 +92,11 @@ export async function startPostgres(options: StartOptions): Promise<PostgresProc
     if (ended === null) await stopPostgres(started, { mode: 'immediate', pgData: layout.pgData, clock })
     throw error
   }
+}
+
+/** True when the server that runs on the data folder listens there: only its next start changes it. */
+export async function listensOn(pgData: string, address: string): Promise<boolean> {
+  return (await readPidFile(pgData))?.address === address
 }
 
 async function isReady(pgData: string, pid: number): Promise<boolean> {
@@ -146,7 +153,11 @@ function startFailure(log: string, layout: ServerLayout): FleetError {
       hint: 'stop it, or choose another --data-dir',
     })
   }
-  if (/could not (?:bind|create any TCP\/IP sockets)/.test(log)) {
+  // An address that is gone from this machine is found at no other port either.
+  if (
+    /could not (?:bind|create any TCP\/IP sockets)/.test(log) &&
+    !/Cannot assign requested address/.test(log)
+  ) {
     return new FleetError('port_taken', 'another process listens on the port of the server')
   }
   const words = lastWords(log)

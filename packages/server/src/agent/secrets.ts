@@ -34,6 +34,14 @@ export async function loadOrMakeSecrets(secretsDir: string, group: string): Prom
   }
 }
 
+/** Keeps the passwords of a group whose first server is elsewhere. */
+export async function adoptSecrets(secretsDir: string, group: string, secrets: GroupSecrets): Promise<void> {
+  await mkdir(secretsDir, { recursive: true, mode: 0o700 })
+  const access = { mode: 0o600 }
+  await writeFileAtomic(fileOf(secretsDir, group, superuserRole), secrets.superuser, access)
+  await writeFileAtomic(fileOf(secretsDir, group, applicationRole), secrets.application, access)
+}
+
 /** A secret in a file of mode 0600: read, or made and written. */
 export async function loadOrMake(path: string): Promise<string> {
   const found = await readTextIfAny(path)

@@ -1,6 +1,8 @@
 // The configuration of a server as text: fleetshard.conf (all of postgresql.conf, since it lies outside the data
 // folder), pg_hba.conf, and the conninfo of a replica. Pure.
+import { tlsVersionMin } from '@fleetshard/core/tls'
 import type { SyncStandbys } from '../agent-api/mod.ts'
+import type { CertificateFiles } from './certificate-files.ts'
 import { applicationRole, superuserRole, type Durability } from './model.ts'
 
 /** Connections of one router pool (100) with room for the control plane, replication and people. */
@@ -11,6 +13,10 @@ export interface ServerSettings {
   readonly id: string
   readonly major: number
   readonly port: number
+  /** What it listens on. */
+  readonly address: string
+  /** What it shows and trusts; null without TLS. */
+  readonly certificates: CertificateFiles | null
   readonly socketDir: string
   readonly hbaFile: string
   readonly identFile: string
@@ -31,12 +37,15 @@ export interface FollowSettings {
   readonly passFile: string
   readonly slot: string
   readonly applicationName: string
+  /** What it shows, and knows the upstream by; null for one on this machine. */
+  readonly certificates: CertificateFiles | null
 }
 
 /** The whole fleetshard.conf. */
 export function renderSettings(server: ServerSettings): string {
   const settings: Record<string, string | number> = {
     ...identity(server),
+    ...(server.certificates === null ? {} : encryption(server.certificates)),
     ...fixedSettings,
     ...(server.major >= 18 ? { io_method: 'sync' } : {}), // workers cost memory; small servers don't need them
     ...(server.durability === 'throwaway' ? throwawaySettings : {}),
@@ -51,12 +60,23 @@ export function renderSettings(server: ServerSettings): string {
 function identity(server: ServerSettings): Record<string, string | number> {
   return {
     cluster_name: server.id, // shows in ps
-    listen_addresses: '127.0.0.1',
+    listen_addresses: quoteListItem(server.address),
     port: server.port,
     unix_socket_directories: quoteListItem(server.socketDir),
     unix_socket_permissions: '0700',
     hba_file: server.hbaFile,
     ident_file: server.identFile,
+  }
+}
+
+/** With `ssl_ca_file` whoever shows a certificate must show one of our authorities, also where none is demanded. */
+function encryption({ caFile, certificateFile, keyFile }: CertificateFiles): Record<string, string> {
+  return {
+    ssl: 'on',
+    ssl_min_protocol_version: tlsVersionMin,
+    ssl_cert_file: certificateFile,
+    ssl_key_file: keyFile,
+    ssl_ca_file: caFile,
   }
 }
 
@@ -123,16 +143,43 @@ export function renderSync(sync: ServerSettings['sync']): string {
   return `ANY ${String(sync.required)} (${sync.members.map(quoteListItem).join(', ')})`
 }
 
+/** How libpq is told to verify a server by name and authority, and to show a certificate. */
+function verifyFull({ caFile, certificateFile, keyFile }: CertificateFiles): Record<string, string> {
+  return {
+    sslmode: 'verify-full',
+    ssl_min_protocol_version: tlsVersionMin,
+    sslrootcert: caFile,
+    sslcert: certificateFile,
+    sslkey: keyFile,
+  }
+}
+
 function renderConninfo(follow: FollowSettings): string {
-  const words: Record<string, string | number> = {
+  return renderWords({
     host: follow.host,
     port: follow.port,
     user: applicationRole,
     passfile: follow.passFile, // a password in the setting would be shown to members of pg_monitor
     application_name: follow.applicationName,
-    sslmode: 'disable',
+    ...(follow.certificates === null ? { sslmode: 'disable' } : verifyFull(follow.certificates)),
     gssencmode: 'disable',
-  }
+  })
+}
+
+/** The source of pg_rewind: a database of the server at that place, without the password. */
+export function renderSource(source: {
+  readonly host: string
+  readonly port: number
+  readonly user: string
+  /** As of `FollowSettings`. */
+  readonly certificates: CertificateFiles | null
+}): string {
+  const { host, port, user, certificates } = source
+  const encryption = certificates === null ? { sslmode: 'disable' } : verifyFull(certificates)
+  return renderWords({ host, port, user, dbname: 'postgres', ...encryption, gssencmode: 'disable' })
+}
+
+function renderWords(words: Readonly<Record<string, string | number>>): string {
   const quote = (value: string | number): string => `'${String(value).replaceAll(/['\\]/g, String.raw`\$&`)}'`
   return Object.entries(words)
     .map(([name, value]) => `${name}=${quote(value)}`)
@@ -150,18 +197,34 @@ function quoteListItem(item: string): string {
   return `"${item.replaceAll('"', '""')}"`
 }
 
-/** Everybody shows a password; the superuser is let in over the socket only. */
-export function renderHba(): string {
+/**
+ * Everybody shows a password; the superuser is let in over the socket only. With TLS nobody else is let in without it,
+ * from this machine neither, and where certificates are demanded nobody without one of our authorities.
+ * @param tls null for a server that listens on loopback, plain
+ */
+export function renderHba(tls: { readonly clientCertificates: 'ignored' | 'required' } | null): string {
   return [
     '# Written by the FleetShard agent; changes are overwritten.',
     'local all         all                          scram-sha-256',
     `local replication ${applicationRole}                   scram-sha-256`,
     `host  all         ${superuserRole}   all             reject`,
-    'host  all         all        127.0.0.1/32    scram-sha-256',
-    'host  all         all        ::1/128         scram-sha-256',
-    `host  replication ${applicationRole} 127.0.0.1/32    scram-sha-256`,
+    ...(tls === null ? plainLines : encryptedLines(tls.clientCertificates === 'required')),
     '',
   ].join('\n')
+}
+
+const plainLines: readonly string[] = [
+  'host  all         all        127.0.0.0/8     scram-sha-256',
+  'host  all         all        ::1/128         scram-sha-256',
+  `host  replication ${applicationRole} 127.0.0.0/8     scram-sha-256`,
+]
+
+function encryptedLines(demandsCertificate: boolean): readonly string[] {
+  const option = demandsCertificate ? ' clientcert=verify-ca' : ''
+  return [
+    `hostssl all         all all scram-sha-256${option}`,
+    `hostssl replication ${applicationRole} all scram-sha-256${option}`,
+  ]
 }
 
 /** libpq's password file: the role's password for any server. */

@@ -1,4 +1,5 @@
-// The agent's own sessions on its servers: short, with deadlines, over the Unix socket.
+// The agent's own sessions: short, with deadlines; on its servers over the Unix socket, on those of others under TLS.
+import type { SecureContext } from 'node:tls'
 import { Client, escapeIdentifier, escapeLiteral } from 'pg'
 import { applicationRole, superuserRole } from './model.ts'
 import { scramVerifier, type GroupSecrets } from './secrets.ts'
@@ -17,6 +18,8 @@ export interface Login {
   readonly applicationName?: string
   /** A walsender that talks the replication protocol. */
   readonly replication?: boolean
+  /** What is shown and trusted, for a server elsewhere: its certificate must name the host. */
+  readonly secureContext?: () => SecureContext
 }
 
 type ClientConfig = ConstructorParameters<typeof Client>[0] & { readonly replication?: string }
@@ -29,7 +32,11 @@ export async function connect(login: Login): Promise<Client> {
     user: login.user,
     password: login.password,
     database: login.database,
-    ssl: false,
+    // The host is told apart: pg names to TLS only those that are no addresses, and an address is verified, too.
+    ssl:
+      login.secureContext === undefined
+        ? false
+        : { secureContext: login.secureContext(), host: login.host, rejectUnauthorized: true },
     application_name: login.applicationName ?? 'fleetshard-agent',
     connectionTimeoutMillis: connectMsMax,
     // A walsender knows no statement_timeout, and a base backup has no bound of its own.
@@ -91,6 +98,38 @@ export async function ensureRoleAndDatabase(
     if (databases.rowCount === 0) {
       await client.query(`CREATE DATABASE ${escapeIdentifier(database)} OWNER ${role}`)
     }
+  })
+}
+
+/** What pg_rewind calls on its source, as its manual lists them. */
+const rewindFunctions = [
+  'pg_ls_dir(text, boolean, boolean)',
+  'pg_stat_file(text, boolean)',
+  'pg_read_binary_file(text)',
+  'pg_read_binary_file(text, bigint, bigint, boolean)',
+]
+
+/**
+ * Lets the role of the product be what pg_rewind logs in as from another host: the superuser is let in over the socket
+ * only. It may read what a base backup gives it anyway, and in the database `postgres` alone. Before 16 pg_rewind goes
+ * by the control file, which has the new timeline from the first checkpoint on: hence that.
+ */
+export async function allowRewind(login: Login): Promise<void> {
+  await withSession(login, async (client) => {
+    const wanted = rewindFunctions.map(
+      (name) => `has_function_privilege('${applicationRole}', '${name}', 'execute')`,
+    )
+    const found = await client.query<{ may: boolean }>(`SELECT ${wanted.join(' AND ')} AS may`)
+    if (found.rows[0]?.may !== true) {
+      // The replica that would have to confirm it may be the one that waits for this.
+      await client.query("SET synchronous_commit = 'local'")
+      await client.query(
+        rewindFunctions
+          .map((name) => `GRANT EXECUTE ON FUNCTION ${name} TO ${escapeIdentifier(applicationRole)}`)
+          .join('; '),
+      )
+    }
+    await client.query('CHECKPOINT')
   })
 }
 

@@ -12,6 +12,13 @@ const RecordSchema = Type.Object({
   id: ServerIdSchema,
   kind: Type.Union([Type.Literal('primary'), Type.Literal('replica')]),
   of: Type.Union([ServerIdSchema, Type.Null()]),
+  /** Where `of` is, when another agent runs it. */
+  upstream: Type.Optional(
+    Type.Union([
+      Type.Object({ agent: Type.String(), host: Type.String(), port: Type.Integer() }),
+      Type.Null(),
+    ]),
+  ),
   group: ServerIdSchema,
   database: Type.String(),
   desired: DesiredSchema,

@@ -13,8 +13,11 @@ export interface TestAuthority extends Disposable {
   readonly folder: string
   /** Its certificate. */
   readonly ca: string
-  /** Signs one for this machine and writes it over what is there by that name. */
-  write(name: string): Promise<{ readonly paths: TlsPaths; readonly pair: KeyPairPem }>
+  /** Signs one, for this machine by default, and writes it over what is there by that name. */
+  write(
+    name: string,
+    hosts?: readonly string[],
+  ): Promise<{ readonly paths: TlsPaths; readonly pair: KeyPairPem }>
 }
 
 /** Valid from an hour ago to an hour from now. */
@@ -33,8 +36,8 @@ export async function testAuthority(): Promise<TestAuthority> {
   return {
     folder,
     ca: authority.certificate,
-    async write(name) {
-      const pair = await signCertificate(authority, { name, hosts: ['localhost', '127.0.0.1'] }, validity)
+    async write(name, hosts = ['localhost', '127.0.0.1']) {
+      const pair = await signCertificate(authority, { name, hosts }, validity)
       const certificate = put(`${name}.crt`, pair.certificate)
       return { pair, paths: { ca: caPath, certificate, key: put(`${name}.key`, pair.key) } }
     },

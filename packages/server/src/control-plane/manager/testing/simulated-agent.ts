@@ -77,6 +77,7 @@ export function simulateAgent(simulation: Simulation): SimulatedAgent {
     detach: refuse,
     quorum: refuse,
     rejoin: refuse,
+    admit: refuse,
   }
   return Object.assign(agent, { client })
 }
