@@ -30,6 +30,7 @@ import type {
   NodeListQuery,
   PatchKeyspace,
   PatchShard,
+  NodeAddition,
   NodeOrder,
   NodeRemoval,
   PromoteShard,
@@ -96,7 +97,7 @@ export interface ShardCalls {
   /** Who may lead the shard, and what became of its failovers, the newest first. */
   failovers(id: string, options?: CallOptions): Promise<FailoverList>
   /** One more replica, cloned from the primary by the job that is answered. */
-  addNode(id: string, body: NodeOrder, options?: ChangeOptions): Promise<Failover>
+  addNode(id: string, body: NodeAddition, options?: ChangeOptions): Promise<Failover>
   /** Makes a replica anew. */
   rebuildNode(id: string, node: string, body: NodeOrder, options?: ChangeOptions): Promise<Failover>
   /** Takes a replica out, and removes its server once no commit counts on it. */

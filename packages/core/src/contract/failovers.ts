@@ -104,9 +104,25 @@ export const FailoverList = closed({
 /** Answer of GET /api/v1/shards/{id}/failovers, newest first. */
 export type FailoverList = Static<typeof FailoverList>
 
-/** Body of POST /api/v1/shards/{id}/nodes and …/nodes/{node}/rebuild. */
-export const NodeOrder = closed({ reason: Type.Optional(Type.String({ minLength: 1, maxLength: 500 })) })
-/** Body of POST /api/v1/shards/{id}/nodes and …/nodes/{node}/rebuild. */
+const ReasonSchema = Type.Optional(Type.String({ minLength: 1, maxLength: 500 }))
+
+/** Body of POST /api/v1/shards/{id}/nodes. */
+export const NodeAddition = closed({
+  reason: ReasonSchema,
+  agent: Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: 63,
+      description: 'the agent that runs the replica; that of the primary by default',
+    }),
+  ),
+})
+/** Body of POST /api/v1/shards/{id}/nodes. */
+export type NodeAddition = Static<typeof NodeAddition>
+
+/** Body of POST /api/v1/shards/{id}/nodes/{node}/rebuild. */
+export const NodeOrder = closed({ reason: ReasonSchema })
+/** Body of POST /api/v1/shards/{id}/nodes/{node}/rebuild. */
 export type NodeOrder = Static<typeof NodeOrder>
 
 /** Answer of DELETE /api/v1/shards/{id}/nodes/{node}. */

@@ -18,6 +18,7 @@ import {
 } from '../runtime/mod.ts'
 import { observeAgent } from './agent-metrics.ts'
 import type { TlsFiles } from '../security/mod.ts'
+import { listeningOf, peersOf } from './agent-servers.ts'
 import { createBootGuard } from './boot-guard.ts'
 import { observeCertificate, openTls } from './certificates.ts'
 import { openCatalog } from './catalog.ts'
@@ -44,6 +45,9 @@ export async function runAgent(context: CommandContext): Promise<ExitCode> {
     log,
     clock,
     pgBin: config.get('pg-bin') ?? undefined,
+    portStart: config.get('agent.postgres-port'),
+    listening: listeningOf(config, tls),
+    peers: peersOf(open, tls),
     guard: createBootGuard({ catalog: open.catalog, agent: id, clock, log }),
   })
   const tracing = await openTracing(config, { role: 'agent', version })

@@ -11,20 +11,32 @@ export const nodeAdd: CommandSpec = {
   path: 'node add',
   permission: 'operate',
   summary: 'give a shard one more replica, cloned from its primary',
-  details: 'The copy is made by a job; reads go to the replica once it has caught up.',
+  details:
+    'The copy is made by a job; reads go to the replica once it has caught up. It runs beside the primary, or with --agent on another host, where agents have TLS.',
   user: 'cli',
   args: [{ name: 'shard', doc: 'id of the shard' }],
-  flags: [outputFlag, dryRunFlag, reasonFlag],
-  examples: ['node add shard-01'],
+  flags: [
+    { flags: '--agent <id>', doc: 'the agent that runs the replica; by default that of the primary' },
+    outputFlag,
+    dryRunFlag,
+    reasonFlag,
+  ],
+  examples: ['node add shard-01', 'node add shard-01 --agent db2'],
   async run(context) {
     const { options, admin, change } = context
     const shard = options.arg(0)
+    const agent = options.text('agent')
     const path = `/api/v1/shards/${shard}/nodes`
     if (options.isSet('dryRun')) {
-      const effects = ['a Postgres server would be started beside the primary and cloned from it']
+      const place = agent === undefined ? 'beside the primary' : `by the agent ${agent}`
+      const effects = [`a Postgres server would be started ${place} and cloned from the primary`]
       return printPlan(context, { method: 'POST', path, effects })
     }
-    const job = await admin.shards.addNode(shard, reasonOf(context), change)
+    const job = await admin.shards.addNode(
+      shard,
+      { ...reasonOf(context), ...(agent === undefined ? {} : { agent }) },
+      change,
+    )
     const code = printOne(context, job, failoverView)
     say(context, `fleetshard failover explain ${shard} --all tells how far it is`)
     return code

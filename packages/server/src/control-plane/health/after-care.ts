@@ -2,7 +2,7 @@
 // back; and the way back before anything was promoted.
 import { toFleetError, type NodeId, type NodeRecord, type ShardRecord } from '@fleetshard/core'
 import { termOf } from './fence.ts'
-import { agentOf, effect, nodeOf, within } from './parts.ts'
+import { agentOf, effect, nodeOf, upstreamOf, within } from './parts.ts'
 import { letGo, welcomeBack } from './shard-change.ts'
 import { repoint, setsOf, type StepContext, type StepOutcome } from './steps.ts'
 
@@ -63,7 +63,7 @@ export async function rejoinFormer({ leading, job, shard }: StepContext): Promis
   using signal = within(leading, rejoinMsMax)
   const agent = await agentOf(leading, from, signal)
   const { way } = await effect(leading, 'rejoin', () =>
-    agent.rejoin(from.id, { of: of.id, ...termOf(job) }, signal),
+    agent.rejoin(from.id, { ...upstreamOf(from, of), ...termOf(job) }, signal),
   )
   return { kind: 'event', event: 'rejoined', change: { rejoinedBy: way } }
 }
@@ -96,7 +96,7 @@ export async function retreat({ leading, job, shard }: StepContext): Promise<Ste
       others.map(async (node) =>
         (await agentOf(leading, node, signal)).follow(
           node.id,
-          { of: old.id, wait: false, ...termOf(job) },
+          { ...upstreamOf(node, old), wait: false, ...termOf(job) },
           signal,
         ),
       ),

@@ -7,7 +7,7 @@ import {
   type NodeRecord,
   type ShardRecord,
 } from '@fleetshard/core'
-import type { AgentClient } from '../../agent-api/mod.ts'
+import type { AgentClient, ServerView } from '../../agent-api/mod.ts'
 import type { AuditLog } from '../../audit/mod.ts'
 import type { Catalog, CatalogView, Leadership } from '../../catalog/mod.ts'
 import type { EngineName, HealthEngine, NodeTarget } from '../../engine/mod.ts'
@@ -103,6 +103,22 @@ export async function agentOf(
   const record = parts.view.current().agents.get(node.agent)
   if (record !== undefined) return parts.agent(record, signal)
   throw new FleetError('agent_unavailable', `the agent ${node.agent} of node ${node.id} is not registered`)
+}
+
+/** What an order to follow says of the server to follow: its agent is asked by the other one, where it is another. */
+export function upstreamOf(
+  node: NodeRecord,
+  of: NodeRecord,
+): { readonly of: NodeId; readonly of_agent?: string } {
+  return of.agent === null || of.agent === node.agent ? { of: of.id } : { of: of.id, of_agent: of.agent }
+}
+
+/** Where a server is, and whether it speaks TLS there. */
+export type Place = Pick<NodeRecord, 'host' | 'port'> & Partial<Pick<NodeRecord, 'tls'>>
+
+/** As its agent says; an agent of before that told it does not say how the server is connected to. */
+export function placeOf({ host, port, tls }: ServerView): Place {
+  return tls === undefined ? { host, port } : { host, port, tls }
 }
 
 /** Passes a checkpoint before and after an effect. */

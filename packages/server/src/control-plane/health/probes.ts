@@ -3,7 +3,7 @@ import type { NodeId, NodeRecord, ShardRecord } from '@fleetshard/core'
 import { isFleetError, toFleetError } from '@fleetshard/core'
 import type { Liveness } from '../../agent-api/mod.ts'
 import type { NodeFigures, NodeProbe, NodeProber } from '../../engine/mod.ts'
-import { agentOf, primaryOf, within, type Leading } from './parts.ts'
+import { agentOf, placeOf, primaryOf, within, type Leading, type Place } from './parts.ts'
 
 /** What one server answered; `error` when it did not. */
 export type ProbeResult =
@@ -88,11 +88,11 @@ export const hasMissed = ({ primary, replicas }: ShardProbe): boolean =>
 export async function placesOfMissed(
   leading: Leading,
   { agent, primary, replicas }: ShardProbe,
-): Promise<ReadonlyMap<NodeId, Pick<NodeRecord, 'host' | 'port'>>> {
-  const places = new Map<NodeId, Pick<NodeRecord, 'host' | 'port'>>()
+): Promise<ReadonlyMap<NodeId, Place>> {
+  const places = new Map<NodeId, Place>()
   if (primary !== null && agent?.kind === 'told') {
-    const { host, port, state } = agent.liveness.server
-    if (state === 'running') places.set(primary.node.id, { host, port })
+    const { server } = agent.liveness
+    if (server.state === 'running') places.set(primary.node.id, placeOf(server))
   }
   const missed = replicas.filter(({ kind }) => kind === 'missed')
   await Promise.all(
@@ -100,8 +100,8 @@ export async function placesOfMissed(
       try {
         using signal = within(leading, agentMsMax)
         const agent = await agentOf(leading, node, signal)
-        const { host, port, state } = await agent.get(node.id, signal)
-        if (state === 'running') places.set(node.id, { host, port })
+        const server = await agent.get(node.id, signal)
+        if (server.state === 'running') places.set(node.id, placeOf(server))
       } catch {
         // An agent that does not answer knows no other place: the server stays one that was missed.
         leading.signal.throwIfAborted()

@@ -12,7 +12,7 @@ import type { CommitExtras, PlanRouting, RoutingPlan, Stored, StoredKeyspace } f
 import { EVENTS } from '../../runtime/mod.ts'
 import { moved, type FailoverDetail, type FailoverJob } from './job.ts'
 import type { FailoverEvent } from './machine.ts'
-import { nowText, type Leading } from './parts.ts'
+import { nowText, type Leading, type Place } from './parts.ts'
 import { withStandby } from './rebuild.ts'
 
 /** The shard without a hold of that job. */
@@ -102,7 +102,7 @@ export async function nameSuccessor(
   leading: Leading,
   job: FailoverJob,
   made: {
-    readonly to: Pick<NodeRecord, 'id' | 'host' | 'port'>
+    readonly to: Pick<NodeRecord, 'id'> & Place
     readonly quorum: { readonly found: Stored<QuorumRecord> | null; readonly record: QuorumRecord }
     readonly detail: Partial<FailoverDetail>
   },
@@ -134,11 +134,12 @@ export async function nameSuccessor(
 export async function moveNodes(
   { parts, leadership, signal }: Leading,
   shard: ShardRecord,
-  places: ReadonlyMap<string, Pick<NodeRecord, 'host' | 'port'>>,
+  places: ReadonlyMap<string, Place>,
 ): Promise<void> {
-  const isElsewhere = ({ id, host, port }: NodeRecord): boolean => {
+  const isElsewhere = ({ id, host, port, tls }: NodeRecord): boolean => {
     const place = places.get(id)
-    return place !== undefined && (place.port !== port || place.host !== host)
+    if (place === undefined) return false
+    return place.port !== port || place.host !== host || (place.tls ?? tls) !== tls
   }
   if (!shard.nodes.some(isElsewhere)) return
   await parts.catalog.changeRouting(
@@ -150,7 +151,7 @@ export async function moveNodes(
     }),
     { conditions: [leadership.condition], signal },
   )
-  parts.log.info({ shard: shard.id }, 'servers of the shard have other ports than before')
+  parts.log.info({ shard: shard.id }, 'servers of the shard are reached elsewhere than before')
 }
 
 /**

@@ -18,7 +18,7 @@ import { elect, positionOf, type Ballot, type Election } from './election.ts'
 import { fence, termOf } from './fence.ts'
 import type { CandidateVerdict, FailoverDetail, FailoverJob } from './job.ts'
 import type { FailoverEvent } from './machine.ts'
-import { agentOf, effect, nodeOf, within, type Leading } from './parts.ts'
+import { agentOf, effect, nodeOf, placeOf, upstreamOf, within, type Leading } from './parts.ts'
 import { durabilityOf, isSameQuorum, isSynchronous, missingProof, quorumOf } from './quorum.ts'
 import { isConfirmed, quorumRecord } from './quorum-record.ts'
 import { nameSuccessor } from './shard-change.ts'
@@ -181,10 +181,10 @@ async function ballotOf(leading: Leading, job: FailoverJob, node: NodeRecord): P
   let revoked = false
   try {
     const agent = await agentOf(leading, node, signal)
-    const { host, port } = await agent.detach(node.id, termOf(job), signal)
+    const server = await agent.detach(node.id, termOf(job), signal)
     revoked = true
     // Where its agent says it is: a server whose port was taken while it was down has another by now.
-    const target = await parts.target({ ...node, host, port }, signal)
+    const target = await parts.target({ ...node, ...placeOf(server) }, signal)
     for (;;) {
       const position = await parts.engine('postgres').readPosition(target, { signal })
       if (isSettled(position) || signal.aborted) return { node: node.id, revoked, position, obstacle: null }
@@ -225,7 +225,7 @@ export async function promote(context: StepContext): Promise<StepOutcome> {
   const { timeline, server } = await effect(leading, 'promote', () =>
     agent.promote(to.id, { ...termOf(job), ...sync }, signal),
   )
-  const place = { host: server.host, port: server.port }
+  const place = placeOf(server)
   const target = await parts.target({ ...to, ...place }, signal)
   const repointing = repoint(context, to)
   repointing.catch(() => undefined) // met below, unless what comes between fails first
@@ -277,7 +277,7 @@ export async function repoint(
       try {
         using signal = within(leading, followMsMax)
         const agent = await agentOf(leading, node, signal)
-        await agent.follow(node.id, { of: to.id, wait: false, ...termOf(job) }, signal)
+        await agent.follow(node.id, { ...upstreamOf(node, to), wait: false, ...termOf(job) }, signal)
         return []
       } catch (error) {
         leading.signal.throwIfAborted()

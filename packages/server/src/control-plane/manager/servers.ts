@@ -31,11 +31,17 @@ export interface Servers {
     signal: AbortSignal,
   ): Promise<readonly AgentServer[]>
   /**
-   * A server that is to be a replica of another one of that agent: it has its place, and no data yet.
+   * A server that is to be a replica of another one: it has its place, and no data yet.
+   * @param order.ofAgent the agent of that other one
    * @throws FleetError `agent_unavailable`, and the agent's own
    */
   beginReplica(
-    order: { readonly agent: string; readonly of: string; readonly name: string },
+    order: {
+      readonly agent: string
+      readonly of: string
+      readonly ofAgent: string
+      readonly name: string
+    },
     signal: AbortSignal,
   ): Promise<ServerView>
   /** The server that listens there, or null; agents that don't answer are passed over. */
@@ -85,7 +91,10 @@ export function createServers(parts: ServersParts): Servers {
   async function clientNamed(agent: string, signal: AbortSignal): Promise<AgentClient> {
     const record = fleet.state().agents.get(agent)
     if (record !== undefined) return clientOf(record, signal)
-    throw new FleetError('agent_unavailable', `the agent ${agent} is not registered`)
+    const known = [...fleet.state().agents.keys()].join(', ')
+    throw new FleetError('agent_unavailable', `the agent ${agent} is not registered`, {
+      hint: known === '' ? 'start fleetshard agent on its host' : `those that are: ${known}`,
+    })
   }
 
   async function drop(agent: string, id: string, signal: AbortSignal): Promise<void> {
@@ -95,9 +104,11 @@ export function createServers(parts: ServersParts): Servers {
   return {
     survey,
     drop,
-    async beginReplica({ agent, of, name }, signal) {
+    async beginReplica({ agent, of, ofAgent, name }, signal) {
       const id = `${name.slice(0, 50)}-${randomBytes(3).toString('hex')}`
-      return (await clientNamed(agent, signal)).create({ id, kind: 'replica', of, begin: true }, signal)
+      const elsewhere = ofAgent === agent ? {} : { of_agent: ofAgent }
+      const client = await clientNamed(agent, signal)
+      return client.create({ id, kind: 'replica', of, ...elsewhere, begin: true }, signal)
     },
     async find(endpoint, signal) {
       const { servers } = await survey(signal)

@@ -55,8 +55,7 @@ export function fleetNodeView(node: NodeRecord, shard: ShardRecord): FleetNode {
 
 /** An embedded server that no shard uses. */
 export function serverView(server: ServerView, agent: string): FleetNode {
-  const { id, host, port, database, user } = server
-  const tls = 'disable' as const
+  const { id, host, port, database, user, tls = 'disable' } = server
   return {
     id,
     role: server.kind === 'primary' ? 'primary' : 'replica',

@@ -1,6 +1,7 @@
 // The configuration table: every setting of every process, once. Flags, environment variables, the JSON file,
 // --help, `config show` and docs/reference/configuration.md are all made from it.
 import { ACCESS_SETTINGS } from './access-table.ts'
+import { AGENT_SETTINGS } from './agent-table.ts'
 import type { Setting, SettingValue } from './types.ts'
 import { OBSERVE_SETTINGS } from './observe-table.ts'
 import { OIDC_SETTINGS } from './oidc-table.ts'
@@ -364,35 +365,7 @@ export const SETTINGS = {
   },
 
   // Agent
-  'agent.metrics-port': {
-    type: 'port',
-    default: 9093,
-    doc: 'Port of the Prometheus metrics of the agent.',
-    usedBy: ['up', 'agent'],
-    aliases: { agent: ['metrics-port'] },
-  },
-  'agent.port': {
-    type: 'port',
-    default: 8082,
-    doc: 'Port of the agent, which starts and stops database servers on this machine.',
-    usedBy: ['up', 'agent'],
-    aliases: { agent: ['port'] },
-  },
-  'agent.isolation-ms': {
-    type: 'duration',
-    default: 10 * second,
-    min: 2 * second,
-    max: 10 * minute,
-    doc: 'How long a primary under `protection` runs on while it sees neither the catalog nor a replica.',
-    usedBy: ['up', 'agent'],
-  },
-  'agent.id': {
-    type: 'string',
-    default: null,
-    pattern: NAME,
-    doc: 'Name of this agent in the catalog; the host name by default.',
-    usedBy: ['agent'],
-  },
+  ...AGENT_SETTINGS,
 
   // The local cluster
   'up.shards': {

@@ -1,7 +1,14 @@
 // /api/v1/shards/{id}/promote and …/failovers
 import type { JobRecord } from '@fleetshard/core'
 import { Type } from 'typebox'
-import { Failover, FailoverList, NodeOrder, NodeRemoval, PromoteShard } from '@fleetshard/core/contract'
+import {
+  Failover,
+  FailoverList,
+  NodeAddition,
+  NodeOrder,
+  NodeRemoval,
+  PromoteShard,
+} from '@fleetshard/core/contract'
 import { accepted, ok, route, type Route } from '../../../runtime/http/mod.ts'
 import { durabilityOf, limitsOf, parseFailoverDetail } from '../../health/mod.ts'
 import { addNode, rebuildNode, removeNode } from '../shards/nodes.ts'
@@ -86,11 +93,11 @@ const add = (api: Api): Route =>
     permission: 'operate',
     summary: 'Give the shard one more replica, cloned from its primary',
     params: idParams,
-    body: NodeOrder,
+    body: NodeAddition,
     answers: { 202: Failover },
     handle: async ({ params, body }, call) =>
       change(api, { what: 'shard.node.add', target: params.id }, call, async (work) => {
-        const job = await addNode(work, params.id, body.reason)
+        const job = await addNode(work, params.id, body)
         work.change.after({ job: job.id, ...body })
         return accepted(failoverView(job), `/api/v1/shards/${params.id}/failovers`)
       }),

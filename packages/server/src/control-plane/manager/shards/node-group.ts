@@ -108,11 +108,11 @@ export async function candidatesOfServers(
   const taken = new Set<string>()
   return Promise.all(
     servers.map(async (one, index) => {
-      const { host, port, database, user, id } = one.server
+      const { host, port, database, user, id, tls = 'disable' } = one.server
       const password = await parts.servers.password(one, signal)
       const role = index === 0 ? ('primary' as const) : ('replica' as const)
       const place = { shard, role, field: `node ${id}`, taken }
-      const endpoint: Endpoint = { host, port, database, user, password, tls: 'disable' }
+      const endpoint: Endpoint = { host, port, database, user, password, tls }
       return candidate(parts, endpoint, place, { secretRef: null, agent: one.agent.id, id, signal })
     }),
   )

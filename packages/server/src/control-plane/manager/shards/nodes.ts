@@ -2,6 +2,7 @@
 // the health leader.
 import { FleetError, parseNodeId, type JobRecord, type NodeRecord, type ShardRecord } from '@fleetshard/core'
 import { parseFailoverDetail, rebuildJob, withStandby } from '../../health/mod.ts'
+import type { NodeAddition } from '@fleetshard/core/contract'
 import type { Work } from '../parts.ts'
 import { primaryOf } from './fence.ts'
 import { failoversOf } from './promote.ts'
@@ -11,25 +12,30 @@ const quorumMsMax = 30_000
 const pollMs = 200
 
 /**
- * Adds a replica beside the primary; its data are copied by the job that is returned.
+ * Adds a replica, beside the primary or on the host of another agent; its data are copied by the job that is returned.
  * @throws FleetError `not_found`, `conflict` where no agent runs the primary, those of the agent
  */
-export async function addNode(work: Work, id: string, reason: string | undefined): Promise<JobRecord> {
+export async function addNode(work: Work, id: string, order: NodeAddition): Promise<JobRecord> {
   const { parts, signal } = work
   const { shard } = parts.fleet.shard(id)
   const primary = primaryOf(shard)
   refuseHeld(shard)
-  const agent = agentOf(primary, 'clone it yourself and add it: fleetshard shard update SHARD --replica …')
-  const server = await parts.servers.beginReplica({ agent, of: primary.id, name: shard.id }, signal)
+  const ofAgent = agentOf(primary, 'clone it yourself and add it: fleetshard shard update SHARD --replica …')
+  const { agent = ofAgent, reason = 'added by an operator' } = order
+  const replica = { agent, of: primary.id, ofAgent, name: shard.id }
+  const server = await parts.servers.beginReplica(replica, signal)
   const node: NodeRecord = {
     ...primary,
     id: parseNodeId(server.id),
     role: 'standby',
     host: server.host,
     port: server.port,
+    tls: server.tls ?? 'disable',
+    agent,
+    ...(agent === ofAgent ? {} : { region: null, zone: null }), // of the primary's host, and of that alone
   }
   try {
-    return await begin(work, { shard, node }, reason ?? 'added by an operator')
+    return await begin(work, { shard, node }, reason)
   } catch (error) {
     await parts.servers.drop(agent, server.id, AbortSignal.timeout(quorumMsMax)).catch(() => undefined)
     throw error
