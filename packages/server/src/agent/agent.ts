@@ -451,14 +451,7 @@ export class Agent implements Service {
   }
 
   async #renewCertificates(): Promise<void> {
-    for (const server of this.#servers.values()) {
-      await server.renewCertificates().catch((error: unknown) => {
-        this.#context.log.error(
-          { err: error, server: server.id },
-          'the server has not got its new certificates',
-        )
-      })
-    }
+    for (const server of this.#servers.values()) await server.renewCertificates()
   }
 }
 

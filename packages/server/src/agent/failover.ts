@@ -16,7 +16,7 @@ import { awaitStreaming, catchUpMsMax, isReplica, makeReplica } from './operatio
 import { asUser } from './os-user.ts'
 import { isFrozen } from './proc.ts'
 import { probationName, renderSource, renderSync } from './settings.ts'
-import { allowRewind, streamingState, withSession, type Login } from './sql.ts'
+import { checkpoint, streamingState, withSession, type Login } from './sql.ts'
 import { reachUpstream, type Upstream, type UpstreamOrder } from './upstream.ts'
 import { pollUntil, settlesWithin } from './wait.ts'
 
@@ -151,8 +151,8 @@ export async function endSilentSenders(context: ServerContext, server: ManagedSe
 }
 
 /**
- * Makes the server a replica of another one, whatever it was and holds: as it is where its history allows it, else rewound
- * where there is pg_rewind, else as a new clone. Resolves when it streams. An interrupted one is repeated.
+ * Makes the server a replica of another one, whatever it was and holds: as it is where its history allows it, else
+ * rewound where there is pg_rewind, else as a new clone. Resolves when it streams. An interrupted one is repeated.
  */
 export async function rejoin(
   context: ServerContext,
@@ -298,6 +298,6 @@ async function sourceOf(
   if (upstream === undefined)
     return (await reachUpstream(context, server, order, { signal, rewind: true })).login
   const login = await upstream.superuser()
-  await allowRewind(login)
+  await checkpoint(login)
   return login
 }

@@ -64,6 +64,13 @@ test('lets nobody in without the token, and asks for none to say that it lives',
   expect((await fetch(new URL('/health', http.url))).status).toBe(200)
 })
 
+test('a server on loopback is followed by none elsewhere, and its agent follows none', async () => {
+  await expect(client.admit('b', { replica: 'x' })).rejects.toMatchObject({ code: 'conflict' })
+  const elsewhere = { id: 'x', kind: 'replica', of: 'y', of_agent: 'db2' } as const
+  await expect(client.create(elsewhere)).rejects.toMatchObject({ code: 'conflict' })
+  await expect(client.get('x')).rejects.toMatchObject({ code: 'not_found' })
+})
+
 test.each([
   [{ id: 'x', kind: 'primary', colour: 'red' }, 'colour'],
   [{ id: 'x', kind: 'standby' }, 'kind'],

@@ -1,5 +1,6 @@
 // Where the Postgres servers of an agent listen, by which name others reach them, and with which certificates. On
 // loopback they may be plain; beyond it they speak TLS, and nothing else.
+import { X509Certificate } from 'node:crypto'
 import { createServer, isIP } from 'node:net'
 import { FleetError } from '@fleetshard/core'
 import type { TlsTexts } from '@fleetshard/core/tls'
@@ -33,7 +34,7 @@ export function isLoopback(host: string): boolean {
 /**
  * Before any server starts.
  * @throws FleetError `invalid_config` for an address beyond loopback without TLS, for certificates that are not
- * complete, and for an address that this machine has not
+ * complete or do not name the host, and for an address that this machine has not
  */
 export async function assertListening({ address, host, tls }: Listening): Promise<void> {
   if (tls === null && !(isLoopback(address) && isLoopback(host))) {
@@ -44,8 +45,22 @@ export async function assertListening({ address, host, tls }: Listening): Promis
       { hint: 'give the agent tls.cert, tls.key and tls.ca, or let its servers listen on 127.0.0.1' },
     )
   }
-  if (tls !== null) certificatesOf(tls.source.texts())
+  if (tls !== null) assertNamed(host, certificatesOf(tls.source.texts()))
   await assertOwnAddress(address)
+}
+
+/** Everybody who connects would refuse to: each verifies the name. */
+function assertNamed(host: string, { certificate }: ServerCertificates): void {
+  const shown = new X509Certificate(certificate)
+  const isNamed = isIP(host) === 0 ? shown.checkHost(host) : shown.checkIP(host)
+  if (isNamed !== undefined) return
+  throw new FleetError(
+    'invalid_config',
+    `the certificate of the agent does not name ${host}: nobody would talk to its Postgres servers there`,
+    {
+      hint: `issue one that does (fleetshard certs issue NAME --host ${host}), or say by agent.postgres-host which host others connect to`,
+    },
+  )
 }
 
 /** @throws FleetError `invalid_config` where one is missing */

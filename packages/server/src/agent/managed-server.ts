@@ -445,13 +445,20 @@ export class ManagedServer {
     if (this.#phase.kind === 'up') reloadPostgres(this.#phase.process)
   }
 
-  /** Lets a server that runs take over certificates that replaced others. Sessions and replicas there are go on. */
+  /**
+   * Lets a server that runs take over certificates that replaced others. Sessions and replicas there are go on. One that
+   * does not get them is logged, and keeps those it has until this is called again.
+   */
   async renewCertificates(): Promise<void> {
     const { process } = this
     if (this.#certificates === null || process === null || this.#certificates.isCurrent()) return
-    await this.#certificates.copy()
-    reloadPostgres(process)
-    this.#log.info('the server takes over new certificates')
+    try {
+      await this.#certificates.copy()
+      reloadPostgres(process)
+      this.#log.info('the server takes over new certificates')
+    } catch (error) {
+      this.#log.error({ err: error }, 'the server has not got its new certificates')
+    }
   }
 
   /** Keeps the log within its bound. */

@@ -136,8 +136,8 @@ export async function promote(
 }
 
 /**
- * Makes the server follow another one: a replica is pointed at it, a former primary is stopped cleanly and comes back as a
- * replica. Resolves when it streams, or without `wait` when it was told to.
+ * Makes the server follow another one: a replica is pointed at it, a former primary is stopped cleanly and comes back
+ * as a replica. Resolves when it streams, or without `wait` when it was told to.
  * @throws FleetError `postgres_failed` when it has writes that the other has not; it then needs a new clone
  */
 export async function follow(
@@ -202,12 +202,20 @@ export async function drop(context: ServerContext, server: ManagedServer): Promi
 
 /** A slot without a replica would keep WAL up to its bound. An upstream that is down keeps it, and says so. */
 async function dropSlot(context: ServerContext, server: ManagedServer): Promise<void> {
+  const { of, upstream = null } = server.record
+  if (upstream === null) {
+    if (context.servers.get(of ?? '')?.isUp === true) await dropSlotThere(context, server)
+    return
+  }
+  await dropSlotThere(context, server).catch((error: unknown) => {
+    // Of another agent, whose host may be gone for good: nothing else depends on it.
+    context.log.warn({ server: server.id, reason: toFleetError(error).message }, 'its slot is left')
+  })
+}
+
+async function dropSlotThere(context: ServerContext, server: ManagedServer): Promise<void> {
   const slot = slotName(server.id)
-  const { of, upstream } = server.record
-  const isThere = (upstream ?? null) !== null || context.servers.get(of ?? '')?.isUp === true
-  if (!isThere) return
-  const login = await loginOfUpstream(context, server)
-  await withSession(login, async (client) => {
+  await withSession(await loginOfUpstream(context, server), async (client) => {
     const gone = async (): Promise<true | null> => {
       const found = await client.query('SELECT active FROM pg_replication_slots WHERE slot_name = $1', [slot])
       const active = (found.rows[0] as { active: boolean } | undefined)?.active
@@ -216,9 +224,5 @@ async function dropSlot(context: ServerContext, server: ManagedServer): Promise<
       return true
     }
     await pollUntil(gone, { clock: context.clock, timeoutMs: followMsMax })
-  }).catch((error: unknown) => {
-    // Of another agent, whose host may be gone for good: nothing else depends on it.
-    if ((upstream ?? null) === null) throw error
-    context.log.warn({ server: server.id, reason: toFleetError(error).message }, 'its slot is left')
   })
 }

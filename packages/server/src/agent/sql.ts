@@ -109,10 +109,14 @@ const rewindFunctions = [
   'pg_read_binary_file(text, bigint, bigint, boolean)',
 ]
 
+/** Before 16 pg_rewind goes by the control file of its source, which has the new timeline from a checkpoint on. */
+export async function checkpoint(login: Login): Promise<void> {
+  await withSession(login, (client) => client.query('CHECKPOINT'))
+}
+
 /**
  * Lets the role of the product be what pg_rewind logs in as from another host: the superuser is let in over the socket
- * only. It may read what a base backup gives it anyway, and in the database `postgres` alone. Before 16 pg_rewind goes
- * by the control file, which has the new timeline from the first checkpoint on: hence that.
+ * only. It may read what a base backup gives it anyway, and in the database `postgres` alone.
  */
 export async function allowRewind(login: Login): Promise<void> {
   await withSession(login, async (client) => {
@@ -120,16 +124,14 @@ export async function allowRewind(login: Login): Promise<void> {
       (name) => `has_function_privilege('${applicationRole}', '${name}', 'execute')`,
     )
     const found = await client.query<{ may: boolean }>(`SELECT ${wanted.join(' AND ')} AS may`)
-    if (found.rows[0]?.may !== true) {
-      // The replica that would have to confirm it may be the one that waits for this.
-      await client.query("SET synchronous_commit = 'local'")
-      await client.query(
-        rewindFunctions
-          .map((name) => `GRANT EXECUTE ON FUNCTION ${name} TO ${escapeIdentifier(applicationRole)}`)
-          .join('; '),
-      )
-    }
-    await client.query('CHECKPOINT')
+    if (found.rows[0]?.may === true) return
+    // The replica that would have to confirm it may be the one that waits for this.
+    await client.query("SET synchronous_commit = 'local'")
+    await client.query(
+      rewindFunctions
+        .map((name) => `GRANT EXECUTE ON FUNCTION ${name} TO ${escapeIdentifier(applicationRole)}`)
+        .join('; '),
+    )
   })
 }
 

@@ -7,7 +7,7 @@ import { slotName } from './layout.ts'
 import type { ManagedServer, ServerContext } from './managed-server.ts'
 import { applicationRole, type UpstreamPlace } from './model.ts'
 import { adoptSecrets, loadOrMakeSecrets } from './secrets.ts'
-import { allowRewind, withSession, type Login } from './sql.ts'
+import { allowRewind, checkpoint, withSession, type Login } from './sql.ts'
 
 /** Whom to follow, as orders say it. */
 export interface UpstreamOrder {
@@ -140,7 +140,11 @@ export async function admit(
   if (!upstream.isUp) throw notRunning(replica, upstream.id)
   if (context.listening.tls === null) throw onlyLocal(upstream.id)
   await ensureSlot(upstream, replica)
-  if (rewind) await allowRewind(await upstream.superuser())
+  if (rewind) {
+    const login = await upstream.superuser()
+    await allowRewind(login)
+    await checkpoint(login)
+  }
   const { host, port, group } = upstream.status()
   const { application, superuser } = await upstream.secrets()
   return { host, port, group, passwords: { application, superuser } }

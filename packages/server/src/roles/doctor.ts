@@ -20,7 +20,7 @@ export async function findings(context: CommandContext): Promise<readonly Check[
   const state = await liveCluster(dataDir)
   const isFleetKnown = state !== null || config.isGiven('manager-url') || config.isGiven('router-url')
   return [
-    ...(await checkMachine({ config, dataDir, state })),
+    ...(await checkMachine({ config, dataDir, clock: context.clock, state })),
     ...(isFleetKnown ? await checkFleet(context, state) : []),
   ]
 }

@@ -69,6 +69,19 @@ describe('embedded shards', () => {
     expect((await one.send('POST', '/api/v1/shards', body)).status).toBe(201)
   })
 
+  it('get a replica by the agent that is named, and none by one that is not there', async () => {
+    await one.send('POST', '/api/v1/shards', { name: 'a', nodes: 'embedded' })
+    const add = (agent: string) => one.send('POST', '/api/v1/shards/a/nodes', { agent })
+    expect((await add('db2')).body).toMatchObject({
+      code: 'agent_unavailable',
+      hint: 'those that are: local',
+    })
+    expect(agent.servers.size).toBe(1)
+    expect(await add('local')).toMatchObject({ status: 202, body: { type: 'rebuild' } })
+    const { nodes } = (await one.send('GET', '/api/v1/shards/a')).body
+    expect(nodes).toMatchObject([{ role: 'primary' }, { role: 'standby', agent: 'local', tls: 'disable' }])
+  })
+
   it('keep their servers when rows are found in them', async () => {
     await one.send('POST', '/api/v1/shards', { name: 'a', nodes: 'embedded' })
     const [server] = agent.servers.values()

@@ -167,7 +167,7 @@ function roleFault(
   primaryPosition: string | null,
 ): Check {
   const name = `${shard.name} ${node.role}`
-  const where = `${at(node)}, ${facts.version}`
+  const where = `${at(node)}, ${facts.version}${node.tls === 'disable' ? '' : `, TLS ${node.tls}`}`
   if (node.role === 'primary') {
     if (!facts.inRecovery && !facts.readOnly) return passed(name, where)
     return failed(name, `${where} takes no writes`, 'look at the log of the server')

@@ -1,15 +1,19 @@
 // What the doctor checks of this machine: can a cluster run here?
 import { join } from 'node:path'
-import { defaultCacheDirs, resolveBinaries, resolveServerUser } from '../../agent/mod.ts'
+import type { Clock } from '@fleetshard/core'
+import { assertListening, defaultCacheDirs, resolveBinaries, resolveServerUser } from '../../agent/mod.ts'
 import {
   blockedFolder,
   findPortHolder,
   flagOf,
   machineProbe,
   serverUser,
+  silentLogger,
   type ClusterState,
   type Config,
 } from '../../runtime/mod.ts'
+import { listeningOf } from '../agent-servers.ts'
+import { openTls } from '../certificates.ts'
 import { serverProcesses } from '../running.ts'
 import { UP_PORTS } from '../up/ports.ts'
 import { checked, failed, passed, skipped, warned, type Check } from './check.ts'
@@ -20,6 +24,7 @@ const nodeTested = 24
 export interface MachineParts {
   readonly config: Config
   readonly dataDir: string
+  readonly clock: Clock
   /** The cluster that runs there. */
   readonly state: ClusterState | null
 }
@@ -32,7 +37,23 @@ export async function checkMachine(parts: MachineParts): Promise<readonly Check[
     checkDataDir(parts),
     await checked('ports', () => checkPorts(parts)),
     await checked('cluster', () => checkCluster(parts)),
+    ...(isAgentOfFleet(parts) ? [await checked('agent servers', () => checkListening(parts))] : []),
   ]
+}
+
+/** Its servers are to be reached from other hosts: the settings say so, which are those of `fleetshard agent`. */
+const isAgentOfFleet = ({ config }: MachineParts): boolean =>
+  config.isGiven('agent.postgres-bind-host') || config.isGiven('agent.postgres-host')
+
+/** Would an agent with these settings start its servers, and others connect to them? */
+async function checkListening({ config, clock }: MachineParts): Promise<Check> {
+  const tls = await openTls({ config, clock, log: silentLogger })
+  const listening = listeningOf(config, tls)
+  await assertListening(listening)
+  const { address, host } = listening
+  if (listening.tls === null) return passed('agent servers', `on ${address}, without TLS`)
+  const demanded = listening.tls.clientCertificates === 'required' ? ' and a certificate' : ''
+  return passed('agent servers', `on ${address}, reached at ${host} with TLS${demanded}`)
 }
 
 function checkNode(): Check {
