@@ -50,6 +50,22 @@ test('servers of an agent that was killed go on, and a new agent takes them over
   expect(agent.get('a').state).toBe('stopped')
 })
 
+test('a server that listens elsewhere than the next agent is told to is started again there, with its data', async () => {
+  const before = await superviseElsewhere('no')
+  await killSupervisor()
+  agent = await openTestAgent(folder, { listening: { address: '127.0.0.2', host: '127.0.0.2', tls: null } })
+  await agent.startAll()
+  const after = agent.get('a')
+  expect(after).toMatchObject({ host: '127.0.0.2', port: before.port, state: 'running', tls: 'disable' })
+  expect(after.pid).not.toBe(before.pid)
+  expect(await identifyProcess(before.pid ?? 0)).toBe(null)
+  const { tls: _tls, ...login } = await agent.endpoint('a')
+  await withSession(login, (client) => client.query('SELECT 1'))
+  await expect(withSession({ ...login, host: '127.0.0.1' }, async () => undefined)).rejects.toMatchObject({
+    code: 'ECONNREFUSED',
+  })
+})
+
 test('a server that was meant to stop when its agent was killed is ended by the next one', async () => {
   const { pid } = await superviseElsewhere('no')
   await killSupervisor()
