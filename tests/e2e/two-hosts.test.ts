@@ -174,7 +174,7 @@ afterAll(async () => {
 
 test('servers on loopback go on at another address, and their record follows', async () => {
   await done('keyspace', 'create', 'app', '--durability', 'availability')
-  const create = ['shard', 'create', 'shard-01', '--keyspace', 'app', '--embedded']
+  const create = ['shard', 'create', 'shard-01', '--keyspace', 'app', '--embedded', '--agent', 'db1']
   await until('the agent is registered', async () => (await attempt(...create)).code === 0)
   expect((await shard()).nodes).toMatchObject([{ host: '127.0.0.1', tls: 'disable' }])
   writeFileSync(join(folder, 'users.sql'), usersSchema)

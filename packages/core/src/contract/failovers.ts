@@ -6,6 +6,7 @@ import {
   KeyspaceNameSchema,
   TimeSchema,
   VersionSchema,
+  agentChoice,
   closed,
   nullable,
   oneOf,
@@ -109,13 +110,7 @@ const ReasonSchema = Type.Optional(Type.String({ minLength: 1, maxLength: 500 })
 /** Body of POST /api/v1/shards/{id}/nodes. */
 export const NodeAddition = closed({
   reason: ReasonSchema,
-  agent: Type.Optional(
-    Type.String({
-      minLength: 1,
-      maxLength: 63,
-      description: 'the agent that runs the replica; that of the primary by default',
-    }),
-  ),
+  agent: agentChoice('the agent that runs the replica; that of the primary by default'),
 })
 /** Body of POST /api/v1/shards/{id}/nodes. */
 export type NodeAddition = Static<typeof NodeAddition>

@@ -1,6 +1,6 @@
 // Contract of /api/v1/nodes.
 import { Type, type Static } from 'typebox'
-import { IdSchema, KeyspaceNameSchema, closed, nullable, oneOf } from './schema.ts'
+import { IdSchema, KeyspaceNameSchema, agentChoice, closed, nullable, oneOf } from './schema.ts'
 
 /** One database server of a shard. */
 export const ShardNode = closed({
@@ -49,6 +49,7 @@ export const CreateNode = closed({
   embedded: Type.Literal(true),
   replicas: Type.Optional(Type.Integer({ minimum: 0, maximum: 5 })),
   database: Type.Optional(Type.String({ pattern: '^[a-z_][a-z0-9_]{0,62}$' })),
+  agent: agentChoice('the agent that runs the servers; any by default'),
 })
 /** Body of POST /api/v1/nodes: starts a fresh embedded server, with replicas if asked for. */
 export type CreateNode = Static<typeof CreateNode>

@@ -41,6 +41,11 @@ export const idPattern = '^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$'
 /** Id of a shard, node or job. */
 export const IdSchema = Type.String({ pattern: idPattern })
 
+/** Which agent is to run a server; its name in the catalog. */
+export function agentChoice(description: string) {
+  return Type.Optional(Type.String({ minLength: 1, maxLength: 63, description }))
+}
+
 /** `postgres://` or `postgresql://` URL of a server and its database. */
 export const EndpointSchema = Type.String({
   minLength: 1,

@@ -115,12 +115,13 @@ describe('shard create', () => {
 
   test('sends what was asked for', async () => {
     const words = ['shard', 'create', 'shard-01', '--embedded', '--replicas', '2', '--vnodes', '64']
-    const { seen } = await call(words, { answers })
+    const { seen } = await call([...words, '--agent', 'db1'], { answers })
     expect(seen[0]?.body).toEqual({
       name: 'shard-01',
       keyspace: 'default',
       nodes: 'embedded',
       replica_count: 2,
+      agent: 'db1',
       vnode_count: 64,
     })
   })

@@ -15,6 +15,7 @@ export const nodeCreate: CommandSpec = {
   flags: [
     { flags: '--replicas <count>', doc: 'replicas beside the primary; 0 if left out' },
     { flags: '--database <name>', doc: 'name of its database' },
+    { flags: '--agent <id>', doc: 'the agent that runs it; any if left out' },
     outputFlag,
     dryRunFlag,
     reasonFlag,
@@ -24,10 +25,12 @@ export const nodeCreate: CommandSpec = {
     const { options, admin, change, terminal, output, style } = context
     const replicas = options.int('replicas', 0, 5)
     const database = options.text('database')
+    const agent = options.text('agent')
     const body: CreateNode = {
       embedded: true,
       ...(replicas === undefined ? {} : { replicas }),
       ...(database === undefined ? {} : { database }),
+      ...(agent === undefined ? {} : { agent }),
     }
     if (options.isSet('dryRun')) {
       const effects = [

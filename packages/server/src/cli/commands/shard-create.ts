@@ -28,6 +28,7 @@ export const shardCreate: CommandSpec = {
       many: true,
     },
     { flags: '--embedded', doc: 'start fresh servers instead, by an agent' },
+    { flags: '--agent <id>', doc: 'the agent that starts the fresh servers; any if left out' },
     { flags: '--replicas <count>', doc: 'replicas of the fresh servers; 0 if left out' },
     { flags: '--vnodes <count>', doc: 'virtual nodes; 256 if left out' },
     outputFlag,
@@ -61,6 +62,8 @@ function bodyOf({ options, config, env }: CommandContext): CreateShard {
     throw usage('--replica goes with --primary; with --embedded it is --replicas')
   if (!embedded && replicaCount !== undefined)
     throw usage('--replicas goes with --embedded; with --primary it is --replica')
+  const agent = options.text('agent')
+  if (!embedded && agent !== undefined) throw usage('--agent goes with --embedded')
   const vnodes = options.int('vnodes', 1, 4096)
   return {
     name: options.arg(0),
@@ -69,6 +72,7 @@ function bodyOf({ options, config, env }: CommandContext): CreateShard {
     ...(replicas.length === 0 ? {} : { replicas }),
     ...(embedded ? { nodes: 'embedded' as const } : {}),
     ...(replicaCount === undefined ? {} : { replica_count: replicaCount }),
+    ...(agent === undefined ? {} : { agent }),
     ...(vnodes === undefined ? {} : { vnode_count: vnodes }),
   }
 }

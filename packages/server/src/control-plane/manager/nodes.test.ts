@@ -69,8 +69,11 @@ describe('embedded shards', () => {
     expect((await one.send('POST', '/api/v1/shards', body)).status).toBe(201)
   })
 
-  it('get a replica by the agent that is named, and none by one that is not there', async () => {
-    await one.send('POST', '/api/v1/shards', { name: 'a', nodes: 'embedded' })
+  it('are run by the agent that is named, replicas as well, and none by one that is not there', async () => {
+    const create = (agent: string) =>
+      one.send('POST', '/api/v1/shards', { name: 'a', nodes: 'embedded', agent })
+    expect((await create('db2')).body).toMatchObject({ code: 'agent_unavailable' })
+    expect((await create('local')).status).toBe(201)
     const add = (agent: string) => one.send('POST', '/api/v1/shards/a/nodes', { agent })
     expect((await add('db2')).body).toMatchObject({
       code: 'agent_unavailable',

@@ -23,11 +23,16 @@ export interface ServerSurvey {
 export interface Servers {
   survey(signal: AbortSignal): Promise<ServerSurvey>
   /**
-   * A fresh primary and its replicas, running; the primary comes first.
+   * A fresh primary and its replicas, running, by the agent that is named or by any; the primary comes first.
    * @throws FleetError `agent_unavailable`, and the agent's own
    */
   startGroup(
-    order: { readonly name: string; readonly replicas: number; readonly database?: string },
+    order: {
+      readonly name: string
+      readonly replicas: number
+      readonly database?: string
+      readonly agent?: string
+    },
     signal: AbortSignal,
   ): Promise<readonly AgentServer[]>
   /**
@@ -88,13 +93,26 @@ export function createServers(parts: ServersParts): Servers {
     return { servers, unreachable }
   }
 
-  async function clientNamed(agent: string, signal: AbortSignal): Promise<AgentClient> {
-    const record = fleet.state().agents.get(agent)
-    if (record !== undefined) return clientOf(record, signal)
-    const known = [...fleet.state().agents.keys()].join(', ')
+  function recordNamed(agent: string): AgentRecord {
+    const { agents } = fleet.state()
+    const record = agents.get(agent)
+    if (record !== undefined) return record
+    const known = [...agents.keys()].join(', ')
     throw new FleetError('agent_unavailable', `the agent ${agent} is not registered`, {
       hint: known === '' ? 'start fleetshard agent on its host' : `those that are: ${known}`,
     })
+  }
+
+  function anyAgent(): AgentRecord {
+    const [record] = fleet.state().agents.values()
+    if (record !== undefined) return record
+    throw new FleetError('agent_unavailable', 'no agent is registered that could start a server', {
+      hint: 'run under fleetshard up, start fleetshard agent, or give primary_endpoint',
+    })
+  }
+
+  async function clientNamed(agent: string, signal: AbortSignal): Promise<AgentClient> {
+    return clientOf(recordNamed(agent), signal)
   }
 
   async function drop(agent: string, id: string, signal: AbortSignal): Promise<void> {
@@ -118,12 +136,8 @@ export function createServers(parts: ServersParts): Servers {
       return (await (await clientOf(agent, signal)).credentials(server.id, signal)).password
     },
     async startGroup(order, signal) {
-      const agent = [...fleet.state().agents.values()][0]
-      if (agent === undefined) {
-        throw new FleetError('agent_unavailable', 'no agent is registered that could start a server', {
-          hint: 'run under fleetshard up, start fleetshard agent, or give primary_endpoint',
-        })
-      }
+      const agent = order.agent === undefined ? anyAgent() : recordNamed(order.agent)
+
       const group = await startOn(await clientOf(agent, signal), { ...order, log }, signal)
       return group.map((server) => ({ agent, server }))
     },

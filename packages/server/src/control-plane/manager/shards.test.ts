@@ -283,6 +283,7 @@ describe('refusals of new shards', () => {
     ['no endpoint', {}, 'primary_endpoint'],
     ['both ways', { primary_endpoint: endpoint('a'), nodes: 'embedded' }, 'embedded'],
     ['replica_count with endpoints', { primary_endpoint: endpoint('a'), replica_count: 1 }, 'replica_count'],
+    ['an agent with endpoints', { primary_endpoint: endpoint('a'), agent: 'db1' }, 'agent'],
     ['the same server twice', { primary_endpoint: endpoint('a'), replicas: [endpoint('a')] }, 'same server'],
     ['a foreign scheme', { primary_endpoint: 'mysql://x' }, 'postgres://'],
     ['too many vnodes', { primary_endpoint: endpoint('a'), vnode_count: 5000 }, 'vnode_count'],

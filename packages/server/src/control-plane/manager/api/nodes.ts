@@ -100,8 +100,8 @@ const create = (api: Api): Route =>
     answers: { 201: CreatedNode },
     handle: async ({ body }, call) =>
       change(api, { what: 'node.create', target: 'embedded' }, call, async ({ change: made, signal }) => {
-        const database = body.database === undefined ? {} : { database: body.database }
-        const order = { name: 'node', replicas: body.replicas ?? 0, ...database }
+        const { embedded: _embedded, replicas: replicaCount = 0, ...more } = body
+        const order = { name: 'node', replicas: replicaCount, ...more }
         const group = await api.parts.servers.startGroup(order, signal)
         const nodes = group.map(({ agent, server }) => serverView(server, agent.id))
         const [primary, ...replicas] = nodes

@@ -22,7 +22,7 @@ export interface ShardOrder {
   readonly name: string
   readonly source:
     | { readonly kind: 'endpoints'; readonly primary: string; readonly replicas: readonly string[] }
-    | { readonly kind: 'embedded'; readonly replicas: number }
+    | { readonly kind: 'embedded'; readonly replicas: number; readonly agent?: string }
   readonly vnodeCount: number
 }
 
@@ -33,7 +33,11 @@ export function orderOf(body: CreateShard): ShardOrder {
     if (body.primary_endpoint !== undefined || (body.replicas?.length ?? 0) > 0) {
       throw invalid('primary_endpoint and replicas cannot go with nodes: "embedded"', 'give one or the other')
     }
-    return { name, vnodeCount, source: { kind: 'embedded', replicas: body.replica_count ?? 0 } }
+    const agent = body.agent === undefined ? {} : { agent: body.agent }
+    return { name, vnodeCount, source: { kind: 'embedded', replicas: body.replica_count ?? 0, ...agent } }
+  }
+  if (body.agent !== undefined) {
+    throw invalid('agent goes with nodes: "embedded" only', 'who runs a server that exists is found out')
   }
   if (body.replica_count !== undefined) {
     throw invalid('replica_count goes with nodes: "embedded" only', 'list the endpoints in replicas')
@@ -105,7 +109,8 @@ async function provision(
 ): Promise<readonly NodeCandidate[]> {
   const { parts, signal } = work
   if (source.kind === 'endpoints') return candidatesOf(parts, id, source, signal)
-  undo.servers = await parts.servers.startGroup({ name: id, replicas: source.replicas }, signal)
+  const { kind: _kind, ...group } = source
+  undo.servers = await parts.servers.startGroup({ name: id, ...group }, signal)
   return candidatesOfServers(parts, id, undo.servers, signal)
 }
 
