@@ -22,7 +22,7 @@ const warmupFirst = { clients: 16, seconds: 10 }
 const warmupSeconds = 1
 const seconds = 4
 /** pgbench counts the time that its clients take to log in: so many milliseconds each. */
-const loginMsEach = 15
+const loginMsEach = 40
 /** 400,000 rows: all in memory, and enough of them that clients seldom meet. */
 const scale = 4
 const keyedRows = 100_000
