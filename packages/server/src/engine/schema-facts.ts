@@ -50,6 +50,8 @@ export interface ForeignKeyFacts {
   /** Qualified name of the table that is referred to. */
   readonly references: string
   readonly referencedColumns: readonly string[]
+  /** ON DELETE or ON UPDATE SET DEFAULT: the columns then get their defaults. */
+  readonly setsDefault: boolean
 }
 
 export interface TriggerFacts {
@@ -63,6 +65,16 @@ export interface TriggerFacts {
   readonly routine: string
 }
 
+/** An expression that Postgres works out for rows of a table, and that may look at other rows: a default, a check, a policy. */
+export interface LookupFacts {
+  /** For people: `the default of column n`, `the policy p`. */
+  readonly what: string
+  /** Qualified names of the user's functions in it that may read tables. */
+  readonly functions: readonly string[]
+  /** Qualified names of the tables that it reads itself. */
+  readonly tables: readonly string[]
+}
+
 /** One table of the user's, found in a shard's database. System schemas and `fleetshard` are left out. */
 export interface TableFacts {
   /** Schema-qualified and quoted as Postgres prints it: `public.users`, `"Odd".t`. The name in a TableRecord. */
@@ -74,9 +86,11 @@ export interface TableFacts {
   /** The partitioned or inherited parent; null for none. */
   readonly parent: string | null
   readonly columns: readonly ColumnFacts[]
+  /** Of a partitioned table also those that single partitions have; so for triggers. */
   readonly uniques: readonly UniqueFacts[]
   readonly foreignKeys: readonly ForeignKeyFacts[]
   readonly triggers: readonly TriggerFacts[]
+  readonly lookups: readonly LookupFacts[]
   /** True when rewrite rules other than those of the system lie on the table. */
   readonly hasRules: boolean
   /** The planner's estimate; null when the table was never analysed. Of a partitioned table: of all partitions. */
@@ -94,7 +108,7 @@ export interface TableDeclaration {
   readonly keyColumn: string | null
   /** Only for global tables: the shard that holds the rows; null or absent lets the caller choose. */
   readonly homeShard?: ShardId | null
-  /** Accepts a table whose BEFORE triggers or rules might change the key; the caller audits it. */
+  /** Accepts triggers, rules and lookups: of a table that is declared already, and is made on one more shard. */
   readonly triggersKeepKey?: boolean
 }
 

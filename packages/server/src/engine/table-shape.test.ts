@@ -26,6 +26,7 @@ const table = (change: Partial<TableFacts> = {}): TableFacts => ({
   columns: [column('a'), column('b')],
   uniques: [{ name: 't_pkey', kind: 'primary', columns: ['a'], partial: false }],
   foreignKeys: [],
+  lookups: [],
   triggers: [],
   hasRules: false,
   rowsEstimate: null,
@@ -53,7 +54,17 @@ describe('shapeDifference', () => {
     ],
     [{ uniques: [] }, 'key primary (a) is only there on x'],
     [
-      { foreignKeys: [{ name: 'f', columns: ['b'], references: 'public.u', referencedColumns: ['id'] }] },
+      {
+        foreignKeys: [
+          {
+            name: 'f',
+            columns: ['b'],
+            references: 'public.u',
+            referencedColumns: ['id'],
+            setsDefault: false,
+          },
+        ],
+      },
       'foreign key (b) to public.u (id) is only there on y',
     ],
     [

@@ -132,6 +132,41 @@ describe.each(testVersions)('introspection on $label', (version) => {
     await client.query('drop table rooms')
   })
 
+  it('tells what single partitions have of their own', async () => {
+    await client.query(`
+      create table events (owner text, at int, mail text, primary key (owner, at)) partition by range (at);
+      create trigger all_events after insert on events for each row execute function touch();
+      create table events_1 partition of events (unique (mail)) for values from (0) to (10);
+      create trigger some_events before insert on events_1 for each row execute function touch();
+      create unlogged table events_2 partition of events for values from (10) to (20)`)
+    const events = (await testEngine.describeTables(target)).find(({ name }) => name === 'public.events')
+    expect(events?.uniques.map(({ name }) => name)).toEqual(['events_pkey', 'events_1_mail_key'])
+    expect(events?.triggers.map(({ name }) => name)).toEqual(['all_events', 'some_events'])
+    expect(events?.unlogged).toBe(true)
+    await client.query('drop table events')
+  })
+
+  it('tells which defaults, checks and policies may look at other rows', async () => {
+    await client.query(`
+      create function counted() returns bigint language sql stable as 'select count(*) from users';
+      create function plain(text) returns boolean language sql immutable as $$ select $1 <> '' $$;
+      create domain counted_text as text check (counted() > 0 and plain(value));
+      create table notes (
+        owner text default lower('X') check (plain(owner)), n bigint default counted(), at timestamptz default now(),
+        t counted_text, check (counted() < 1000));
+      create policy own on notes using (owner = (select current_setting('app.owner')));
+      create policy others on notes using (exists (select from users u where u.user_id = owner))
+        with check (n < (select max(n) from notes))`)
+    const notes = (await testEngine.describeTables(target)).find(({ name }) => name === 'public.notes')
+    expect(notes?.lookups).toEqual([
+      { what: 'the check notes_check', functions: ['public.counted'], tables: [] },
+      { what: 'the default of column n', functions: ['public.counted'], tables: [] },
+      { what: 'the domain of column t', functions: ['public.counted'], tables: [] },
+      { what: 'the policy others', functions: [], tables: ['public.notes', 'public.users'] },
+    ])
+    await client.query('drop table notes; drop domain counted_text; drop function counted, plain')
+  })
+
   it('tells foreign keys and triggers', () => {
     expect(table('public.orders').foreignKeys).toEqual([
       {
@@ -139,6 +174,7 @@ describe.each(testVersions)('introspection on $label', (version) => {
         columns: ['user_id'],
         references: 'public.users',
         referencedColumns: ['user_id'],
+        setsDefault: false,
       },
     ])
     expect(table('public.users').triggers).toEqual([

@@ -4,6 +4,7 @@ import { FleetError } from '@fleetshard/core'
 import type {
   ColumnFacts,
   ForeignKeyFacts,
+  LookupFacts,
   SequenceFacts,
   TableFacts,
   TriggerFacts,
@@ -12,7 +13,7 @@ import type {
 import { describedTablesMax } from '../shard-engine.ts'
 import type { Session } from './session.ts'
 
-/** What all queries below agree on: the tables in question as `t(oid, …)`. $1: qualified names, or null for all; $2: ours. */
+/** What all queries below agree on: the tables in question as `t(oid, …)`, and they with all their partitions as `parts`. $1: qualified names, or null for all; $2: ours. */
 const tablesCte = `
   with t as (
     select c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relispartition, c.reltuples,
@@ -24,6 +25,11 @@ const tablesCte = `
        and not exists (select from pg_depend d
                         where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
        and ($1::text[] is null or format('%I.%I', n.nspname, c.relname) = any ($1))
+  ), parts as (
+    select t.oid, t.oid as part from t
+    union all
+    select t.oid, pt.relid from t cross join lateral pg_partition_tree(t.oid) pt
+     where t.relkind = 'p' and pt.relid <> t.oid
   )`
 
 interface TableRow {
@@ -41,7 +47,8 @@ interface TableRow {
 }
 
 const tablesSql = `${tablesCte}
-  select t.oid::text, t.name, t.nspname, t.relname, t.relkind::text, t.relpersistence = 'u' as unlogged,
+  select t.oid::text, t.name, t.nspname, t.relname,
+         case when own.is_foreign then 'f' else t.relkind::text end as relkind, own.is_unlogged as unlogged,
          t.relispartition as is_partition,
          (select format('%I.%I', pn.nspname, pc.relname)
             from pg_inherits i join pg_class pc on pc.oid = i.inhparent join pg_namespace pn on pn.oid = pc.relnamespace
@@ -56,7 +63,10 @@ const tablesSql = `${tablesCte}
                       from pg_partition_tree(t.oid) pt where pt.isleaf)
               when t.relkind = 'f' then 0
               else pg_total_relation_size(t.oid) end::text as bytes
-    from t order by t.name limit ${String(describedTablesMax + 1)}`
+    from t join (
+      select p.oid, bool_or(c.relkind = 'f') as is_foreign, bool_or(c.relpersistence = 'u') as is_unlogged
+        from parts p join pg_class c on c.oid = p.part group by p.oid) own on own.oid = t.oid
+   order by t.name limit ${String(describedTablesMax + 1)}`
 
 interface ColumnRow {
   readonly oid: string
@@ -125,14 +135,17 @@ const uniquesSql = `${tablesCte}
                                  and (con.conexclop is null or op.oprname = '=') then a.attname::text end
                            order by k.position)
             from unnest(i.indkey::int2[], i.indcollation::oid[]) with ordinality k(attnum, colloid, position)
-            left join pg_attribute a on a.attrelid = t.oid and a.attnum = k.attnum and k.attnum > 0
+            left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum and k.attnum > 0
             left join pg_collation co on co.oid = k.colloid
             left join pg_operator op on op.oid = con.conexclop[k.position]
            where k.position <= i.indnkeyatts) as columns,
          i.indpred is not null as partial
-    from t join pg_index i on i.indrelid = t.oid join pg_class ic on ic.oid = i.indexrelid
+    from t join parts p on p.oid = t.oid
+    join pg_index i on i.indrelid = p.part
+     and (p.part = t.oid or not exists (select from pg_inherits h where h.inhrelid = i.indexrelid))
+    join pg_class ic on ic.oid = i.indexrelid
     left join pg_constraint con on con.conindid = i.indexrelid and con.contype = 'x'
-   where i.indisunique or i.indisexclusion
+   where (i.indisunique or i.indisexclusion)
    order by t.oid, not i.indisprimary, ic.relname`
 
 interface ForeignKeyRow extends ForeignKeyFacts {
@@ -146,7 +159,8 @@ const foreignKeysSql = `${tablesCte}
             join pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.attnum) as columns,
          (select array_agg(a.attname::text order by k.position)
             from unnest(c.confkey) with ordinality k(attnum, position)
-            join pg_attribute a on a.attrelid = c.confrelid and a.attnum = k.attnum) as "referencedColumns"
+            join pg_attribute a on a.attrelid = c.confrelid and a.attnum = k.attnum) as "referencedColumns",
+         'd' in (c.confdeltype, c.confupdtype) as "setsDefault"
     from t join pg_constraint c on c.conrelid = t.oid and c.contype = 'f' and c.conparentid = 0
     join pg_class fc on fc.oid = c.confrelid join pg_namespace fn on fn.oid = fc.relnamespace
    order by t.oid, c.conname`
@@ -162,9 +176,48 @@ interface TriggerRow {
 const triggersSql = `${tablesCte}
   select t.oid::text, g.tgname as name, g.tgtype::int as type, g.tgenabled <> 'D' as enabled,
          format('%I.%I', pn.nspname, p.proname) as routine
-    from t join pg_trigger g on g.tgrelid = t.oid and not g.tgisinternal
+    from t join parts o on o.oid = t.oid
+    join pg_trigger g on g.tgrelid = o.part and not g.tgisinternal and (o.part = t.oid or g.tgparentid = 0)
     join pg_proc p on p.oid = g.tgfoid join pg_namespace pn on pn.oid = p.pronamespace
    order by t.oid, g.tgname`
+
+interface LookupRow extends LookupFacts {
+  readonly oid: string
+}
+
+// Which tables a policy reads stands in its tree: its dependencies name the table of its own columns as well.
+const lookupsSql = `${tablesCte}, expressions as (
+    select t.oid, 'the default of column ' || a.attname as what, 'pg_attrdef'::regclass::oid as class, d.oid as object,
+           '' as tree
+      from t join pg_attrdef d on d.adrelid = t.oid
+      join pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum
+    union all
+    select t.oid, 'the check ' || c.conname, 'pg_constraint'::regclass::oid, c.oid, ''
+      from t join pg_constraint c on c.conrelid = t.oid and c.contype = 'c'
+    union all
+    select t.oid, 'the domain of column ' || a.attname, 'pg_constraint'::regclass::oid, c.oid, ''
+      from t join pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
+      join pg_constraint c on c.contypid = a.atttypid
+    union all
+    select t.oid, 'the policy ' || p.polname, 'pg_policy'::regclass::oid, p.oid,
+           concat(p.polqual::text, p.polwithcheck::text)
+      from t join pg_policy p on p.polrelid = t.oid
+  ), found as (
+    select e.oid, e.what,
+           array(select distinct format('%I.%I', n.nspname, f.proname) from pg_depend d
+              join pg_proc f on f.oid = d.refobjid join pg_namespace n on n.oid = f.pronamespace
+              join pg_language l on l.oid = f.prolang
+             where d.classid = e.class and d.objid = e.object and d.refclassid = 'pg_proc'::regclass
+               and f.provolatile <> 'i' and n.nspname not in ('pg_catalog', 'fleetshard')
+               and l.lanname not in ('c', 'internal') and not exists (
+                 select from pg_depend x
+                  where x.classid = 'pg_proc'::regclass and x.objid = f.oid and x.deptype = 'e')) as functions,
+           array(select distinct format('%I.%I', n.nspname, c.relname)
+              from regexp_matches(e.tree, ':rtekind 0 :relid ([0-9]+)', 'g') m
+              join pg_class c on c.oid = m[1]::oid join pg_namespace n on n.oid = c.relnamespace) as tables
+      from expressions e
+  )
+  select oid::text, what, functions, tables from found where functions <> '{}' or tables <> '{}' order by oid, what`
 
 /** Bits of pg_trigger.tgtype. */
 const triggerBits = { row: 1, before: 2, insert: 4, update: 16, instead: 64 } as const
@@ -190,6 +243,7 @@ export async function describeTables(
   const uniques = groupByTable(await session.query<UniqueRow>(uniquesSql, parameters))
   const foreignKeys = groupByTable(await session.query<ForeignKeyRow>(foreignKeysSql, parameters))
   const triggers = groupByTable(await session.query<TriggerRow>(triggersSql, parameters))
+  const lookups = groupByTable(await session.query<LookupRow>(lookupsSql, parameters))
   return tables.map((table) => ({
     name: table.name,
     schema: table.nspname,
@@ -201,6 +255,7 @@ export async function describeTables(
     uniques: (uniques.get(table.oid) ?? []).map(toUnique),
     foreignKeys: (foreignKeys.get(table.oid) ?? []).map(toForeignKey),
     triggers: (triggers.get(table.oid) ?? []).map(toTrigger),
+    lookups: (lookups.get(table.oid) ?? []).map(toLookup),
     hasRules: table.has_rules,
     rowsEstimate: table.rows,
     bytes: Number(table.bytes),
@@ -237,8 +292,12 @@ function toUnique({ name, kind, columns, partial }: UniqueRow): UniqueFacts {
   return { name, kind, columns, partial }
 }
 
-function toForeignKey({ name, columns, references, referencedColumns }: ForeignKeyRow): ForeignKeyFacts {
-  return { name, columns, references, referencedColumns }
+function toForeignKey({ oid: _oid, ...foreignKey }: ForeignKeyRow): ForeignKeyFacts {
+  return foreignKey
+}
+
+function toLookup({ what, functions, tables }: LookupRow): LookupFacts {
+  return { what, functions, tables }
 }
 
 function toTrigger(row: TriggerRow): TriggerFacts {

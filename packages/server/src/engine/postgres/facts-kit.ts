@@ -54,6 +54,7 @@ export function tableFacts(name: string, change: Partial<TableFacts> = {}): Tabl
     uniques: [],
     foreignKeys: [],
     triggers: [],
+    lookups: [],
     hasRules: false,
     rowsEstimate: null,
     bytes: 0,

@@ -117,9 +117,11 @@ describe('unique constraints', () => {
   })
 
   it('are let through for a primary key that a bigint sequence or next_id() gives, and for no other', () => {
+    const sequence = sequenceFacts('public.s')
+    const serial = { ...columnFacts('id', 'int8'), sequence }
     const given = [
-      { ...columnFacts('id', 'int8'), sequence: sequenceFacts('public.s') },
-      { ...columnFacts('id', 'int8'), identity: 'always' as const, sequence: sequenceFacts('public.s') },
+      { ...serial, defaultExpression: "nextval('public.s'::regclass)" },
+      { ...serial, identity: 'always' as const },
       { ...columnFacts('id', 'int8'), defaultExpression: 'fleetshard.next_id()' },
     ]
     for (const id of given) {
@@ -129,7 +131,9 @@ describe('unique constraints', () => {
     }
     const random = { ...columnFacts('id', 'uuid'), defaultExpression: 'gen_random_uuid()' }
     const primary = uniqueFacts('p', ['id'], { kind: 'primary' })
-    expect(refused(withUnique(primary, [random])).hint).toContain('PRIMARY KEY ("user_id", "id")')
+    const cut = { ...serial, defaultExpression: "(nextval('public.s'::regclass) % '1000'::bigint)" }
+    for (const id of [random, cut])
+      expect(refused(withUnique(primary, [id])).hint).toContain('PRIMARY KEY ("user_id", "id")')
   })
 })
 
@@ -167,22 +171,45 @@ describe('triggers and rules', () => {
     routine: 'public.touch',
   } as const
 
-  it('that may change the key are refused unless declared harmless', () => {
-    expect(refused(users({ triggers: [trigger] })).hint).toContain('triggers_keep_key')
-    expect(refused(users({ hasRules: true })).hint).toContain('triggers_keep_key')
-    const declaration = { ...byUser, triggersKeepKey: true }
-    const table = users({ triggers: [trigger], hasRules: true })
-    expect(checkDeclaration(table, declaration).keyType).toBe('text')
+  it.each<[string, Partial<TableFacts>]>([
+    ['a trigger that may change the key', { triggers: [trigger] }],
+    ['one that may write to other rows', { triggers: [{ ...trigger, timing: 'after' }] }],
+    ['one for each statement', { triggers: [{ ...trigger, perRow: false, onUpdate: false }] }],
+    ['rules', { hasRules: true }],
+  ])('are refused, of a table that is not declared yet: %s', (_, change) => {
+    const global = { name: 'public.t', kind: 'global', keyColumn: null } as const
+    for (const declaration of [byUser, global])
+      expect(refused(users(change), declaration).hint).toContain('by hand on every shard')
+    const known = { ...byUser, triggersKeepKey: true }
+    expect(checkDeclaration(users(change), known).keyType).toBe('text')
   })
 
-  it('that cannot are let through', () => {
-    const harmless = [
-      { ...trigger, timing: 'after' as const },
-      { ...trigger, enabled: false },
-      { ...trigger, perRow: false },
-      { ...trigger, onUpdate: false },
-    ]
-    expect(checkDeclaration(users({ triggers: harmless }), byUser).keyType).toBe('text')
+  it('that do nothing are let through', () => {
+    const triggers = [{ ...trigger, enabled: false }]
+    expect(checkDeclaration(users({ triggers }), byUser).keyType).toBe('text')
+  })
+})
+
+describe('defaults, checks and policies', () => {
+  const lookup = (functions: readonly string[], tables: readonly string[]): TableFacts =>
+    users({ lookups: [{ what: 'the policy p', functions, tables }] })
+  const of = (kind: TableDeclaration['kind']): TableDeclaration => ({
+    name: 'public.other',
+    kind,
+    keyColumn: kind === 'sharded' ? 'user_id' : null,
+  })
+
+  it('are refused where they may read rows of other shards', () => {
+    expect(refused(lookup(['public.f'], [])).hint).toContain('ALTER FUNCTION public.f IMMUTABLE')
+    for (const kind of ['sharded', 'global'] as const)
+      expect(refused(lookup([], ['public.other']), byUser, [of(kind)]).message).toContain('public.other')
+    expect(refused(lookup([], ['public.t'])).message).toContain('the policy p reads public.t')
+    const reference = { name: 'public.t', kind: 'reference', keyColumn: null } as const
+    expect(refused(lookup(['public.f'], []), reference).message).toContain('public.f')
+  })
+
+  it('may read reference tables', () => {
+    expect(checkDeclaration(lookup([], ['public.other']), byUser, [of('reference')]).keyType).toBe('text')
   })
 })
 
@@ -214,6 +241,7 @@ describe('foreign keys', () => {
     columns,
     references,
     referencedColumns,
+    setsDefault: false,
   })
   const table = (foreignKey: ForeignKeyFacts): TableFacts =>
     users({ columns: [userId, columnFacts('x', 'text')], foreignKeys: [foreignKey] })
@@ -247,6 +275,12 @@ describe('foreign keys', () => {
     ['global to sharded', key(['x'], 'public.o', ['id']), global, other('sharded', 'id')],
     ['to itself beside the key', key(['x'], 'public.t', ['id']), byUser, other('global')],
     ['to nothing declared', key(['x'], 'public.gone', ['id']), byUser, other('global')],
+    [
+      'that set the key to its default',
+      { ...key(['user_id'], 'public.o', ['id']), setsDefault: true },
+      byUser,
+      other('sharded', 'id'),
+    ],
   ])('are refused: %s', (_, foreignKey, declaration, target) => {
     const error = refused(table(foreignKey), declaration, [target])
     expect(error.message).toContain('fk')

@@ -51,16 +51,22 @@ export function checkDeclaration(
 ): CheckedDeclaration {
   checkRelation(table)
   if (declared !== undefined) checkForeignKeys(table, declaration, declared)
+  const keyType = checkKind(table, declaration)
+  if (declaration.triggersKeepKey !== true) checkCode(table, declaration, declared ?? [])
+  return { declaration, keyType }
+}
+
+function checkKind(table: TableFacts, declaration: TableDeclaration): KeyType | null {
   switch (declaration.kind) {
     case 'sharded':
-      return { declaration, keyType: checkSharded(table, declaration) }
+      return checkSharded(table, declaration)
     case 'reference':
       checkNoKey(table, declaration)
       checkSequences(table)
-      return { declaration, keyType: null }
+      return null
     case 'global':
       checkNoKey(table, declaration)
-      return { declaration, keyType: null }
+      return null
     default:
       return assertNever(declaration.kind)
   }
@@ -104,7 +110,6 @@ function checkSharded(table: TableFacts, declaration: TableDeclaration): KeyType
   const keyType = checkKeyColumn(table, key)
   checkSequences(table)
   for (const unique of table.uniques) checkUnique(table, unique, key)
-  if (declaration.triggersKeepKey !== true) checkTriggers(table, key)
   return keyType
 }
 
@@ -176,24 +181,63 @@ function uniqueHint(unique: UniqueFacts, widened: string): string {
   }
 }
 
+/** A sequence's numbers as they are: multiplied or cut, those of two shards may meet. */
+const plainNextval = /^nextval\('(?:[^']|'')+'::regclass\)$/
+
 /** Given by a sequence that counts in the shard's block, or by our generator: no other shard gives the same value. */
 function isUniqueByAllocation(table: TableFacts, name: string | null): boolean {
   const column = table.columns.find((candidate) => candidate.name === name)
   if (column?.baseType !== 'int8') return false
-  return column.sequence !== null || /^fleetshard\.next_id\(\)$/.test(column.defaultExpression ?? '')
+  const { defaultExpression, identity, sequence } = column
+  if (sequence !== null) return identity !== null || plainNextval.test(defaultExpression ?? '')
+  return /^fleetshard\.next_id\(\)$/.test(defaultExpression ?? '')
 }
 
-function checkTriggers(table: TableFacts, key: ColumnFacts): void {
-  const trigger = table.triggers.find(
-    (found) =>
-      found.enabled && found.timing === 'before' && found.perRow && (found.onInsert || found.onUpdate),
-  )
-  const override = `if it leaves ${key.name} alone, declare the table with triggers_keep_key`
-  if (trigger !== undefined) {
-    const why = `the BEFORE trigger ${trigger.name} (${trigger.routine}) might change ${key.name} after the shard is chosen`
-    refuse(table, why, override)
+/** What runs with the rows of a table without being named by a statement: nobody sees which other rows it touches. */
+function checkCode(
+  table: TableFacts,
+  declaration: TableDeclaration,
+  declared: readonly TableDeclaration[],
+): void {
+  // A statement that writes a reference table runs only while there is one shard.
+  if (declaration.kind !== 'reference') checkTriggers(table)
+  for (const { what, functions, tables } of table.lookups) {
+    const [routine] = functions
+    if (routine !== undefined) {
+      const why = `${what} calls ${routine}, which may read rows, and each shard sees only its own`
+      refuse(table, why, `if it reads no table, ALTER FUNCTION ${routine} IMMUTABLE; else leave it out`)
+    }
+    const read = tables.find((name) => kindOf(name, [...declared, declaration]) !== 'reference')
+    if (read === undefined) continue
+    refuse(
+      table,
+      `${what} reads ${read}, and each shard sees only its own rows of that`,
+      'let it compare columns with settings of the session, or read reference tables',
+    )
   }
-  if (table.hasRules) refuse(table, 'its rewrite rules might change the shard key', override)
+}
+
+const kindOf = (name: string, declared: readonly TableDeclaration[]): TableDeclaration['kind'] | null =>
+  declared.find((one) => one.name === name)?.kind ?? null
+
+function checkTriggers(table: TableFacts): void {
+  const trigger = table.triggers.find(({ enabled }) => enabled)
+  const byHand = 'create it by hand on every shard once the table is declared'
+  if (trigger !== undefined) {
+    const why = `the trigger ${trigger.name} (${trigger.routine}) might change the shard key, or touch rows of other shards`
+    refuse(
+      table,
+      why,
+      `let the client do its work in the same transaction; or, if all it touches has the key of its row, ${byHand}`,
+    )
+  }
+  if (table.hasRules) {
+    refuse(
+      table,
+      'its rewrite rules might change the shard key, or write to other shards',
+      `leave them out; or, if they keep to the key of the row, ${byHand}`,
+    )
+  }
 }
 
 function checkForeignKeys(
@@ -236,6 +280,10 @@ function checkForeignKey(
     const why = `${name} refers to ${references} without the shard key, so that the row referred to may be on another shard`
     const key = `${declaration.keyColumn ?? ''} → ${references}.${target.keyColumn ?? ''}`
     refuse(table, why, `make the foreign key include ${key}`)
+  }
+  if (foreignKey.setsDefault) {
+    const why = `${name} would SET DEFAULT the shard key ${declaration.keyColumn ?? ''}, so that the row belongs to another shard`
+    refuse(table, why, 'use ON DELETE CASCADE, RESTRICT or NO ACTION')
   }
 }
 

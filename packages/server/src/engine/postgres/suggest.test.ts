@@ -8,13 +8,18 @@ function suggest(...tables: readonly TableFacts[]): Readonly<Record<string, Tabl
   return Object.fromEntries(suggestTables(tables).map((found) => [found.table, found]))
 }
 
-const serialId: ColumnFacts = { ...columnFacts('id', 'int8'), sequence: sequenceFacts('public.s') }
+const serialId: ColumnFacts = {
+  ...columnFacts('id', 'int8'),
+  sequence: sequenceFacts('public.s'),
+  defaultExpression: "nextval('public.s'::regclass)",
+}
 const primary = (...columns: string[]) => uniqueFacts('p', columns, { kind: 'primary' })
 const refers = (column: string, references: string, to: string): ForeignKeyFacts => ({
   name: `${column}_fkey`,
   columns: [column],
   references,
   referencedColumns: [to],
+  setsDefault: false,
 })
 
 describe('suggestions', () => {

@@ -242,6 +242,7 @@ function tableFacts(name: string): TableFacts {
     ],
     uniques: [],
     foreignKeys: [],
+    lookups: [],
     triggers: [],
     hasRules: false,
     rowsEstimate: null,
