@@ -12,6 +12,7 @@ import {
   type Slot,
   type StatementFacts,
 } from '../plan/mod.ts'
+import { refuseGivenIds } from './allocated-ids.ts'
 import type { StatementCall, TransactionCall } from './calls.ts'
 import { refuseMoreThanReads, type OnlyReading } from './only-reads.ts'
 import { namesCounter } from './recall.ts'
@@ -104,6 +105,7 @@ export function refuseHidden(call: CheckedCall, map: ShardMap, facts: SchemaFact
     refuseFreeSequence(call.known, map, facts)
     refuseOwnEquality(call.known, map, facts)
   }
+  refuseGivenIds(call.known, map, facts)
   refuseCutKeys(call, map, facts)
 }
 

@@ -82,5 +82,22 @@ union select 'width:' || case t.typtype when 'd' then 0 else a.atttypmod - 4 end
   where c.oid >= ${firstUserOid} and c.relkind in ('r', 'p') and a.attnum > 0
     and (t.typtype = 'd' or a.atttypid = 'pg_catalog.varchar'::pg_catalog.regtype and a.atttypmod >= 4)`
 
+/** Primary keys with a bigint column that a sequence or next_id() gives, by the dependency of its default. */
+const allocated = `
+union select 'allocated', c.relname::text, pg_catalog.json_build_object(
+    'columns', pg_catalog.json_agg(a.attname) filter (where a.attidentity <> '' or exists (
+      select from pg_catalog.pg_attrdef f join pg_catalog.pg_depend d
+        on d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass and d.objid = f.oid
+        where f.adrelid = c.oid and f.adnum = a.attnum and (
+          d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and exists (
+            select from pg_catalog.pg_class s where s.oid = d.refobjid and s.relkind = 'S')
+          or d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass and exists (
+            select from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+              where p.oid = d.refobjid and n.nspname = 'fleetshard')))),
+    'primary', pg_catalog.json_agg(a.attname))::text
+  from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indrelid
+  join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = any ((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1])
+  where c.oid >= ${firstUserOid} and i.indisprimary group by c.oid, c.relname`
+
 /** Reads everything at once, so that it is of one moment. */
-export const factsSql = functions + operatorsAndTypes + tables
+export const factsSql = functions + operatorsAndTypes + tables + allocated

@@ -3,6 +3,7 @@
 // does not show. Over-approximates by name, whatever the schema.
 import { query, type ServerConnection } from '../wire/mod.ts'
 import type { StatementFacts, TableUse } from '../plan/facts.ts'
+import type { AllocatedKey } from './allocated-ids.ts'
 import { factsSql } from './schema-facts-sql.ts'
 
 /** Names of one database. */
@@ -38,6 +39,8 @@ export interface SchemaFacts {
   readonly domains: ReadonlyMap<number, number>
   /** Characters of a varchar column, by `widthKey`; 0 where a domain hides it. */
   readonly widths: ReadonlyMap<string, number>
+  /** Tables → their primary keys with columns that sequences give; several where tables have one name. */
+  readonly allocatedKeys: ReadonlyMap<string, readonly AllocatedKey[]>
   /** True where casts or operators of the user's run without being named. */
   readonly implicitCode: boolean
 }
@@ -172,9 +175,11 @@ export async function loadSchemaFacts(
   const domains = new Map<number, number>()
   const widths = new Map<string, number>()
   const doubleNames = new Map<string, string>()
+  const allocatedKeys = new Map<string, AllocatedKey[]>()
   for (const [kind = '', name, detail] of rows as readonly (readonly string[])[]) {
     if (kind === 'domain') domains.set(Number(name), Number(detail))
     else if (kind === 'double') doubleNames.set(name ?? '', detail ?? '')
+    else if (kind === 'allocated') noteAllocated(allocatedKeys, name ?? '', detail ?? '')
     else if (kind.startsWith('width:')) narrow(widths, widthKey(name ?? '', detail ?? ''), kind)
     else byKind.set(kind, (byKind.get(kind) ?? new Set()).add(name ?? ''))
   }
@@ -199,6 +204,7 @@ export async function loadSchemaFacts(
     doubleNames,
     domains,
     widths,
+    allocatedKeys,
     implicitCode: names('implicit').size > 0,
   }
 }
@@ -206,6 +212,12 @@ export async function loadSchemaFacts(
 /** Of tables that have one name the narrowest column counts. */
 function narrow(widths: Map<string, number>, key: string, kind: string): void {
   widths.set(key, Math.min(Number(kind.slice('width:'.length)), widths.get(key) ?? Infinity))
+}
+
+/** Primary keys without such a column are not kept. */
+function noteAllocated(keys: Map<string, AllocatedKey[]>, table: string, detail: string): void {
+  const { columns, primary } = JSON.parse(detail) as { columns: string[] | null; primary: string[] }
+  if (columns !== null) keys.set(table, [...(keys.get(table) ?? []), { columns, primary }])
 }
 
 const without = (names: ReadonlySet<string>, others: readonly ReadonlySet<string>[]): ReadonlySet<string> =>

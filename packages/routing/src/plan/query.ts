@@ -9,6 +9,8 @@ export type Operand =
   | { readonly kind: 'slot'; readonly slot: Slot }
   | { readonly kind: 'star'; readonly qualifier: string | null }
   | { readonly kind: 'open' }
+  /** DEFAULT, which stands only for new rows. */
+  | { readonly kind: 'default' }
   | { readonly kind: 'other' }
 
 /** One column given out; the name is null where Postgres chooses it. */

@@ -251,6 +251,7 @@ export class BlockReader implements SourceHost {
     const slot = this.#parts.slots.one(value)
     if (slot !== null) return { kind: 'slot', slot }
     const node = unwrap(value)
+    if (node?.kind === 'SetToDefault') return { kind: 'default' }
     const fields = asArray(node?.kind === 'ColumnRef' ? node.body['fields'] : node?.body['indirection'])
     if (fields.some((field) => bodyOf(field, 'A_Star') !== null)) {
       if (node?.kind !== 'ColumnRef') return { kind: 'open' }
