@@ -6,6 +6,7 @@ import type { BeginCall } from './calls.ts'
 import type { ExecutorParts } from './executor.ts'
 import { giveBack } from './give-back.ts'
 import { HeldTransaction } from './held-transaction.ts'
+import { forgetNumbers } from './recall.ts'
 import { endOrThrow, runAlone } from './session-work.ts'
 import type { Session } from './session.ts'
 import type { NodeAccess, ShardAccess } from './shard-access.ts'
@@ -33,6 +34,7 @@ export async function beginOn(
     try {
       refuseOldMap(session, map)
       parts.metrics.routed('primary', 'alone')
+      if (session.remembers) forgetNumbers(session)
       if (!(await sendBegin(parts, session, { options, call }))) {
         unhold()
         giveBack(parts, node.pool, { session, left: 'nothing' })

@@ -49,7 +49,7 @@ import { endOrThrow, isEnded, runAlone, runInLane, type StatementWork, type Work
 import type { Session } from './session.ts'
 import type { NodeAccess, ShardAccess } from './shard-access.ts'
 import { traitsOf, worseLeft } from './traits.ts'
-import { refuseForgotten } from './recall.ts'
+import { forgetOthers, refuseForgotten } from './recall.ts'
 import { runTransaction, type TransactionOptions } from './transaction.ts'
 import { workOf } from './work-of.ts'
 
@@ -280,6 +280,7 @@ export class Executor {
     try {
       refuseOldMap(session, map)
       refuseSuperseded(call, map)
+      forgetOthers(session, [call])
       const readOnly = call.readOnly || (shard.status === 'readonly' && how.traits.writes)
       if (readOnly) {
         const ended = await this.#runReadOnly(session, work, cancellation)
@@ -338,6 +339,7 @@ export class Executor {
       try {
         refuseOldMap(session, map)
         refuseSuperseded(call, map)
+        forgetOthers(session, call.statements)
         const { statements, traceparent } = call
         const works = statements.map((one) => workOf({ ...one, traceparent }, map, facts))
         const readOnly = call.options.readOnly || access.record.status === 'readonly'

@@ -12,6 +12,7 @@ import { giveBack } from './give-back.ts'
 import { findRecord, runKeyed, sweepRecords, type Claim, type KeyedEnd } from './keyed-run.ts'
 import { askPrimary, PositionBehind } from './positions.ts'
 import { tokenAfter } from './session-reads.ts'
+import { forgetOthers } from './recall.ts'
 import type { Session } from './session.ts'
 import type { NodeAccess, ShardAccess } from './shard-access.ts'
 import { replayResults } from './stored-results.ts'
@@ -121,6 +122,7 @@ async function attemptOnce(
       .reduce(worseLeft, 'nothing')
     try {
       refuseOldMap(session, map)
+      forgetOthers(session, call.statements)
       parts.metrics.routed('primary', 'alone')
       const at = { shard: shard.id, node: node.node.id, epoch: map.epoch }
       for (const { consumer } of call.statements) consumer.placed?.(at)

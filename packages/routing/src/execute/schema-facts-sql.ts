@@ -76,6 +76,16 @@ union select 'sequence', c.relname::text, '' from pg_catalog.pg_class c
     and not exists (select from pg_catalog.pg_depend d
       where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objid = c.oid and d.deptype in ('a', 'i')
         or d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass and d.refobjid = c.oid)
+union select 'counting', c.relname::text, '' from pg_catalog.pg_class c
+  join pg_catalog.pg_attribute a on a.attrelid = c.oid where c.oid >= ${firstUserOid} and a.attidentity <> ''
+union select 'counting', c.relname::text, '' from pg_catalog.pg_attrdef a
+  join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass and d.objid = a.oid
+    and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+  join pg_catalog.pg_class s on s.oid = d.refobjid and s.relkind = 'S'
+  join pg_catalog.pg_class c on c.oid = a.adrelid
+union select 'counting', c.relname::text, '' from pg_catalog.pg_constraint k
+  join pg_catalog.pg_class c on c.oid = k.confrelid
+  where k.confdeltype not in ('a', 'r') or k.confupdtype not in ('a', 'r')
 union select 'width:' || case t.typtype when 'd' then 0 else a.atttypmod - 4 end, c.relname::text, a.attname::text
   from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid
   join pg_catalog.pg_type t on t.oid = a.atttypid

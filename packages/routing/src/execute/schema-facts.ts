@@ -30,6 +30,8 @@ export interface SchemaFacts {
   readonly readableTables: ReadonlySet<string>
   /** Of these, tables without triggers and without defaults by functions of the user's. */
   readonly plainTables: ReadonlySet<string>
+  /** Tables with defaults by sequences, and those whose rows take others along by a foreign key. */
+  readonly countingTables: ReadonlySet<string>
   /** Views, partitions, children and foreign tables: a write to one may reach the rows of another. */
   readonly indirectTables: ReadonlySet<string>
   readonly systemTables: ReadonlySet<string>
@@ -199,6 +201,7 @@ export async function loadSchemaFacts(
     userTypes: names('type'),
     readableTables: names('readable'),
     plainTables: names('plain'),
+    countingTables: names('counting'),
     indirectTables: names('indirect'),
     systemTables: without(names('system'), [names('indirect')]),
     doubleNames,

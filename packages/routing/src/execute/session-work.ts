@@ -26,6 +26,8 @@ export interface StatementWork {
   readonly behind?: ((isOver: () => boolean) => void) | undefined
   /** The columns are looked at before it runs, so that a write is not refused when it has happened. */
   readonly looksFirst: boolean
+  /** A sequence may count by it. */
+  readonly counts: boolean
   /** Goes to the server with the text. */
   readonly traceparent: Traceparent
 }
@@ -319,6 +321,7 @@ function submit(
   done: (end: WorkEnd) => void,
 ): StatementRun {
   let over = false
+  if (work.counts) session.remembers = true
   const run: StatementRun = new StatementRun({
     consumer: work.consumer,
     commitsAtSync: work.commitsAtSync,
@@ -346,6 +349,7 @@ export async function cleanSession(parts: WorkParts, session: Session): Promise<
     session.prepared.clear()
     session.statements.clear()
     session.settings = noSettings
+    session.remembers = false
     return true
   } catch (error) {
     session.connection.destroy(

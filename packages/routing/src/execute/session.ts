@@ -37,6 +37,8 @@ export interface Session extends Linked<Session> {
   lastEndMs: number
   /** Statements in a lane whose clients have gone; the lane takes no more until they have ended. */
   abandoned: number
+  /** A sequence may have counted on it since it forgot: currval() and lastval() tell the number to whoever asks. */
+  remembers: boolean
   /** Requests to cancel that are under way; false when one of them has failed. */
   canceling: Promise<boolean> | null
   /** Of a lane: the reads under way in it. */

@@ -374,6 +374,7 @@ export class ShardAccess {
       idleSinceMs: now,
       lastEndMs: now,
       abandoned: 0,
+      remembers: false,
       canceling: null,
       canceledHeadMs: null,
       sharers: new Chain(),

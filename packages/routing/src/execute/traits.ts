@@ -1,5 +1,6 @@
 // What a statement does by the names of a database: asked at every run, so kept with the statement.
 import type { KnownStatement } from '../plan/mod.ts'
+import { remembers } from './recall.ts'
 import { leftBy, mayShareLane, mayWrite, type SchemaFacts } from './schema-facts.ts'
 
 /** What a statement may leave in its session. */
@@ -12,6 +13,8 @@ export interface Traits {
   /** It may not be sent again when its outcome is unknown. */
   readonly writes: boolean
   readonly leaves: Left
+  /** A sequence may count by it. */
+  readonly counts: boolean
 }
 
 /** Forgotten with the statement or the names. */
@@ -27,6 +30,7 @@ export function traitsOf(known: KnownStatement, facts: SchemaFacts): Traits {
       shares: mayShareLane(known.facts, facts),
       writes: mayWrite(known.facts, facts),
       leaves: leftBy(known.facts, facts),
+      counts: remembers(known.facts, facts),
     }
     ofFacts.set(known, kept)
   }

@@ -35,6 +35,7 @@ const control = (text: string, commitsAtSync: boolean): StatementWork => ({
   keys: [],
   domains: new Map(),
   looksFirst: false,
+  counts: false,
   traceparent: null,
 })
 

@@ -4,6 +4,7 @@ import { keyParametersOf, planOf } from '../plan/mod.ts'
 import type { StatementCall, Traceparent } from './calls.ts'
 import type { SchemaFacts } from './schema-facts.ts'
 import type { StatementWork } from './session-work.ts'
+import { traitsOf } from './traits.ts'
 
 /** The work of one statement. */
 export function workOf(
@@ -22,6 +23,7 @@ export function workOf(
     keys: map.owners.length > 1 ? keyParametersOf(planOf(call.known, map)) : [],
     domains: facts.domains,
     looksFirst: kind === 'write',
+    counts: traitsOf(call.known, facts).counts,
     traceparent: call.traceparent ?? null,
   }
 }

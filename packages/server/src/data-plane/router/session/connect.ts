@@ -1,7 +1,7 @@
 // A connection for what a session is about to do: the one it holds, or one of the shard that the statement belongs to,
 // with the transaction begun on it.
 import { FleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
-import type { ReadTerms } from '@fleetshard/routing/execute'
+import { beginForgetful, type ReadTerms } from '@fleetshard/routing/execute'
 import { exec } from '@fleetshard/routing/wire'
 import { borrow, type Held } from './server-side.ts'
 import type { SessionState } from './session-state.ts'
@@ -85,12 +85,15 @@ export async function leaveShard(state: SessionState, held: Held): Promise<void>
 }
 
 /** BEGIN, and what the transaction has done so far; null when there is nothing to wait for. */
-function beginOn({ transaction }: SessionState, { session }: Held): Promise<void> | null {
+function beginOn({ transaction }: SessionState, held: Held): Promise<void> | null {
   if (transaction === null || transaction.pin !== 'none') return null
   const { begin: first, prologue, isClients } = transaction
   // The server begins that one itself.
   if (!isClients) return null
-  const begun = exec(session.connection, [first, ...prologue].join(';\n'))
+  const { session } = held
+  const texts = [...beginForgetful(session, [first]), ...prologue]
+  held.recallsOthers = false
+  const begun = exec(session.connection, texts.join(';\n'))
   if (prologue.length > 0) return begun
   // BEGIN alone cannot fail on a primary: what follows is sent right behind it.
   begun.catch(() => undefined)

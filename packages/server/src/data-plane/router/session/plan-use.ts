@@ -31,6 +31,7 @@ import {
   readerIn,
   refuseHidden,
   refuseState,
+  remembers,
   type SchemaFacts,
 } from '@fleetshard/routing/execute'
 import type { BindMessage } from './bind-message.ts'
@@ -75,6 +76,8 @@ export interface Traits {
   readonly left: Leftover
   /** Its connection may remember a number of a sequence after it. */
   readonly counts: boolean
+  /** The same by what the database says of the tables. */
+  readonly remembers: boolean
   /** The connection must stay with the session. */
   readonly binds: boolean
   /** A read that names all the rows it sees, so that nothing of it can be hidden from the plan. */
@@ -93,6 +96,7 @@ export function traitsOf(known: KnownStatement, schema: SchemaFacts): Traits {
       shares: mayShareLane(known.facts, schema) && known.facts.command.kind === 'rows',
       writes: mayWrite(known.facts, schema),
       counts: mayCount(known.facts) || (known.facts.kind === 'read' && mayWrite(known.facts, schema)),
+      remembers: remembers(known.facts, schema),
       left: leftBy(known.facts, schema),
       binds: bindsSession(known.facts, schema),
       showsAll:

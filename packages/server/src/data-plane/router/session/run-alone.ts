@@ -2,13 +2,16 @@
 // nothing of it can have happened, or it only reads.
 import { FleetError, isFleetError, toFleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
 import {
+  forgetNumbers,
+  forgotten,
   learnCost,
+  recalls,
   refuseForgotten,
   refuseMoreThanReads,
   type ReadTerms,
   type SchemaFacts,
 } from '@fleetshard/routing/execute'
-import type { KnownStatement } from '@fleetshard/routing/plan'
+import type { KnownStatement, StatementFacts } from '@fleetshard/routing/plan'
 import { exec } from '@fleetshard/routing/wire'
 import { afterFence, afterLoss, isFenced } from './after-failure.ts'
 import { attemptsMax, connectFor, leaveShard, mayMove, shardFor } from './connect.ts'
@@ -181,6 +184,7 @@ function connect(state: SessionState, trial: Attempt): Sending | Promise<Sending
     const facts = work.executed.map(({ known }) => known.facts)
     refuseOtherPath(state, facts, { map, schema: names })
     refuseForgotten(facts, state.held?.hasCounted === true)
+    refuseOthers(state, facts)
     const isMovable = mayMove(state)
     const connected = (held: Held): Sending | Promise<Sending> =>
       isMovable && state.map.epoch !== map.epoch ? refuseSuperseded(state, held) : { ...trial, held, traits }
@@ -261,9 +265,28 @@ function oneOf(placed: readonly Placed[]): Placed['shard'] {
   return shard
 }
 
-function note(state: SessionState, held: Held, { left, binds, writes, counts }: Traits): void {
+/**
+ * Within a transaction that began with a group of messages, a connection cannot forget what others have counted on it.
+ * @throws FleetError `statement_refused`
+ */
+function refuseOthers({ held, isGroupOpen }: SessionState, statements: readonly StatementFacts[]): void {
+  if (held?.recallsOthers === true && (held.hasCounted || isGroupOpen) && statements.some(recalls))
+    throw forgotten()
+}
+
+/** Before a session asks what its connection remembers, or takes it for its own, and before a transaction that may ask. */
+function forgetOthers({ isGroupOpen }: SessionState, held: Held, { work, traits }: Sending): void {
+  if (!held.recallsOthers || held.hasCounted || isGroupOpen) return
+  const mayAsk = ({ facts }: KnownStatement): boolean => facts.command.kind === 'begin' || recalls(facts)
+  if (!traits.some(({ binds }) => binds) && !work.executed.some(({ known }) => mayAsk(known))) return
+  held.recallsOthers = false
+  forgetNumbers(held.session)
+}
+
+function note(state: SessionState, held: Held, { left, binds, writes, counts, remembers }: Traits): void {
   if (writes) held.hasWritten = true
   if (counts) held.hasCounted = true
+  if (remembers) held.session.remembers = true
   if (left === 'more' || (left === 'state' && held.left === 'nothing')) held.left = left
   if (binds) state.bind()
 }
@@ -282,6 +305,7 @@ interface SentHost {
 /** @throws FleetError before it was sent */
 function send(state: SessionState, runner: GroupRunner, sending: Sending, host: SentHost): void {
   const { work, held, stays } = sending
+  forgetOthers(state, held, sending)
   for (const trait of sending.traits) note(state, held, trait)
   const before = { settings: state.settings, transaction: state.transaction }
   const parsed: WireStatement[] = []

@@ -32,6 +32,8 @@ export interface Held {
   hasWritten: boolean
   /** Something on it may have asked a sequence since the session has it. */
   hasCounted: boolean
+  /** It may remember numbers that others were given by sequences. */
+  recallsOthers: boolean
 }
 
 /** Where and how a connection is wanted. */
@@ -110,7 +112,16 @@ function take(
     throw error
   }
   environment.metrics.routed(node.node.role === 'primary' ? 'primary' : 'replica', 'alone')
-  return { session, access, node, shard, left: 'nothing', hasWritten: false, hasCounted: false }
+  return {
+    session,
+    access,
+    node,
+    shard,
+    left: 'nothing',
+    hasWritten: false,
+    hasCounted: false,
+    recallsOthers: session.remembers,
+  }
 }
 
 /** Gives a connection back; what was left in it is removed first, in the background. */

@@ -15,6 +15,7 @@ const schema = `
   create schema old;
   create table old.users (user_id int, n int);
   create sequence numbers;
+  create table still (user_id text primary key, n int);
   create function many(int, int) returns boolean language sql stable as 'select count(*) > $1 + $2 from users';
   create operator === (leftarg = int, rightarg = int, procedure = many);
 `
@@ -29,7 +30,7 @@ const open = new Set<pg.Client>()
 
 beforeAll(async () => {
   server = await startTestPostgres(postgresBuilds()[0]!)
-  const tables = [testTable('public.users')]
+  const tables = [testTable('public.users'), testTable('public.still')]
   router = await startTestRouter(server, { shards: 2, tables, schema })
   single = await startTestRouter(server, { shards: 1, tables, schema })
   for (let n = 0; first === '' || second === ''; n += 1) {
@@ -164,6 +165,30 @@ describe('what a connection remembers of sequences', () => {
       expect(await valueOf(one, "select currval('users_id_seq')")).toBe(given)
       await one?.query('commit')
       expect(await valueOf(one, "select nextval('numbers') - currval('numbers')")).toBe('0')
+    }
+  })
+
+  it('is not what another session has counted on it', async () => {
+    for (const of of [router, single]) {
+      const [one, ...others] = await clients(5, of)
+      // Whichever connection is next, it has counted for somebody else.
+      for (const [index, other] of others.entries()) {
+        await other.query('begin')
+        await other.query(`insert into users (user_id) values ('${second}-other-${String(index)}')`)
+      }
+      for (const other of others) await other.query('commit')
+      const write = `insert into still (user_id) values ('${second}') on conflict do nothing`
+      for (const ask of ['select lastval()', "select currval('users_id_seq')"]) {
+        await one?.query('begin')
+        await one?.query(write)
+        await expect(one?.query(ask)).rejects.toMatchObject({ code: '55000' })
+        await one?.query('rollback')
+        await expect(one?.query(`${write}; ${ask}`)).rejects.toMatchObject({ code: '55000' })
+        await one?.query('rollback')
+        const statements = [{ query: write }, { query: ask }]
+        const body = { statements, shard_key: second, options: { keyspace: 'app' } }
+        expect((await of.post('/v1/transaction', body)).body).toMatchObject({ sqlstate: '55000' })
+      }
     }
   })
 
