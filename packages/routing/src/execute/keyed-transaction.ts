@@ -10,6 +10,7 @@ import type { Idempotency, TransactionAnswer, TransactionCall } from './calls.ts
 import type { ExecutorParts } from './executor.ts'
 import { giveBack } from './give-back.ts'
 import { findRecord, runKeyed, sweepRecords, type Claim, type KeyedEnd } from './keyed-run.ts'
+import { notTooDeep } from './parameters.ts'
 import { askPrimary, PositionBehind } from './positions.ts'
 import { tokenAfter } from './session-reads.ts'
 import { forgetOthers } from './recall.ts'
@@ -230,14 +231,15 @@ async function sweep(
 
 /** What is repeated must be the same; the surface that it came by does not matter. */
 function fingerprintOf(call: KeyedTransactionCall): string {
-  const said = JSON.stringify(
-    call.statements.map(({ known, params }) => [known.text, params]),
-    (_name, value: unknown) => {
-      if (typeof value === 'bigint') return String(value)
-      return value instanceof Uint8Array ? Buffer.from(value).toString('base64') : value
-    },
-  )
-  return createHash('sha256').update(said).digest('hex')
+  const write = (): string =>
+    JSON.stringify(
+      call.statements.map(({ known, params }) => [known.text, params]),
+      (_name, value: unknown) => {
+        if (typeof value === 'bigint') return String(value)
+        return value instanceof Uint8Array ? Buffer.from(value).toString('base64') : value
+      },
+    )
+  return createHash('sha256').update(notTooDeep(write, null)).digest('hex')
 }
 
 /** An error that leaves it open whether an earlier attempt was committed. */

@@ -92,9 +92,26 @@ function encodeParameter(value: unknown, type: number, index: number): string | 
     case 'boolean':
       return value ? 'true' : 'false'
     case 'object':
-      return encodeObject(value, type, index)
+      return notTooDeep(() => encodeObject(value, type, index), index)
     default:
       throw unsendable(index, 'has no JSON type')
+  }
+}
+
+/**
+ * What works through a value from JSON, which reads deeper ones than can be written.
+ * @throws FleetError `parameter_type`
+ */
+export function notTooDeep<Result>(action: () => Result, index: number | null): Result {
+  try {
+    return action()
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    const which = index === null ? 'a parameter' : `the value of $${String(index + 1)}`
+    throw new FleetError('parameter_type', `${which} is nested too deeply`, {
+      hint: 'send it as a string that holds the JSON',
+      cause: error,
+    })
   }
 }
 

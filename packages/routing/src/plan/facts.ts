@@ -44,6 +44,8 @@ export interface TableUse {
   readonly schema: string | null
   readonly name: string
   readonly written: boolean
+  /** FOR UPDATE and FOR NO KEY UPDATE lock its rows, LOCK the table: others wait for that. */
+  readonly locked: boolean
 }
 
 /** Why a statement can't run on a shared connection, with the way out. */

@@ -284,3 +284,27 @@ describe('placement', () => {
     expect(planOf(statement, testMap(4, tables))).not.toBe(planOf(statement, map))
   })
 })
+
+describe('a lock of a reference table, which is on every shard', () => {
+  it.each([
+    'select * from countries for update',
+    'select * from users u, countries c where u.user_id = $1 for no key update',
+    'select * from users u join countries c on true where u.user_id = $1 for update of c',
+    'select * from users u, (select * from countries) c where u.user_id = $1 for update of c',
+    'select * from users where user_id = $1 and n in (select n from countries for update)',
+    'with w as (select * from countries for update) select * from w',
+    'lock table countries',
+  ])('is refused unless its shard is named: %s', (text) => {
+    expect(codeOf(() => place(text, ['user-7']))).toBe('shard_key_required')
+    expect(place(text, ['user-7'], 'user-7')).toBe(owner('user-7'))
+  })
+
+  it.each([
+    'select * from users u, countries c where u.user_id = $1 for update of u',
+    'select * from users u, countries c where u.user_id = $1 for share',
+    'with w as (select * from countries) select * from users, w where user_id = $1 for update',
+    'select * from users where user_id = $1 and n in (select n from countries) for update',
+  ])('is not meant by: %s', (text) => {
+    expect(place(text, ['user-7'])).toBe(owner('user-7'))
+  })
+})

@@ -78,23 +78,24 @@ export function makePlan(facts: StatementFacts, names: TableNames): Plan {
   const foreign = uses.find(({ table }) => table === null)
   if (globals.length > 0) {
     return planGlobal(globals, {
-      alone: foreign === undefined && sharded.length === 0,
+      alone: foreign === undefined && sharded.length === 0 && lockedReference(uses) === undefined,
       sharded,
       meets: meetingIn(facts, true),
     })
   }
-  return planRows(facts, { sharded, foreign, names })
+  return planRows(facts, { uses, sharded, foreign, names })
+}
+
+/** The tables of a statement. */
+interface Uses {
+  readonly uses: readonly Use[]
+  readonly sharded: readonly ShardedUse[]
+  readonly foreign: Use | undefined
+  readonly names: TableNames
 }
 
 /** The plan of a statement without global tables. */
-function planRows(
-  facts: StatementFacts,
-  {
-    sharded,
-    foreign,
-    names,
-  }: { sharded: readonly ShardedUse[]; foreign: Use | undefined; names: TableNames },
-): Plan {
+function planRows(facts: StatementFacts, { uses, sharded, foreign, names }: Uses): Plan {
   const byPlace = new Map(sharded.map((used) => [used.place, used]))
   const inference = infer(facts.query, (place) => keyOf(byPlace.get(place)?.table))
   // TRUNCATE, LOCK and the like concern the table of the shard that is named, as a whole.
@@ -115,10 +116,19 @@ function planRows(
   if (open !== undefined) return unkeyed(noKey(open, sharded))
   if (foreign !== undefined)
     return { ...unkeyed(foreignTable(foreign, names)), isUndeclared: isUndeclared(foreign, names) }
+  const locked = lockedReference(uses)
+  if (locked !== undefined) return unkeyed(locksApart(locked))
   const meets = meetingIn(facts, sharded.length > 0)
   if (sharded.length > 0) return { kind: 'keyed', keys, meets }
   return meets === null ? { kind: 'any' } : { kind: 'meeting', what: meets }
 }
+
+const lockedReference = (uses: readonly Use[]): Use | undefined =>
+  uses.find(({ use, table }) => use.locked && table?.kind === 'reference')
+
+/** Its rows are on every shard, and a lock is where it is taken. */
+const locksApart = ({ use }: Use): string =>
+  `a lock of the reference table ${use.name} would be seen on one shard only (pg_advisory_xact_lock is seen by all)`
 
 const foreignTable = ({ use }: Use, names: TableNames): string =>
   names.isAmbiguous(use)

@@ -8,6 +8,7 @@ import { classify } from './classify.ts'
 import { concatenationOf } from './concatenation.ts'
 import { commandOf } from './command.ts'
 import { SlotReader } from './slots.ts'
+import { lockedIn } from './locked.ts'
 import { asArray, asObject, bodyOf, childOf, namesOf, textOf, unwrap, type TreeObject } from './tree.ts'
 
 /** Deepest tree that is looked at; deeper ones are refused rather than overflow the stack. */
@@ -34,7 +35,10 @@ function factsOf(kind: string, body: TreeObject, { names, text }: Reading): Stat
     ...classified,
     command: commandOf(kind, body, text),
     parameters: names.parameters,
-    tables: names.tables(kind === 'TruncateStmt' ? listedIn(body) : new Set<TreeObject>()),
+    tables: names.tables({
+      written: kind === 'TruncateStmt' ? listedIn(body) : none,
+      locked: kind === 'LockStmt' ? listedIn(body) : none,
+    }),
     query: blocks.block(inside),
     concatenation: concatenationOf(kind, body),
     functions: [...names.functions],
@@ -43,6 +47,8 @@ function factsOf(kind: string, body: TreeObject, { names, text }: Reading): Stat
     types: [...names.types],
   }
 }
+
+const none: ReadonlySet<TreeObject> = new Set()
 
 /** Statements around another one. */
 const INSIDE = new Set(['ExplainStmt', 'DeclareCursorStmt', 'PrepareStmt', 'CopyStmt'])
@@ -71,6 +77,7 @@ class NameCollector {
   readonly #relations: TreeObject[] = []
   readonly #places = new Map<TreeObject, number>()
   readonly #written = new Set<TreeObject>()
+  readonly #locked = new Set<TreeObject>()
 
   /**
    * False when the tree is deeper than the bound.
@@ -81,6 +88,7 @@ class NameCollector {
     if (Array.isArray(value)) return (value as unknown[]).every((item) => this.walk(item, depth + 1, ctes))
     const node = asObject(value)
     if (node === null) return true
+    for (const relation of lockedIn(node)) this.#locked.add(relation)
     const visible = this.#walkWith(childOf(node, 'withClause'), depth + 1, ctes)
     if (visible === null) return false
     for (const name in node) {
@@ -153,13 +161,14 @@ class NameCollector {
     if (operator !== undefined) this.operators.add(operator)
   }
 
-  tables(written: ReadonlySet<TreeObject>): TableUse[] {
+  tables(listed: Readonly<Record<'written' | 'locked', ReadonlySet<TreeObject>>>): TableUse[] {
     return this.#relations.map((relation) => {
       const name = textOf(relation, 'relname') ?? ''
       return {
         schema: textOf(relation, 'schemaname'),
         name,
-        written: written.has(relation) || this.#written.has(relation),
+        written: listed.written.has(relation) || this.#written.has(relation),
+        locked: listed.locked.has(relation) || this.#locked.has(relation),
       }
     })
   }
@@ -170,7 +179,7 @@ class NameCollector {
   }
 }
 
-/** Relations that TRUNCATE names as a list. */
+/** Relations that TRUNCATE and LOCK name as a list. */
 function listedIn(body: TreeObject): Set<TreeObject> {
   const listed = new Set<TreeObject>()
   for (const item of asArray(body['relations'])) {

@@ -15,6 +15,13 @@ const schema = `
 `
 const tables = [testTable('public.users')]
 
+/** A parameter that JSON can be read from, but not written to. */
+function deepBody(more: object): string {
+  const query = `insert into users (user_id, name) values ('deep', $1::json::text)`
+  const deep = '['.repeat(20_000) + ']'.repeat(20_000)
+  return JSON.stringify({ query, params: ['deep'], ...more }).replace('["deep"]', `[${deep}]`)
+}
+
 describe.each(postgresBuilds())('over $name', (build) => {
   let server: TestPostgres
   let router: TestRouter
@@ -196,6 +203,8 @@ describe.each(postgresBuilds())('over $name', (build) => {
       [{ query: 'select $1::int', params: [{}], shard_key: 'a', options }, 400, 'parameter_type', /\$1/],
       [{ query: 'select $1::int8', params: [2 ** 53], options }, 400, 'parameter_type', /exact/],
       [{ query: 'select $1::jsonb', params: [{ a: [2 ** 60] }], options }, 400, 'parameter_type', /exact/],
+      [deepBody({ options }), 400, 'parameter_type', /too deeply/],
+      [deepBody({ options: { ...options, idempotency_key: 'deep' } }), 400, 'parameter_type', /too deeply/],
       [`"${'x'.repeat(11 * 2 ** 20)}"`, 413, 'request_too_large', /larger/],
     ]
     for (const [body, status, code, detail] of cases) {
