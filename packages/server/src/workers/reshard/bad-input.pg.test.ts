@@ -172,6 +172,33 @@ describe('tables that cannot be moved', () => {
   })
 })
 
+describe('ids that sequences would give again', () => {
+  const block = 2 ** 40
+  const counting = async (fleet: TestFleet, shard: string, number: number): Promise<unknown> => {
+    const first = String(number * block + 1)
+    const last = String((number + 1) * block - 1)
+    const bounds = `minvalue ${first} maxvalue ${last} start ${first} restart ${first}`
+    return fleet.sql(shard, `alter sequence users_id_seq ${bounds}`)
+  }
+
+  it('are told, with the way out; behind their sequences they do no harm', async () => {
+    const ddl = 'create table users (id bigserial primary key, user_id text not null, n int default 0)'
+    await using fleet = await makeFleet(server, { sources: ['a'], targets: ['b', 'c'], ddl })
+    await fleet.declare('public.users', key)
+    for (const [number, shard] of ['a', 'b', 'c'].entries()) await counting(fleet, shard, number)
+    await fleet.sql('a', `insert into users (user_id) select 'user-' || i from generate_series(1, 100) i`)
+    await fleet.sql('a', `insert into users values (7000, 'ahead'), (${String(block + 5)}, 'of another')`)
+    const ended = await fleet.finish(await fleet.submit({ kind: 'split' }))
+    expect(ended).toMatchObject({ status: 'failed', errorCode: 'reshard_refused' })
+    expect(ended.errorMessage).toContain('has the id 7000, which the sequence of the source would give again')
+    expect(ended.errorMessage).toContain(`has the id ${String(block + 5)}, which the sequence of the target`)
+    expect(ended.errorMessage).toContain("SELECT setval('public.users_id_seq', ")
+    await fleet.sql('a', `select setval('users_id_seq', 7000)`)
+    await fleet.sql('b', `select setval('users_id_seq', ${String(block + 5)})`)
+    expect(await fleet.finish(await fleet.submit({ kind: 'split' }))).toMatchObject({ status: 'completed' })
+  }, 60_000)
+})
+
 describe('targets that cannot take the rows', () => {
   it('targets that hold data, and targets whose columns are others', async () => {
     await using fleet = await usersFleet()

@@ -7,6 +7,7 @@ import { quoteTableName } from '../names.ts'
 import { openStream } from '../replication/stream.ts'
 import { withSession, type Session } from '../session.ts'
 import { JobConnection } from './connection.ts'
+import { idObstacles } from './id-obstacles.ts'
 import { inspectSource, inspectTarget, movableTables } from './inspect-source.ts'
 import { dropSlot, endReader, makeSlot, slotState } from './slots.ts'
 import { openCutover } from './cutover-session.ts'
@@ -45,7 +46,10 @@ export function createPostgresReshardEngine({ clock }: EngineParts): ReshardEngi
       on(target, signal, (session) => inspectSource(session, tables)),
     async inspectTarget(target, source, tables, signal) {
       const facts = await on(source, signal, movableTables)
-      return on(target, signal, (session) => inspectTarget(session, facts, tables))
+      const obstacles = await on(target, signal, (session) => inspectTarget(session, facts, tables))
+      const own = await on(target, signal, movableTables)
+      const sides = { source: facts, target: own }
+      return [...obstacles, ...(await on(source, signal, (session) => idObstacles(session, sides, tables)))]
     },
     makeSlot: (target, names, tables, signal) => makeSlot({ clock, target, signal }, names, tables),
     slotState: (target, slot, signal) => on(target, signal, (session) => slotState(session, slot)),
