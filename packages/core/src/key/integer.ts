@@ -60,6 +60,7 @@ function inRange(sign: '' | '-', digits: string, type: IntegerType | null): stri
       `${(sign + digits).slice(0, 80)} is out of the range of ${type}`,
       {
         hint: `${type} goes from -${least[type]} to ${greatest[type]}`,
+        sqlstate: outOfRange,
       },
     )
   }
@@ -94,5 +95,16 @@ function notAnInteger(value: unknown, type: IntegerType | null): FleetError {
     typeof value === 'string' ? JSON.stringify(value.slice(0, 80)) : `a value of kind ${typeof value}`
   return new FleetError('invalid_shard_key', `${shown} is not ${type ?? 'an integer'}`, {
     hint: 'send a whole decimal number',
+    ...(typeof value === 'string' ? { sqlstate: sqlstateOf(value) } : {}),
   })
+}
+
+// What Postgres itself would say of the value.
+const outOfRange = '22003'
+const malformed = '22P02'
+
+/** Newer servers read other bases, and underscores between digits: these are refused by us alone. */
+function sqlstateOf(text: string): string {
+  if (/^[ \t\n\v\f\r]*[+-]?[0-9]+[ \t\n\v\f\r]*$/.test(text)) return outOfRange
+  return /0[xob]|[0-9]_[0-9]/i.test(text) ? '22023' : malformed
 }

@@ -152,6 +152,25 @@ describe('uuid and bytea', () => {
   })
 })
 
+describe('what no server of that type reads', () => {
+  it.each<[string, KeyType, string]>([
+    ['99999', 'int2', '22003'],
+    ['-2147483649', 'int4', '22003'],
+    ['9223372036854775808', 'int8', '22003'],
+    ['9'.repeat(40), 'int8', '22003'],
+    ['42.0', 'int8', '22P02'],
+    ['', 'int4', '22P02'],
+    ['x', 'int4', '22P02'],
+    ['_7', 'int4', '22P02'],
+    ['a0eebc99', 'uuid', '22P02'],
+    // Newer servers read these, and we do not.
+    ['0x7', 'int4', '22023'],
+    ['7_0', 'int8', '22023'],
+  ])('%s as %s has the SQLSTATE of Postgres', (text, type, sqlstate) => {
+    expect(() => parseKey(text, type)).toThrow(expect.objectContaining({ sqlstate }) as Error)
+  })
+})
+
 describe('against the input functions of a live server', () => {
   type Rows = readonly (readonly [input: string, canonical: string | null])[]
   const golden = JSON.parse(

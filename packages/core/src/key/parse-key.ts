@@ -144,6 +144,7 @@ function parseUuid(value: unknown): string {
 function badUuid(shown: string): FleetError {
   return new FleetError('invalid_shard_key', `${shown} is not a uuid`, {
     hint: 'a uuid looks like a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11',
+    sqlstate: '22P02',
   })
 }
 
