@@ -98,6 +98,8 @@ export interface StatementFacts {
   readonly concatenation: Concatenation
   /** Names, without schema, of called functions. */
   readonly functions: readonly string[]
+  /** CURRENT_TIMESTAMP, CURRENT_USER and the like, which are called without being named as functions. */
+  readonly hasValueFunctions: boolean
   /** Names of qualified columns and fields: each may be a function in `row.function` notation. */
   readonly fields: readonly string[]
   readonly operators: readonly string[]

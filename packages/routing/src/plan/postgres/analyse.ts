@@ -42,6 +42,7 @@ function factsOf(kind: string, body: TreeObject, { names, text }: Reading): Stat
     query: blocks.block(inside),
     concatenation: concatenationOf(kind, body),
     functions: [...names.functions],
+    hasValueFunctions: names.hasValueFunctions,
     fields: [...names.fields],
     operators: [...names.operators],
     types: [...names.types],
@@ -72,6 +73,7 @@ class NameCollector {
   readonly fields = new Set<string>()
   readonly operators = new Set<string>()
   readonly types = new Set<string>()
+  hasValueFunctions = false
   /** The highest number of a parameter. */
   parameters = 0
   readonly #relations: TreeObject[] = []
@@ -128,6 +130,9 @@ class NameCollector {
     switch (name) {
       case 'FuncCall':
         this.functions.add(namesOf(body['funcname']).at(-1) ?? '')
+        return
+      case 'SQLValueFunction':
+        this.hasValueFunctions = true
         return
       case 'ColumnRef':
         for (const field of namesOf(body['fields']).slice(1)) this.fields.add(field)

@@ -124,6 +124,19 @@ export function isRepeatable(command: Command): boolean {
   }
 }
 
+/** Functions that any server answers alike at any time. */
+const timelessFunctions = new Set(['version', 'current_schemas'])
+
+/**
+ * True for a query of constants, as drivers and pools send it to see whether the connection is there. Within a
+ * transaction now() is one time, and a cast may read it too ('now'::timestamptz): it must not change by a move.
+ */
+export const isTimeless = ({ tables, functions, types, hasValueFunctions }: StatementFacts): boolean =>
+  tables.length === 0 &&
+  types.length === 0 &&
+  !hasValueFunctions &&
+  functions.every((name) => timelessFunctions.has(name))
+
 /** The settings after a SET or RESET of the session has been carried out; `startup` are those it began with. */
 export function settingsAfter(
   command: Command,

@@ -15,7 +15,7 @@ import type { KnownStatement, StatementFacts } from '@fleetshard/routing/plan'
 import { exec } from '@fleetshard/routing/wire'
 import { afterFence, afterLoss, isFenced } from './after-failure.ts'
 import { attemptsMax, connectFor, leaveShard, mayMove, shardFor } from './connect.ts'
-import { isRepeatable } from './effects.ts'
+import { isRepeatable, isTimeless } from './effects.ts'
 import { SessionLost } from './errors.ts'
 import { refuseOtherPath } from './own-path.ts'
 import { check, place, targetOfWork, traitsOf, type Placed, type Traits } from './plan-use.ts'
@@ -23,7 +23,7 @@ import type { GroupRunner } from './group-runner.ts'
 import type { Answered, Held } from './server-side.ts'
 import { transactionAborted, type SessionState } from './session-state.ts'
 import { isUntold, tellWritten } from './session-token.ts'
-import { OpenTransaction } from './transaction-state.ts'
+import { keepsSnapshot, OpenTransaction } from './transaction-state.ts'
 import { readTermsOf, refuseSettings } from './variables.ts'
 import type { WireStatement } from './wire-statements.ts'
 import type { Work } from './work.ts'
@@ -191,7 +191,7 @@ function connect(state: SessionState, trial: Attempt): Sending | Promise<Sending
     const held = connectFor(state, {
       shard: placed.some((one) => one.shard !== null) ? shard : null,
       map,
-      isRepeatable: work.executed.every(({ known }, index) => mayMoveOn(known, traits[index])),
+      isRepeatable: work.executed.every(({ known }, index) => mayMoveOn(state, known, traits[index])),
       reads: readTerms(state, map, traits),
     })
     return held instanceof Promise ? held.then(connected, about(shard)) : connected(held)
@@ -206,9 +206,9 @@ const about =
     throw error instanceof FleetError ? error.withFacts({ shard_id: id }) : error
   }
 
-/** True for what may be done again on another shard. */
-const mayMoveOn = ({ facts }: KnownStatement, trait: Traits | undefined): boolean =>
-  isRepeatable(facts.command) || (trait?.shares === true && facts.tables.length === 0)
+/** True for what may be done again on another shard. A transaction that keeps its snapshot has it from its first query. */
+const mayMoveOn = (state: SessionState, { facts }: KnownStatement, trait: Traits | undefined): boolean =>
+  isRepeatable(facts.command) || (trait?.shares === true && isTimeless(facts) && !keepsSnapshot(state))
 
 /**
  * A read that may write after all (by a function) does not run on a shard that takes no writes.

@@ -68,3 +68,19 @@ export class OpenTransaction {
     return this.#savepoints[index]?.kept ?? null
   }
 }
+
+const isolations = /repeatable|serializable/i
+
+/** True where all queries of the transaction see the rows as they were at the first one. */
+export function keepsSnapshot({
+  transaction,
+  settings,
+}: {
+  readonly transaction: OpenTransaction | null
+  readonly settings: SessionSettings
+}): boolean {
+  const isolation = settings.get('default_transaction_isolation') ?? ''
+  return [isolation, transaction?.begin ?? '', ...(transaction?.prologue ?? [])].some((text) =>
+    isolations.test(text),
+  )
+}

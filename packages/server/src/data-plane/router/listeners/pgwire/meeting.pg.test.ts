@@ -215,6 +215,36 @@ describe('what a connection remembers of sequences', () => {
   })
 })
 
+describe('a transaction that has asked for no rows yet', () => {
+  /** What comes of a read behind these statements, in two sessions that are at home on different shards. */
+  const readBehind = async (statements: readonly string[]): Promise<Set<unknown>> => {
+    const outcomes = new Set<unknown>()
+    for (const client of await clients(2)) {
+      for (const text of statements) await client.query(text)
+      outcomes.add(await code(client.query(`select from users where user_id = '${second}'`)))
+    }
+    return outcomes
+  }
+
+  it.each([
+    ['begin', 'select 1'],
+    ['begin', 'select version()', 'savepoint a'],
+  ])('goes to the shard of its rows: %s; %s', async (...statements) => {
+    expect(await readBehind(statements)).toEqual(new Set(['done']))
+  })
+
+  it.each([
+    ['begin', 'select now()'],
+    ['begin', 'select current_timestamp'],
+    ['begin', "select 'now'::timestamptz"],
+    ['begin isolation level repeatable read', 'select 1'],
+    ['begin', 'set transaction isolation level serializable', 'select 1'],
+    ["set default_transaction_isolation = 'repeatable read'", 'begin', 'select 1'],
+  ])('stays where it has got its time or its snapshot: %s; %s', async (...statements) => {
+    expect(await readBehind(statements)).toEqual(new Set(['0A000', 'done']))
+  })
+})
+
 describe('a name without a schema', () => {
   it('is refused where the path of the session may lead to another table', async () => {
     const [client, other] = await clients(2)
