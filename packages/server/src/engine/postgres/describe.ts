@@ -13,7 +13,10 @@ import type {
 import { describedTablesMax } from '../shard-engine.ts'
 import type { Session } from './session.ts'
 
-/** What all queries below agree on: the tables in question as `t(oid, …)`, and they with all their partitions as `parts`. $1: qualified names, or null for all; $2: ours. */
+/**
+ * What all queries below agree on: the tables in question as `t(oid, …)`, and they with all their partitions as
+ * `parts`. $1: qualified names, or null for all; $2: ours.
+ */
 const tablesCte = `
   with t as (
     select c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relispartition, c.reltuples,

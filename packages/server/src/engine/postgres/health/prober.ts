@@ -1,6 +1,6 @@
 // Looks at a server every second without a login every second: the session is kept, and beside its statement the server
-// is knocked at every other time. Once a minute a new session takes its place, and the one before tells what the server bears:
-// sizes are read from the disk, and no probe waits behind that.
+// is knocked at every other time. Once a minute a new session takes its place, and the one before tells what the server
+// bears: sizes are read from the disk, and no probe waits behind that.
 import { FleetError, type Clock } from '@fleetshard/core'
 import type { NodeFigures, NodeProbe, NodeProber } from '../../health-engine.ts'
 import type { CallBounds, NodeTarget } from '../../shard-engine.ts'

@@ -1,6 +1,6 @@
 // Accepted sockets that read into one buffer of the thread. Node allocates 64 KiB for each read of a socket otherwise,
-// and hands the bytes through a stream, which costs more than all the rest of a small read. For sockets that connect
-// there is an option, `onread`; for those that are accepted there is none, so their handle is given to a socket that has it.
+// and hands the bytes through a stream. For sockets that connect there is an option, `onread`; for those that are
+// accepted there is none, so their handle is given to a socket that has it. ADR 0024 has what that saves.
 import { Socket, type OnReadOpts } from 'node:net'
 
 const bufferBytes = 64 * 1024
