@@ -84,7 +84,7 @@ const detail = Type.Object({
     Type.Array(Type.Object({ name: Type.String(), signature: Type.String() })),
     Type.Null(),
   ]),
-  /** Terms of all shards concerned at preflight. */
+  /** Terms of all shards concerned at preflight; before it, of a job that begins anew, when its traces were removed. */
   terms: Type.Record(Type.String(), Type.Unsafe<Term>(Type.Integer({ minimum: 0 }))),
   /** True from the moment that every slot is there: one that is missing then was lost. */
   hasSlots: Type.Boolean(),
@@ -92,6 +92,8 @@ const detail = Type.Object({
   attempt: Type.Integer({ minimum: 0 }),
   /** Units copied anew. */
   recopies: Type.Integer({ minimum: 0 }),
+  /** How often the copy has begun anew, since another node became primary; missing for never. */
+  restarts: Type.Optional(Type.Integer({ minimum: 0 })),
   rowsTotal: count,
   rowsCopied: count,
   bytesTotal: count,

@@ -114,6 +114,7 @@ export function jobView(job: JobRecord): Job {
 const reshardStatuses: Readonly<Record<string, ReshardJob['status']>> = {
   planned: 'pending',
   preflight: 'pending',
+  restarting: 'pending',
   copying: 'precopy',
   catching_up: 'deltasync',
   verifying: 'deltasync',

@@ -32,7 +32,10 @@ export function startVersion(
 export const testEngine = createPostgresEngine({ clock: systemClock })
 
 /** A database of the server as a target. */
-export function targetOf(server: TestServer, database: string = server.database): NodeTarget {
+export function targetOf(
+  server: Pick<TestServer, 'host' | 'port' | 'user' | 'password' | 'database'>,
+  database: string = server.database,
+): NodeTarget {
   return {
     host: server.host,
     port: server.port,

@@ -4,10 +4,10 @@
 import { FleetError, parseEpoch, type KeyspaceSnapshot, type ShardRecord } from '@fleetshard/core'
 import type { PlanRouting } from '../../catalog/mod.ts'
 import { acknowledged, dropBackSlots } from './cutover.ts'
-import { move, moved, readReshardJob, type ReshardJob } from './job-store.ts'
+import { move, moved, readReshardJob, restartsOf, type ReshardJob } from './job-store.ts'
 import { createOwnership } from './move-plan.ts'
 import { removalOrder } from './removal-order.ts'
-import { movedRecords } from './movement.ts'
+import { movedRecords, requireSettled, termsOf } from './movement.ts'
 import {
   fencesOf,
   namesOf,
@@ -102,11 +102,38 @@ function withoutLeftovers(shard: ShardRecord): ShardRecord {
   return rid
 }
 
-/** The step of `undoing`. Shards that are gone meanwhile are passed over. */
+/** The step of `undoing`. */
 export async function undo(step: ReshardStep, job: ReshardJob): Promise<ReshardJob> {
+  const { snapshot } = await readKeyspace(step, job)
+  await removeTraces(step, job, snapshot)
+  const event = job.detail.failure === null ? 'undone_cancelled' : 'undone_failed'
+  return step.effect(`persist ${event}`, () => move(step.parts, step.run, job, { event }))
+}
+
+/** The step of `restarting`: as a job that has not begun, but for the terms under which its traces were removed. */
+export async function restarting(step: ReshardStep, job: ReshardJob): Promise<ReshardJob> {
+  const { snapshot } = await readKeyspace(step, job)
+  requireSettled(job, snapshot)
+  await removeTraces(step, job, snapshot)
+  const detail = {
+    ranges: null,
+    tables: null,
+    terms: termsOf(job, snapshot),
+    hasSlots: false,
+    recopies: 0,
+    rowsCopied: 0,
+    bytesCopied: 0,
+    verification: null,
+  }
+  return step.effect('persist restarted', () =>
+    move(step.parts, step.run, job, { event: 'restarted', detail }),
+  )
+}
+
+/** All that the job has made before a flip. Shards that are gone meanwhile are passed over. */
+async function removeTraces(step: ReshardStep, job: ReshardJob, snapshot: KeyspaceSnapshot): Promise<void> {
   const { engine, run } = step
   const { id } = job.stored.record
-  const { snapshot } = await readKeyspace(step, job)
   const sources = await placesOf(step, snapshot, sourcesOf(job))
   for (const { shard, target } of sources) {
     await step.effect(`drop slot ${shard.id}`, () =>
@@ -115,8 +142,8 @@ export async function undo(step: ReshardStep, job: ReshardJob): Promise<ReshardJ
     await engine.dropFences(target, fencesOf(job), run.signal)
     await engine.leaveSource(target, id, run.signal)
   }
-  // Before the slots were asked for, nothing of the targets was touched.
-  if (job.detail.hasSlots) {
+  // Before the slots were asked for, nothing of the targets was touched, unless the copy has begun anew.
+  if (job.detail.hasSlots || restartsOf(job) > 0) {
     await dropBackSlots(step, job)
     for (const { shard, target } of await placesOf(step, snapshot, targetsOf(job))) {
       if (shard.vnodes !== '') continue
@@ -124,6 +151,4 @@ export async function undo(step: ReshardStep, job: ReshardJob): Promise<ReshardJ
       await step.effect(`empty ${shard.id}`, () => engine.emptyTarget(target, id, tables, run.signal))
     }
   }
-  const event = job.detail.failure === null ? 'undone_cancelled' : 'undone_failed'
-  return step.effect(`persist ${event}`, () => move(step.parts, run, job, { event }))
 }

@@ -259,7 +259,10 @@ export async function release(step: ReshardStep, job: ReshardJob): Promise<Resha
   const givers = new Set(turn.givers)
   const { snapshot } = await readKeyspace(step, current)
   const plan: PlanRouting = (now) => ({
-    put: now.shards.filter(({ id }) => givers.has(id)).map(withoutHold),
+    // That of a failover, which has come meanwhile, is not ours.
+    put: now.shards
+      .filter(({ id }) => givers.has(id))
+      .map((shard) => (shard.hold?.job === current.stored.record.id ? withoutHold(shard) : shard)),
     extras: parts.catalog.jobs.updateParts(
       current.stored,
       moved(current.stored.record, turn.released, { now: nowText(step) }),

@@ -20,6 +20,9 @@ export interface ReshardJob {
   readonly detail: ReshardJobDetail
 }
 
+/** How often its copy has begun anew. */
+export const restartsOf = ({ detail }: ReshardJob): number => detail.restarts ?? 0
+
 type DetailChange = Partial<Omit<ReshardJobDetail, 'order'>>
 
 /** @throws FleetError `corrupt_record` */

@@ -9,6 +9,7 @@ export type ReshardState =
   | 'catching_up'
   | 'verifying'
   | 'ready'
+  | 'restarting'
   | 'cutover'
   | 'reversible'
   | 'reversing'
@@ -35,6 +36,10 @@ export type ReshardEvent =
   | 'verified'
   /** A unit has to be copied anew. */
   | 'recopy'
+  /** Another node of one of the shards has become primary: slots and copies do not outlive that. */
+  | 'restart'
+  /** Nothing is left of what was copied. */
+  | 'restarted'
   /** The hold is in the map: part of the commit that puts it there. */
   | 'hold'
   /** The ranges are the targets': part of the commit that gives them. */
@@ -74,7 +79,7 @@ export interface StateSpec {
   readonly wayOut: string | null
 }
 
-const stoppable = { fail: 'undoing', cancel: 'undoing', pause: 'paused' } as const
+const stoppable = { restart: 'restarting', fail: 'undoing', cancel: 'undoing', pause: 'paused' } as const
 
 /** SPEC.md, "States". */
 export const reshardMachine = {
@@ -87,7 +92,7 @@ export const reshardMachine = {
   preflight: {
     status: 'running',
     progress: 0,
-    next: { checked: 'copying', fail: 'undoing', cancel: 'undoing' },
+    next: { checked: 'copying', restart: 'restarting', fail: 'undoing', cancel: 'undoing' },
     wayOut: 'bring the server back, or cancel the job',
   },
   copying: {
@@ -113,6 +118,12 @@ export const reshardMachine = {
     progress: 0.95,
     next: { hold: 'cutover', recopy: 'copying', ...stoppable },
     wayOut: 'end the transaction that the log names, or cancel the job',
+  },
+  restarting: {
+    status: 'running',
+    progress: 0,
+    next: { restarted: 'preflight', fail: 'undoing', cancel: 'undoing' },
+    wayOut: 'bring the server back, or cancel the job',
   },
   cutover: {
     status: 'running',
@@ -195,6 +206,15 @@ export const forwardStates: ReadonlySet<ReshardState> = new Set([
   'verifying',
   'ready',
   'cutover',
+])
+
+/** States of which another primary of one of the shards makes the copy begin anew. */
+export const restartedStates: ReadonlySet<ReshardState> = new Set([
+  'preflight',
+  'copying',
+  'catching_up',
+  'verifying',
+  'ready',
 ])
 
 /** States in which what is written on the targets goes back to the sources. */

@@ -168,6 +168,32 @@ export function requireTerms({ detail }: ReshardJob, snapshot: KeyspaceSnapshot)
   }
 }
 
+/** True when another node of one of the shards has become primary; the shards are all there. */
+export function hasOtherTerms({ detail }: ReshardJob, { shards }: KeyspaceSnapshot): boolean {
+  const now = new Map(shards.map(({ id, term }): [string, number] => [id, term]))
+  const terms = Object.entries(detail.terms)
+  return terms.every(([id]) => now.has(id)) && terms.some(([id, term]) => now.get(id) !== term)
+}
+
+/** Terms of the job's shards as they are. */
+export function termsOf(job: ReshardJob, { shards }: KeyspaceSnapshot): ReshardJob['detail']['terms'] {
+  const concerned = new Set<string>([...sourcesOf(job), ...targetsOf(job)])
+  return Object.fromEntries(shards.filter(({ id }) => concerned.has(id)).map(({ id, term }) => [id, term]))
+}
+
+/**
+ * A failover raises the term before its shard has the other primary, and holds the shard in between.
+ * @throws FleetError `shard_unavailable`
+ */
+export function requireSettled(job: ReshardJob, { shards }: KeyspaceSnapshot): void {
+  const concerned = new Set<string>([...sourcesOf(job), ...targetsOf(job)])
+  const held = shards.find(({ id, hold }) => concerned.has(id) && hold !== undefined)
+  if (held?.hold === undefined) return
+  throw new FleetError('shard_unavailable', `shard ${held.id} is held by the job ${held.hold.job}`, {
+    hint: `wait for its end: fleetshard failover explain ${held.id}`,
+  })
+}
+
 /** Declared tables, all of which a job has to know how to move. */
 export function movedRecords(snapshot: KeyspaceSnapshot): readonly TableRecord[] {
   return snapshot.tables

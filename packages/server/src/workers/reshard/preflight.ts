@@ -10,7 +10,7 @@ import {
 } from '../../engine/mod.ts'
 import type { JobProgress } from '../worker.ts'
 import { move, type ReshardJob } from './job-store.ts'
-import { movedRecords, tablesFrom } from './movement.ts'
+import { movedRecords, requireSettled, requireTerms, tablesFrom, termsOf } from './movement.ts'
 import { planMoves } from './move-plan.ts'
 import { removalOrder } from './removal-order.ts'
 import { placesOf, readKeyspace, sourcesOf, targetsOf, type Place, type ReshardStep } from './step.ts'
@@ -18,6 +18,9 @@ import { placesOf, readKeyspace, sourcesOf, targetsOf, type Place, type ReshardS
 /** The step. @throws FleetError `reshard_refused` with all obstacles */
 export async function preflight(step: ReshardStep, job: ReshardJob): Promise<ReshardJob | JobProgress> {
   const { snapshot } = await readKeyspace(step, job)
+  requireSettled(job, snapshot)
+  // Of a job that begins anew: a promotion may have brought back what was removed.
+  requireTerms(job, snapshot)
   await refuseOverlap(step, job)
   const sources = await placesOf(step, snapshot, sourcesOf(job))
   const targets = await placesOf(step, snapshot, targetsOf(job))
@@ -33,11 +36,10 @@ export async function preflight(step: ReshardStep, job: ReshardJob): Promise<Res
   if (obstacles.length > 0) throw refused(obstacles)
   const rowsTotal = tables.reduce((sum, { rowsEstimate }) => sum + rowsEstimate, 0)
   const bytesTotal = tables.reduce((sum, { bytes }) => sum + bytes, 0)
-  const terms = Object.fromEntries([...sources, ...targets].map(({ shard }) => [shard.id, shard.term]))
   const detail = {
     ranges: digest,
     tables: tables.map(({ name, signature }) => ({ name, signature })),
-    terms,
+    terms: termsOf(job, snapshot),
     rowsTotal,
     bytesTotal,
   }

@@ -63,6 +63,8 @@ export interface TestFleet extends AsyncDisposable {
   finish(job: JobRecord, checkpoint?: Checkpoint, faulty?: Partial<Catalog>): Promise<JobRecord>
   /** The same by new connections. */
   reopened(): TestFleet
+  /** Another server leads the shard from now on, under the next term. */
+  promoted(shard: string, to: Pick<NodeTarget, 'host' | 'port'>): Promise<void>
   /** Runs the job under one claim. */
   runOnce(job: JobRecord, checkpoint?: Checkpoint, faulty?: Partial<Catalog>): Promise<JobProgress>
   /** The shard that owns a key by the map as it is. */
@@ -110,7 +112,9 @@ interface FleetOptions {
   readonly meetMsMax?: number
   readonly store?: CatalogStore
   /** Shards that lie on other servers. */
-  readonly on?: Readonly<Record<string, TestServer>>
+  readonly on?: Readonly<
+    Record<string, Pick<TestServer, 'host' | 'port' | 'user' | 'password' | 'database' | 'createDatabase'>>
+  >
 }
 
 /** A keyspace whose shards are new databases of that server. */
@@ -173,11 +177,11 @@ async function dealRing(
 class Fleet implements TestFleet {
   readonly parts: WorkerParts
   readonly #options: FleetOptions
-  readonly #targets: ReadonlyMap<string, NodeTarget>
+  readonly #targets: Map<string, NodeTarget>
   readonly #clients: Client[] = []
   readonly #shared = new Map<string, Promise<Client>>()
 
-  constructor(parts: WorkerParts, options: FleetOptions, targets: ReadonlyMap<string, NodeTarget>) {
+  constructor(parts: WorkerParts, options: FleetOptions, targets: Map<string, NodeTarget>) {
     this.parts = parts
     this.#options = options
     this.#targets = targets
@@ -185,6 +189,20 @@ class Fleet implements TestFleet {
 
   reopened(): TestFleet {
     return new Fleet(this.parts, this.#options, this.#targets)
+  }
+
+  async promoted(shard: string, { host, port }: Pick<NodeTarget, 'host' | 'port'>): Promise<void> {
+    this.#targets.set(shard, { ...this.target(shard), host, port })
+    this.#shared.delete(shard)
+    await this.catalog.changeRouting(keyspace, ({ shards }) => ({
+      put: shards
+        .filter(({ id }) => id === shard)
+        .map(({ term, nodes, ...rest }) => ({
+          ...rest,
+          term: parseTerm(term + 1),
+          nodes: nodes.map((node) => ({ ...node, host, port })),
+        })),
+    }))
   }
 
   get catalog(): Catalog {

@@ -9,24 +9,25 @@ import {
   type WorkerParts,
 } from '../worker.ts'
 import { inSpan } from '../../runtime/mod.ts'
-import { cleanUp, undo } from './clean-up.ts'
+import { cleanUp, restarting, undo } from './clean-up.ts'
 import { cutOver, dropBackSlots, isCutover, release, undoAttempt } from './cutover.ts'
-import { failureOf, move, note, readReshardJob, type ReshardJob } from './job-store.ts'
+import { failureOf, move, note, readReshardJob, restartsOf, type ReshardJob } from './job-store.ts'
 import {
   backStates,
   forwardStates,
   hasEnded,
   reshardMachine,
+  restartedStates,
   type ReshardEvent,
   type ReshardState,
   type StateSpec,
 } from './machine.ts'
-import { forgetUnits, openMovement, type Movement } from './movement.ts'
+import { forgetUnits, hasOtherTerms, openMovement, type Movement } from './movement.ts'
 import { StaleUnit } from './source-mover.ts'
 import { copyAll, makeSlots } from './copy.ts'
 import { toldAsClash } from './own-rows.ts'
 import { preflight } from './preflight.ts'
-import type { Checkpoint, ReshardStep } from './step.ts'
+import { readKeyspace, type Checkpoint, type ReshardStep } from './step.ts'
 import { throttleBoundsDefault, type ThrottleBounds } from './throttle.ts'
 import { verify } from './verify.ts'
 import { giveUp, makeBackSlots, openWayBack, removing, reversible, reversing } from './way-back.ts'
@@ -58,6 +59,7 @@ const steps: Readonly<Record<ReshardState, Step>> = {
   catching_up: catchingUp,
   verifying,
   ready,
+  restarting,
   // What an earlier run left in the middle of it is decided before anything moves again.
   cutover: release,
   reversible,
@@ -203,6 +205,9 @@ const finalCodes = new Set([
   'protocol_violation',
 ])
 
+/** SQLSTATE of a server, or a session, that may only read. */
+const readOnly = '25006'
+
 async function afterFault(
   step: RunningStep,
   job: ReshardJob,
@@ -212,7 +217,8 @@ async function afterFault(
   const current = await reread(step, job)
   // A login or a database that is not there comes by itself only while passwords are being changed.
   const isRefused = current.state === 'preflight' && error.code === 'node_check_failed'
-  const isFinal = (finalCodes.has(error.code) || isRefused) && !error.retryable
+  // A server that takes no writes is about to be no primary any more, or says so until its disk has room.
+  const isFinal = (finalCodes.has(error.code) || isRefused) && !error.retryable && error.sqlstate !== readOnly
   if (isCutover(current)) {
     parts.log.warn({ err: error }, 'cutover given up for now')
     const released = await releaseOr(step, current)
@@ -234,7 +240,7 @@ async function releaseOr(step: RunningStep, job: ReshardJob): Promise<ReshardJob
   }
 }
 
-/** What cannot go on fails, or gives the way back up; past either it is tried again. */
+/** What cannot go on begins anew, fails, or gives the way back up; past all of them it is tried again. */
 async function given(
   step: RunningStep,
   current: ReshardJob,
@@ -242,12 +248,22 @@ async function given(
 ): Promise<ReshardJob | JobProgress> {
   const { parts, run } = step
   if (backStates.has(current.state) && !isCutover(current)) return giveUp(step, current, error.message)
+  if (restartedStates.has(current.state) && (await hasOtherPrimary(step, current))) {
+    parts.log.info({ err: error }, 'a primary has changed: the copy begins anew')
+    return move(parts, run, current, { event: 'restart', detail: { restarts: restartsOf(current) + 1 } })
+  }
   const spec: StateSpec = reshardMachine[current.state]
   if (spec.next.fail !== undefined) {
     parts.log.warn({ err: error }, 'reshard job fails')
     return move(parts, run, current, { event: 'fail', detail: { failure: failureOf(error) } })
   }
   return waiting(step, current, error)
+}
+
+/** Whatever the error says: what the job relied on is not there any more. */
+async function hasOtherPrimary(step: RunningStep, job: ReshardJob): Promise<boolean> {
+  const { snapshot } = await readKeyspace(step, job)
+  return hasOtherTerms(job, snapshot)
 }
 
 /** Lets the job go; it is taken up again after a while, with connections of its own. */
