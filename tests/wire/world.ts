@@ -12,6 +12,9 @@ CREATE TABLE wire_items (
   made timestamptz
 );
 CREATE TABLE wire_children (id int PRIMARY KEY, item_id int NOT NULL REFERENCES wire_items (id));
+CREATE TABLE wire_ruled (id int);
+CREATE RULE wire_rows AS ON INSERT TO wire_ruled DO INSTEAD SELECT NEW.id AS id, 'x' AS said;
+CREATE RULE wire_more AS ON UPDATE TO wire_ruled DO INSTEAD UPDATE wire_items SET price = NEW.id;
 CREATE TYPE wire_mood AS ENUM ('low', 'high');
 CREATE FUNCTION wire_notice(text) RETURNS int LANGUAGE plpgsql AS $$
 BEGIN
@@ -42,7 +45,7 @@ INSERT INTO wire_children VALUES (1, 1);
 /** Takes all of it away. */
 export const worldDrop = `
 DROP FUNCTION IF EXISTS wire_shape, wire_notice, wire_fail;
-DROP TABLE IF EXISTS wire_children, wire_items;
+DROP TABLE IF EXISTS wire_ruled, wire_children, wire_items;
 DROP PROCEDURE IF EXISTS wire_call;
 DROP TYPE IF EXISTS wire_mood;
 `

@@ -24,15 +24,7 @@ export { leftBy, mayShareLane, mayWrite, readerIn, type SchemaFacts } from './sc
 export { abandonInLane, cleanSession, requestCancel, settled } from './session-work.ts'
 export { refuseHidden, refuseOldMap, refuseState } from './checks.ts'
 export { changesPath, PATH_SETTINGS, refuseDoubleNames } from './double-names.ts'
-export {
-  beginForgetful,
-  forgetNumbers,
-  forgotten,
-  mayCount,
-  recalls,
-  refuseForgotten,
-  remembers,
-} from './recall.ts'
+export { forgetNumbers, forgotten, mayCount, recalls, refuseForgotten, remembers } from './recall.ts'
 export { refuseMoreThanReads, refuseWriting } from './only-reads.ts'
 export { checkKeyTypes } from './parameters.ts'
 export { learnCost, suitsLane } from './cost.ts'

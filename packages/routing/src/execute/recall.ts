@@ -71,13 +71,6 @@ export function forgetOthers(
   if (session.remembers && statements.some(({ known }) => recalls(known.facts))) forgetNumbers(session)
 }
 
-/** BEGIN on a connection, which first forgets what others have counted on it. */
-export function beginForgetful(session: Session, begin: readonly string[]): readonly string[] {
-  if (!session.remembers) return begin
-  session.remembers = false
-  return [...begin, forgetSql]
-}
-
 /**
  * Of statements that run on one connection in that order: what is asked must have been counted there before.
  * @throws FleetError `statement_refused`

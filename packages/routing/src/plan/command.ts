@@ -12,7 +12,8 @@ export interface TransactionModes {
 
 /** BEGIN, COMMIT and what lies between. ABORT is `rollback`, END is `commit`, START TRANSACTION is `begin`. */
 export type TransactionCommand =
-  | { readonly kind: 'begin'; readonly modes: TransactionModes }
+  /** `starts` for START TRANSACTION. */
+  | { readonly kind: 'begin'; readonly starts: boolean; readonly modes: TransactionModes }
   | { readonly kind: 'commit' | 'rollback'; readonly chain: boolean }
   | { readonly kind: 'savepoint' | 'release' | 'rollback-to'; readonly name: string }
   | {

@@ -96,6 +96,11 @@ export interface StatementFacts {
   /** What it reads and compares; of EXPLAIN, DECLARE, PREPARE and COPY the query inside. Null without a query. */
   readonly query: Block | null
   readonly concatenation: Concatenation
+  /**
+   * How many of the integers that the lexer takes out are values and nothing else, in a write without rows that come
+   * back; 0 for other statements. See `writeTextOf`.
+   */
+  readonly plainNumbers: number
   /** Names, without schema, of called functions. */
   readonly functions: readonly string[]
   /** CURRENT_TIMESTAMP, CURRENT_USER and the like, which are called without being named as functions. */

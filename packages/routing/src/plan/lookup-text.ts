@@ -5,7 +5,7 @@ import type { LiteralSlot } from './facts.ts'
 import type { LiteralKind } from './lexer/lexed.ts'
 
 /** Longer keys are not prepared: they are rarely sent twice. */
-const keyLengthMax = 8 * 1024
+export const keyLengthMax = 8 * 1024
 
 /** What literals can be followed to a column; numbers with a point or an exponent are not. */
 export type ComparedKind = Exclude<LiteralKind, 'number'>

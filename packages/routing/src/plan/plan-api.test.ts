@@ -22,10 +22,14 @@ describe('the command of a statement', () => {
   const none = { isolation: null, readOnly: null, deferrable: null }
   it.each<[string, object]>([
     ['select 1', { kind: 'rows' }],
-    ['begin', { kind: 'begin', modes: none }],
+    ['begin', { kind: 'begin', starts: false, modes: none }],
     [
       'start transaction isolation level repeatable read, read only, not deferrable',
-      { kind: 'begin', modes: { isolation: 'repeatable read', readOnly: true, deferrable: false } },
+      {
+        kind: 'begin',
+        starts: true,
+        modes: { isolation: 'repeatable read', readOnly: true, deferrable: false },
+      },
     ],
     ['end and chain', { kind: 'commit', chain: true }],
     ['abort', { kind: 'rollback', chain: false }],

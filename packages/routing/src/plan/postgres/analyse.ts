@@ -9,6 +9,7 @@ import { concatenationOf } from './concatenation.ts'
 import { commandOf } from './command.ts'
 import { SlotReader } from './slots.ts'
 import { lockedIn } from './locked.ts'
+import { plainNumbersIn } from './plain-write.ts'
 import { asArray, asObject, bodyOf, childOf, namesOf, textOf, unwrap, type TreeObject } from './tree.ts'
 
 /** Deepest tree that is looked at; deeper ones are refused rather than overflow the stack. */
@@ -41,6 +42,7 @@ function factsOf(kind: string, body: TreeObject, { names, text }: Reading): Stat
     }),
     query: blocks.block(inside),
     concatenation: concatenationOf(kind, body),
+    plainNumbers: plainNumbersIn(kind, body, literalsIn(text)),
     functions: [...names.functions],
     hasValueFunctions: names.hasValueFunctions,
     fields: [...names.fields],

@@ -105,7 +105,7 @@ function transactionOf(body: TreeObject): Command {
   switch (kind) {
     case 'BEGIN':
     case 'START':
-      return { kind: 'begin', modes: modesOf(body['options']) }
+      return { kind: 'begin', starts: kind === 'START', modes: modesOf(body['options']) }
     case 'COMMIT':
       return { kind: 'commit', chain }
     case 'ROLLBACK':

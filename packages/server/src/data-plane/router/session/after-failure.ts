@@ -1,12 +1,12 @@
 // What becomes of work whose server has gone in the middle of it, or does not own its rows any more, or that the router
 // itself refuses: another attempt where nothing of it has happened, else what the client is told.
-import { FleetError } from '@fleetshard/core'
-import { leaveShard } from './connect.ts'
+import { FleetError, toFleetError } from '@fleetshard/core'
+import { connectFor, leaveShard } from './connect.ts'
 import { SessionLost } from './errors.ts'
 import type { Traits } from './plan-use.ts'
 import type { GroupRunner } from './group-runner.ts'
 import { poison, type Answered, type Held } from './server-side.ts'
-import { rolledBack, type SessionState } from './session-state.ts'
+import { isYetToFail, mustFail, rolledBack, type SessionState } from './session-state.ts'
 import { OpenTransaction } from './transaction-state.ts'
 import type { PieceEnd, Work } from './work.ts'
 
@@ -101,20 +101,53 @@ export async function afterFence(state: SessionState, { held, isLast }: Sent): P
   throw moved
 }
 
+/** An error of the router's own, as its client is told it, and the end of what it is said of. */
+interface Told {
+  readonly bytes: Buffer
+  readonly end: PieceEnd
+}
+
 /**
- * Makes the server's transaction fail with an error of the router's own, `bytes`, which its client is told.
- * @param told `end`: of what is refused
+ * Makes the client's transaction fail on its server, where one is under way or is to be begun. Null where there is none;
+ * false when there is no server to be had, and the client has been told nothing.
  */
-export async function failOnServer(
+export function failTransaction(
+  state: SessionState,
+  runner: GroupRunner,
+  thrown: unknown,
+  told: Told,
+): Promise<boolean> | null {
+  const { held } = state
+  if (held !== null)
+    return mustFail(state, held) && !runner.isOpenFailed ? failOnServer(state, runner, held, told) : null
+  // A server that was not to be had for the statement is not for its failure.
+  return isYetToFail(state) && !toFleetError(thrown).retryable ? beginAndFail(state, runner, told) : null
+}
+
+async function failOnServer(
   state: SessionState,
   runner: GroupRunner,
   held: Held,
-  told: { readonly bytes: Buffer; readonly end: PieceEnd },
-): Promise<void> {
-  const stays = runner.isOpen && told.end === 'flush'
-  const { end } = await runner.run(held, poison(told.bytes), stays)
+  { bytes, end: asked }: Told,
+): Promise<true> {
+  const stays = runner.isOpen && asked === 'flush'
+  const { end } = await runner.run(held, poison(bytes), stays)
   state.isGroupOpen = end.kind === 'open'
-  if (end.kind !== 'lost') return
-  state.output.copy(told.bytes, 0, told.bytes.length)
-  state.lose(end.error)
+  if (end.kind === 'lost') {
+    state.output.copy(bytes, 0, bytes.length)
+    state.lose(end.error)
+  }
+  return true
+}
+
+/** A transaction that no server knows of yet is begun on any, which knows best what may be done in one that has failed. */
+async function beginAndFail(state: SessionState, runner: GroupRunner, told: Told): Promise<boolean> {
+  let held: Held
+  try {
+    held = await connectFor(state, { shard: null, map: state.map, isRepeatable: true, reads: null })
+  } catch (error) {
+    if (error instanceof SessionLost) throw error
+    return false
+  }
+  return failOnServer(state, runner, held, told)
 }

@@ -8,7 +8,6 @@ import {
   decodeSqlstate,
   errorField,
   isFatalError,
-  messageHeaderBytes,
 } from '@fleetshard/routing/pgwire'
 import type { GroupSink, TransactionStatus } from '@fleetshard/routing/wire'
 import type { ClientOutput } from '../listeners/pgwire/output.ts'
@@ -41,6 +40,9 @@ export interface ShapeStep {
 
 /** A step, or bytes that the router says itself. */
 export type AnswerStep = (typeof step)[keyof typeof step] | ShapeStep | Buffer
+
+/** An ErrorResponse as the client is told it. */
+export type ToldError = (error: Buffer, sqlstate: string) => Buffer
 
 /** Above this lag of the client its server is not read any more. */
 export const lagBytesMax = 256 * 1024
@@ -76,7 +78,6 @@ export interface AnswerParts {
   readonly stays?: boolean
 }
 
-const serverNamePrefix = '"fw_'
 const noSteps: readonly AnswerStep[] = []
 const stateParseError = { stale: '0A000', lost: '26000', routine: 0x52 } as const
 
@@ -85,7 +86,7 @@ export class Answer implements GroupSink {
   readonly #parts: AnswerParts
   readonly #output: ClientOutput
   #steps: readonly AnswerStep[] = noSteps
-  #clientNameOf: ((serverName: string) => string | null) | null = null
+  #told: ToldError | null = null
   #at = 0
   #isAbandoned = false
   #hasBegun = false
@@ -121,9 +122,9 @@ export class Answer implements GroupSink {
   }
 
   /** What will come; nothing for a simple Query, whose answer is copied as it is. */
-  expect(steps: readonly AnswerStep[], clientNameOf?: (serverName: string) => string | null): void {
+  expect(steps: readonly AnswerStep[], told?: ToldError): void {
     this.#steps = steps
-    if (clientNameOf !== undefined) this.#clientNameOf = clientNameOf
+    if (told !== undefined) this.#told = told
   }
 
   /** The client has got an answer already: what comes is dropped. */
@@ -235,7 +236,8 @@ export class Answer implements GroupSink {
       this.#advance()
       return
     }
-    const error = this.#inClientsNames(Buffer.from(buf.subarray(start, end)))
+    const said = Buffer.from(buf.subarray(start, end))
+    const error = this.#told?.(said, this.sqlstate) ?? said
     this.error = error
     this.#isErrorHeld = true
     this.#at = this.#steps.length
@@ -253,20 +255,6 @@ export class Answer implements GroupSink {
     this.#isErrorHeld = false
     this.#output.letGo()
     this.#forward(this.error, 0, this.error.length)
-  }
-
-  /** Some errors name the statement: clients know nothing of the names that servers have for them. */
-  #inClientsNames(error: Buffer): Buffer {
-    const nameOf = this.#clientNameOf
-    if (nameOf === null || !error.includes(serverNamePrefix)) return error
-    const fields = error.toString('latin1', messageHeaderBytes)
-    const said = fields.replaceAll(/"(fw_\d+)"/g, (quoted, name: string) => {
-      const own = nameOf(name)
-      return own === null ? quoted : `"${Buffer.from(own).toString('latin1')}"`
-    })
-    const bytes = Buffer.concat([error.subarray(0, messageHeaderBytes), Buffer.from(said, 'latin1')])
-    bytes.writeInt32BE(bytes.length - 1, 1)
-    return bytes
   }
 
   #other(type: number, buf: Buffer, start: number, end: number): void {

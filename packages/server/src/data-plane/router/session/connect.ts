@@ -1,7 +1,7 @@
 // A connection for what a session is about to do: the one it holds, or one of the shard that the statement belongs to,
 // with the transaction begun on it.
 import { FleetError, type ShardMap, type ShardRecord } from '@fleetshard/core'
-import { beginForgetful, type ReadTerms } from '@fleetshard/routing/execute'
+import { forgetNumbers, type ReadTerms } from '@fleetshard/routing/execute'
 import { exec } from '@fleetshard/routing/wire'
 import { borrow, type Held } from './server-side.ts'
 import type { SessionState } from './session-state.ts'
@@ -91,9 +91,10 @@ function beginOn({ transaction }: SessionState, held: Held): Promise<void> | nul
   // The server begins that one itself.
   if (!isClients) return null
   const { session } = held
-  const texts = [...beginForgetful(session, [first]), ...prologue]
+  // Within the transaction it would be a query in front of those that must come first.
+  if (session.remembers) forgetNumbers(session)
   held.recallsOthers = false
-  const begun = exec(session.connection, texts.join(';\n'))
+  const begun = exec(session.connection, [first, ...prologue].join(';\n'))
   if (prologue.length > 0) return begun
   // BEGIN alone cannot fail on a primary: what follows is sent right behind it.
   begun.catch(() => undefined)

@@ -23,6 +23,7 @@ import { ownResultOf, type OwnResult } from './own-commands.ts'
 import type { Use } from './plan-use.ts'
 import type { Unready } from './prepare.ts'
 import { inFailedTransaction, type SessionState } from './session-state.ts'
+import { inClientsNames } from './told-error.ts'
 import type { Executed, Work } from './work.ts'
 
 /** A group ready to be run or answered. */
@@ -275,7 +276,7 @@ function workOf(state: SessionState, items: readonly GroupItem[], { own, unbound
         const encoder = new GroupEncoder(out, knowing)
         return encoder.encode(items, own, end)
       },
-      clientNameOf: (serverName) => clientNameOf(items, statements, serverName),
+      told: (error) => inClientsNames(error, (name) => clientNameOf(items, statements, name)),
     }),
   }
 }

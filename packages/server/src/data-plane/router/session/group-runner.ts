@@ -117,7 +117,7 @@ export class GroupRunner implements AnswerHost {
       stays,
     })
     const encode = (out: WireWriter): void => {
-      answer.expect(group.encode(out, stays ? writeFlush : writeSync), group.clientNameOf)
+      answer.expect(group.encode(out, stays ? writeFlush : writeSync), group.told)
     }
     if (this.#open !== null) this.#extend(this.#open, { encode, answer, stays })
     else if (stays) this.#openOn(held, encode, answer)

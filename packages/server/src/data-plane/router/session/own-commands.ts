@@ -14,6 +14,7 @@ import {
   type KnownStatement,
   type Literals,
   type RouteTarget,
+  type TransactionCommand,
 } from '@fleetshard/routing/plan'
 import { ownCommandOf, type OwnCommand } from './effects.ts'
 import type { SessionState } from './session-state.ts'
@@ -78,25 +79,39 @@ function preparedResult(state: SessionState, { known, place, lexed }: OwnStateme
   )
 }
 
-/** BEGIN waits for a statement that has a shard, and what has begun nowhere is ended nowhere. */
-function transactionResult(state: SessionState, { known, text, place }: OwnStatement): OwnResult | null {
+/** BEGIN waits for what is done in it, and what has begun nowhere is ended nowhere. */
+function transactionResult(
+  state: SessionState,
+  { known, text, place, lexed }: OwnStatement,
+): OwnResult | null {
   const { command } = known.facts
   if (place === 'later' || state.isBound) return null
-  if (command.kind === 'begin') return beginResult(state, text)
+  if (command.kind === 'begin') {
+    // Of the messages around one of the extended protocol a server knows more; with one shard it may as well be told.
+    const mayWait = lexed !== undefined || state.map.owners.length > 1
+    return mayWait ? beginResult(state, command, text) : null
+  }
   const isEnd = command.kind === 'commit' || command.kind === 'rollback'
   return isEnd && place === 'alone' ? endResult(state, command) : null
 }
 
-function beginResult(state: SessionState, text: string): OwnResult | null {
+function beginResult(
+  state: SessionState,
+  { starts, modes }: Extract<TransactionCommand, { kind: 'begin' }>,
+  text: string,
+): OwnResult | null {
   const { transaction } = state
+  const tag = starts ? 'START TRANSACTION' : 'BEGIN'
   if (transaction === null || !transaction.isClients) {
-    if (!isWaiting(state) || state.isGroupOpen) return null
-    return tagOnly('BEGIN', () => {
+    if (state.isGroupOpen) return null
+    return tagOnly(tag, () => {
       state.transaction = new OpenTransaction(text, state.kept)
     })
   }
-  if (transaction.pin !== 'none' || transaction.failure !== null) return null
-  return tagOnly('BEGIN', warn('25001', 'there is already a transaction in progress'))
+  // Modes hold for the transaction that is there.
+  const isBare = Object.values(modes).every((mode) => mode === null)
+  if (!isBare || transaction.pin !== 'none' || transaction.failure !== null) return null
+  return tagOnly(tag, warn('25001', 'there is already a transaction in progress'))
 }
 
 function endResult(
@@ -114,11 +129,6 @@ function endResult(
     state.clearPortals()
     state.release()
   })
-}
-
-/** With one shard, or one that is named, there is nothing to wait for. */
-function isWaiting(state: SessionState): boolean {
-  return state.map.owners.length > 1 && targetOfSession(state.variables).kind === 'none'
 }
 
 function settingResult(state: SessionState, statement: OwnStatement): OwnResult | null {

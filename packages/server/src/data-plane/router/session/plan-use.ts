@@ -80,6 +80,8 @@ export interface Traits {
   readonly remembers: boolean
   /** The connection must stay with the session. */
   readonly binds: boolean
+  /** A write that a table answers as it is written: without rows of a rule, or code that may look at its text. */
+  readonly preparable: boolean
   /** A read that names all the rows it sees, so that nothing of it can be hidden from the plan. */
   readonly showsAll: boolean
 }
@@ -99,6 +101,10 @@ export function traitsOf(known: KnownStatement, schema: SchemaFacts): Traits {
       remembers: remembers(known.facts, schema),
       left: leftBy(known.facts, schema),
       binds: bindsSession(known.facts, schema),
+      preparable:
+        known.facts.plainNumbers > 0 &&
+        leftBy(known.facts, schema) === 'nothing' &&
+        known.facts.tables.every(({ name }) => schema.plainTables.has(name)),
       showsAll:
         known.facts.kind === 'read' &&
         !mayCount(known.facts) &&

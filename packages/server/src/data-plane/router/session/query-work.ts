@@ -5,12 +5,12 @@ import { withTraceparent, type KnownStatement, type LexedStatement } from '@flee
 import type { ServerStatements } from '@fleetshard/routing/wire'
 import type { AnswerStep } from './answer.ts'
 import { ownCommandOf } from './effects.ts'
-import { lookupOf } from './lookup.ts'
 import type { Use } from './plan-use.ts'
+import { lookupOf, writeOf } from './prepared-query.ts'
 import type { Group } from './server-side.ts'
 import type { SessionState } from './session-state.ts'
 import { keepsPrepared } from './sql-prepare.ts'
-import type { WireStatements } from './wire-statements.ts'
+import type { WireStatement, WireStatements } from './wire-statements.ts'
 import type { Executed, InLane, Work } from './work.ts'
 
 /** A statement of a Query that is known. */
@@ -45,7 +45,7 @@ export function queryWork(state: SessionState, text: string, statements: readonl
       )
     }
   }
-  return new QueryWork(text, statements)
+  return new QueryWork(text, statements, state.environment.wireStatements)
 }
 
 const noSteps: readonly AnswerStep[] = []
@@ -59,10 +59,12 @@ class QueryWork implements Work, Group {
   readonly wantsTags: boolean
   readonly #text: string
   readonly #only: LexedStatement | undefined
+  readonly #texts: WireStatements
 
-  constructor(text: string, statements: readonly QueryStatement[]) {
+  constructor(text: string, statements: readonly QueryStatement[], texts: WireStatements) {
     const [first] = statements
     this.#text = text
+    this.#texts = texts
     this.#only = statements.length === 1 ? first?.lexed : undefined
     this.uses = statements.map(useOf)
     this.executed = this.uses
@@ -85,6 +87,13 @@ class QueryWork implements Work, Group {
         return noSteps
       },
     }
+  }
+
+  groupPrepared(statements: ServerStatements, parsed: WireStatement[]): Group | null {
+    const [use] = this.uses
+    const only = this.#only
+    if (use === undefined || only === undefined) return null
+    return writeOf(use.known, only, { statements, texts: this.#texts, parsed, query: this.#text })
   }
 
   groupInLane(statements: ServerStatements, texts: WireStatements): InLane {

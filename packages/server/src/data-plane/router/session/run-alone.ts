@@ -20,7 +20,7 @@ import { SessionLost } from './errors.ts'
 import { refuseOtherPath } from './own-path.ts'
 import { check, place, targetOfWork, traitsOf, type Placed, type Traits } from './plan-use.ts'
 import type { GroupRunner } from './group-runner.ts'
-import type { Answered, Held } from './server-side.ts'
+import type { Answered, Group, Held } from './server-side.ts'
 import { transactionAborted, type SessionState } from './session-state.ts'
 import { isUntold, tellWritten } from './session-token.ts'
 import { keepsSnapshot, OpenTransaction } from './transaction-state.ts'
@@ -304,7 +304,7 @@ interface SentHost {
 
 /** @throws FleetError before it was sent */
 function send(state: SessionState, runner: GroupRunner, sending: Sending, host: SentHost): void {
-  const { work, held, stays } = sending
+  const { held, stays } = sending
   forgetOthers(state, held, sending)
   for (const trait of sending.traits) note(state, held, trait)
   const before = { settings: state.settings, transaction: state.transaction }
@@ -321,13 +321,27 @@ function send(state: SessionState, runner: GroupRunner, sending: Sending, host: 
     else host.ran(ran)
   }
   try {
-    const group = work.group(held.session.statements, parsed, work.traceparent ?? null)
+    const group = groupFor(state, sending, parsed)
     runner.begin(held, { group, stays }, ended)
     state.isGroupOpen = runner.isOpen
   } catch (error) {
     state.release()
     throw error
   }
+}
+
+/** What has bound a session may make its server forget statements. */
+function groupFor(
+  { isBound }: SessionState,
+  { work, held, traits }: Sending,
+  parsed: WireStatement[],
+): Group {
+  const { statements } = held.session
+  const { traceparent } = work
+  if (traceparent !== undefined) return work.group(statements, parsed, traceparent)
+  const mayPrepare = !isBound && traits[0]?.preparable === true
+  const prepared = mayPrepare ? work.groupPrepared?.(statements, parsed) : null
+  return prepared ?? work.group(statements, parsed, null)
 }
 
 interface Done {

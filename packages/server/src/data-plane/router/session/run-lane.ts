@@ -144,7 +144,7 @@ class Read implements AnswerHost, LaneRead, LaneSharer, Taker {
     this.#prepared = prepared
     try {
       lane.connection.submitWith((out) => {
-        this.#answer.expect(group.encode(out, writeSync), group.clientNameOf)
+        this.#answer.expect(group.encode(out, writeSync), group.told)
       }, this.#answer)
     } catch {
       return false

@@ -15,7 +15,7 @@ import {
   type ShardLogin,
 } from '@fleetshard/routing/execute'
 import { frontendCode, writeQuery, type WireWriter, type writeSync } from '@fleetshard/routing/pgwire'
-import { step, type Answer, type AnswerEnd, type AnswerStep } from './answer.ts'
+import { step, type Answer, type AnswerEnd, type AnswerStep, type ToldError } from './answer.ts'
 import type { SessionEnvironment } from './environment.ts'
 
 /** What a connection may hold when it is given back. */
@@ -52,8 +52,7 @@ export interface Group {
   readonly encode: (out: WireWriter, end: GroupEnd) => readonly AnswerStep[]
   readonly wantsTags: boolean
   readonly isHidden?: boolean
-  /** The client's name for a statement that the server knows by another one; null for none of the group's. */
-  readonly clientNameOf?: (serverName: string) => string | null
+  readonly told?: ToldError
 }
 
 /** Writes Sync; Flush for a group that stays open. */

@@ -344,6 +344,13 @@ export const hasImplicitLeft = ({ transaction, held }: SessionState): boolean =>
 export const mustFail = ({ isGroupOpen, transaction }: SessionState, { session }: Held): boolean =>
   isGroupOpen || (transaction !== null && session.connection.transactionStatus === 'transaction')
 
+/** True for a transaction that no server knows of yet. */
+export const isYetToFail = ({ transaction, held }: SessionState): boolean =>
+  held === null &&
+  transaction?.isClients === true &&
+  transaction.pin === 'none' &&
+  transaction.failure === null
+
 /** What is said of a statement in a transaction that has failed, in the words of Postgres. */
 export const inFailedTransaction = (hint = ''): FleetError =>
   new FleetError(

@@ -12,7 +12,7 @@ import {
 import { lexQuery } from '@fleetshard/routing/plan'
 import type { EnteredClient, WireClientSession } from '../listeners/pgwire/listener.ts'
 import { writeThrown } from '../listeners/pgwire/errors.ts'
-import { failOnServer } from './after-failure.ts'
+import { failTransaction } from './after-failure.ts'
 import { spendOnItems, spendOnQuery } from './allowance.ts'
 import { CopyIn } from './copy-in.ts'
 import { fatalOf, refusalOf, SessionLost } from './errors.ts'
@@ -29,7 +29,7 @@ import { findStatements, knownStatement } from './query-statements.ts'
 import { isPlain, queryWork, type QueryStatement } from './query-work.ts'
 import { runAlone, type Piece, type Ran } from './run-alone.ts'
 import { beginInLane, type LaneEnd, type LaneRead } from './run-lane.ts'
-import { hasImplicitLeft, mustFail, SessionState, waitsForSync } from './session-state.ts'
+import { hasImplicitLeft, SessionState, waitsForSync } from './session-state.ts'
 import { PieceFigures } from './piece-figures.ts'
 import { checkPrepare, executeWork } from './sql-prepared.ts'
 import { teachNames } from './teach-names.ts'
@@ -400,19 +400,18 @@ export class WireSession implements WireClientSession {
     const { bytes, sqlstate } = refusalOf(thrown)
     this.#figures.failed(thrown, this.state.map)
     const { state } = this
-    const { held, transaction } = state
     state.failImplicit()
-    if (held !== null && mustFail(state, held) && !this.#runner.isOpenFailed) {
-      failOnServer(state, this.#runner, held, { bytes, end }).then(
-        () => this.#finish(end, sqlstate),
-        (error: unknown) => this.#die(error),
-      )
-      return
+    const failed = (): void => {
+      const { held, transaction } = state
+      if (transaction !== null && held === null) transaction.failure ??= toFleetError(thrown)
+      state.output.copy(bytes, 0, bytes.length)
+      if (transaction === null) state.release()
+      this.#finish(end, sqlstate)
     }
-    if (transaction !== null && held === null) transaction.failure ??= toFleetError(thrown)
-    state.output.copy(bytes, 0, bytes.length)
-    if (transaction === null) state.release()
-    this.#finish(end, sqlstate)
+    const told = (isTold: boolean): void => (isTold ? this.#finish(end, sqlstate) : failed())
+    const failing = failTransaction(state, this.#runner, thrown, { bytes, end })
+    if (failing === null) failed()
+    else failing.then(told, (error: unknown) => this.#die(error))
   }
 
   /** What was not carried out has changed no names. */

@@ -41,6 +41,8 @@ export interface Work {
    * traceparent its texts go out with that.
    */
   readonly group: (statements: ServerStatements, parsed: WireStatement[], traceparent: string | null) => Group
+  /** The same as a statement that the connection prepares; null where it goes as it is. */
+  readonly groupPrepared?: (statements: ServerStatements, parsed: WireStatement[]) => Group | null
   /** The same for a lane, where it is another: whatever comes of it but rows, it is sent again as `group` has it. */
   readonly groupInLane?: (statements: ServerStatements, texts: WireStatements) => InLane
   /** True for one command without a limit of rows, which may share a lane as far as its form goes. */
