@@ -33,6 +33,10 @@ export const executeLimitsDefault: ExecuteLimits = {
   idleMs: 60_000,
 }
 
+/** So many connections are opened as soon as somebody waits. */
+export const openedAtOnceMax = 2
+/** For more the first in the line waits as long as it takes to open one, but no longer than this, milliseconds. */
+export const openPatienceMsMax = 50
 /** A statement may share a lane when it takes less than this on average, milliseconds. */
 export const laneMeanMsMax = 2
 /**

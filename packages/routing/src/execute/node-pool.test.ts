@@ -81,7 +81,7 @@ function makePool(limits: Partial<ExecuteLimits> = {}, patienceMs = 2_000) {
   const clock = new HandClock()
   const made: FakeSession[] = []
   const opened: SessionKind[] = []
-  const node = { error: null as FleetError | null, tries: 0 }
+  const node = { error: null as FleetError | null, tries: 0, openMs: 0 }
   const waited: number[] = []
   const all: ExecuteLimits = { ...executeLimitsDefault, connectionsPerNodeMax: 3, ...limits }
   const pool = new NodePool({
@@ -99,7 +99,12 @@ function makePool(limits: Partial<ExecuteLimits> = {}, patienceMs = 2_000) {
       const fake = fakeSession()
       made.push(fake)
       opened.push(kind)
-      return Promise.resolve(fake.session)
+      if (node.openMs === 0) return Promise.resolve(fake.session)
+      return new Promise((resolve) => {
+        clock.after(node.openMs, () => {
+          resolve(fake.session)
+        })
+      })
     },
     adapt(session, settings) {
       session.settings = settings
@@ -128,6 +133,39 @@ describe('a pool', () => {
     await sessions[3]
     expect(order).toEqual([0, 1, 2, 3])
     expect(made.length).toBe(2)
+  })
+
+  it('opens two at once, then one at a time for who waits as long as that takes', async () => {
+    const { pool, clock, made, node } = makePool({ connectionsPerNodeMax: 50 })
+    node.openMs = 30
+    const sessions = Array.from({ length: 20 }, () => Promise.resolve(pool.borrow(wanted())))
+    expect(made.length).toBe(2)
+    await clock.pass(30)
+    // They have waited for as long as the first two took.
+    expect(made.length).toBe(3)
+    await clock.pass(20)
+    expect(made.length).toBe(3)
+    await clock.pass(10)
+    expect(made.length).toBe(4)
+    // A burst that is over sooner opens none.
+    for (const session of sessions.slice(0, 3)) pool.giveBack(await session)
+    for (const session of sessions.slice(3)) pool.giveBack(await session)
+    await clock.pass(30)
+    expect(made.length).toBe(4)
+    const burst = Array.from({ length: 20 }, () => Promise.resolve(pool.borrow(wanted())))
+    await clock.pass(20)
+    expect(made.length).toBe(4)
+    for (const session of burst) pool.giveBack(await session)
+    await clock.pass(60)
+    expect(made.length).toBe(4)
+  })
+
+  it('opens several at a time where the way is long', async () => {
+    const { pool, clock, made, node } = makePool({ connectionsPerNodeMax: 50 })
+    node.openMs = 210
+    for (let count = 0; count < 20; count += 1) void pool.borrow(wanted())
+    await clock.pass(210)
+    expect(made.length).toBe(2 + 5)
   })
 
   it('keeps a connection for those who need their own, however few it has', async () => {

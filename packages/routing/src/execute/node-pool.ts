@@ -3,8 +3,10 @@
 import { FleetError } from '@fleetshard/core'
 import type { Cancellation } from './cancellation.ts'
 import { Chain } from './chain.ts'
+import { leastBusyLane } from './least-busy-lane.ts'
 import { laneHeadMsMax, laneSetsMax, laneStuckMsMax } from './limits.ts'
 import type { NodePoolParts } from './node-pool-parts.ts'
+import { OpeningPace } from './opening-pace.ts'
 import { Reach } from './reach.ts'
 import { noSettings, type SessionSettings } from './session-settings.ts'
 import { isHeldUp, type LaneSharer, type Session, type SessionKind } from './session.ts'
@@ -31,11 +33,15 @@ export class NodePool {
   #closed: FleetError | null = null
   #stopRetry: (() => void) | null = null
   #stopReaper: (() => void) | null = null
+  readonly #pace: OpeningPace
 
   constructor(parts: NodePoolParts) {
     this.#parts = parts
     const { limits, name } = parts
     this.#reach = new Reach(parts)
+    this.#pace = new OpeningPace(parts.clock, () => {
+      this.#openWanted()
+    })
     const late = (): FleetError => this.#overloaded(`no connection to ${name} came free in time`)
     const waitMs = limits.queueWaitMs
     const patientMs = (): number => (this.#connected > 0 ? waitMs : Math.max(waitMs, parts.patienceMs()))
@@ -252,6 +258,7 @@ export class NodePool {
     this.#closed ??= reason
     this.#stopReaper?.()
     this.#stopRetry?.()
+    this.#pace.stop()
     this.#failWaiters(reason)
     const sessions = [...this.#lanes, ...this.#idle, ...this.#lent.members()]
     const stop = this.#parts.clock.after(withinMs, () => {
@@ -269,19 +276,7 @@ export class NodePool {
 
   #leastBusyLane(settings: SessionSettings, promised = 0): Session | null {
     const inFlightMax = this.#parts.limits.laneInFlightMax - promised
-    let best: Session | null = null
-    let least = Infinity
-    let heldSinceMs = NaN
-    for (const lane of this.#lanes) {
-      if (lane.settings.key !== settings.key) continue
-      const { inFlight, state } = lane.connection
-      if (state !== 'open' || inFlight >= inFlightMax || inFlight >= least) continue
-      if (Number.isNaN(heldSinceMs)) heldSinceMs = this.#parts.clock.monotonic() - laneHeadMsMax
-      if (isHeldUp(lane, heldSinceMs)) continue
-      best = lane
-      least = inFlight
-    }
-    return best
+    return leastBusyLane(this.#lanes, { settings, inFlightMax, clock: this.#parts.clock })
   }
 
   #canOpen(kind: SessionKind, settings: SessionSettings): boolean {
@@ -386,14 +381,19 @@ export class NodePool {
       this.#waiters.exclusive.length > this.#openingExclusive &&
       this.#canOpen('exclusive', noSettings)
     ) {
+      const opening = this.#openingExclusive
+      const connections = this.#idle.length + this.#lent.size + opening
+      if (!this.#pace.mayOpen({ sinceMs: this.#waiters.exclusive.sinceMs, connections, opening })) return
       void this.#open('exclusive', noSettings)
     }
   }
 
   async #open(kind: SessionKind, settings: SessionSettings): Promise<void> {
     const opened = this.#beginOpening(kind, settings)
+    const beganMs = this.#parts.clock.monotonic()
     try {
       const session = await this.#parts.open(kind, settings)
+      this.#pace.opened(this.#parts.clock.monotonic() - beganMs)
       opened()
       this.#reach.reached()
       this.#admit(session, kind)

@@ -45,6 +45,11 @@ export class WaitingLine {
     return this.#waiters.size
   }
 
+  /** Since when the first has waited; null for nobody. */
+  get sinceMs(): number | null {
+    return this.#waiters.first?.sinceMs ?? null
+  }
+
   /** Puts a taker at the end. `cancellation`, which must not be over yet, takes it out again. */
   add(taker: Taker, cancellation: Cancellation): void {
     const sinceMs = this.#parts.clock.monotonic()

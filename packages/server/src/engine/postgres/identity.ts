@@ -286,8 +286,9 @@ const answerLooksMax = 15
  * Ends router connections of a database that is fenced, and waits until none of them can do or answer anything more.
  * What runs is given a moment first: a write that waited for the fence is refused by it, and its client knows then
  * that nothing happened; cut off it could not tell. One that is shown as idle after it was told to end is as good as
- * gone: Postgres shows a command as running, then looks whether it has to end, and only then does anything of it. That
- * a hundred processes leave takes a tenth of a second, and clients wait meanwhile.
+ * gone: Postgres shows a command as running, then looks whether it has to end, and only then does anything of it
+ * (PostgresMain and exec_simple_query in src/backend/tcop/postgres.c). That a hundred processes leave takes a tenth of a
+ * second, and clients wait meanwhile.
  * @throws FleetError `shard_unavailable` when one does not stop
  */
 export async function silenceRouterConnections(session: Session): Promise<void> {
@@ -302,21 +303,26 @@ export async function silenceRouterConnections(session: Session): Promise<void> 
       [...told],
       looks >= answerLooksMax,
     ])
-    left = seen.filter(({ pid, state }) => !told.has(pid) || state !== 'idle').map(({ pid }) => pid)
     for (const { pid, signalled } of seen) if (signalled) told.add(pid)
+    left = seen.filter(({ pid, after }) => !told.has(pid) || !silent.has(after)).map(({ pid }) => pid)
   }
 }
 
+/** Of one that was told to end. */
+const silent: ReadonlySet<SeenRow['after']> = new Set(['gone', 'idle'])
+
 interface SeenRow {
   readonly pid: number
-  /** Null where the login may not see it. */
-  readonly state: string | null
   readonly signalled: boolean
+  /** How it is shown once all have been told; null where the login may not see it. */
+  readonly after: string | null
 }
 
 /**
- * Waits $1 seconds, looks at those of $2 (null: all), and tells those to end that are not among $3 and run nothing, or
- * whatever they do ($4). Outside of a transaction every statement sees activity as it is.
+ * Waits $1 seconds, looks at those of $2 (null: all), tells those to end that are not among $3 and run nothing, or
+ * whatever they do ($4), and looks once more. In one statement: behind a hundred processes that leave, the next one
+ * would wait for its turn. Outside of a transaction a statement sees activity as it is at its first look; what each part
+ * takes from the one before keeps them in this order.
  */
 const silenceSql = `
   with waited as materialized (select pg_sleep($1) as is),
@@ -324,11 +330,17 @@ const silenceSql = `
          select a.pid, a.state from waited, pg_stat_activity a
           where a.datname = current_database() and a.pid <> pg_backend_pid()
             and starts_with(a.application_name, ${escapeLiteral(routerApplicationPrefix)})
-            and ($2::int[] is null or a.pid = any ($2)))
-  select pid, state,
-         case when pid <> all ($3::int[]) and ($4 or state is distinct from 'active')
-              then pg_terminate_backend(pid) else false end as signalled
-    from seen`
+            and ($2::int[] is null or a.pid = any ($2))),
+       told as materialized (
+         select pid, case when pid <> all ($3::int[]) and ($4 or state is distinct from 'active')
+                     then pg_terminate_backend(pid) else false end as signalled
+           from seen),
+       cleared as materialized (
+         select t.number, pg_stat_clear_snapshot() as is from (select count(*)::int as number from told) t),
+       again as materialized (
+         select a.pid, a.state from cleared c, lateral pg_stat_get_activity(nullif(c.number, c.number)) a)
+  select t.pid, t.signalled, case when a.pid is null then 'gone' else a.state end as after
+    from told t left join again a on a.pid = t.pid`
 
 /** Processes that were told to end. */
 interface Signalled {
