@@ -5,7 +5,7 @@ import { placingKey, type MovedTable } from '../../reshard-engine.ts'
 import { quoteIdentifier } from '../errors.ts'
 import { quoteTableName } from '../names.ts'
 import type { JobConnection } from './connection.ts'
-import { arrayLiteral, columnAt } from './sql.ts'
+import { arrayLiteral, columnAt, findByKeySql } from './sql.ts'
 
 /** Blocks looked at in one transaction: about a megabyte. */
 const blocksAtOnce = 128
@@ -21,6 +21,7 @@ export async function removeRows(
   const { shardKey } = table
   if (shardKey === null) return
   await bypassTriggers(connection)
+  await connection.run(findByKeySql)
   const name = quoteTableName(table.name)
   const column = quoteIdentifier(columnAt(table, shardKey.column).name)
   const size = await connection.value(

@@ -22,7 +22,7 @@ import type { NodeTarget } from '../../shard-engine.ts'
 import { quoteTableName } from '../names.ts'
 import { JobConnection } from './connection.ts'
 import { insertCopy, keysSql, readSql, removeSql } from './apply-sql.ts'
-import { rangeCondition } from './sql.ts'
+import { findByKeySql, rangeCondition } from './sql.ts'
 
 /** Where the job keeps its records on a target. */
 export const targetTablesSql = `
@@ -64,6 +64,7 @@ export class PostgresTargetWriter implements TargetWriter {
     const connection = await JobConnection.open(parts.target, parts.clock, parts.signal)
     try {
       await connection.run(targetTablesSql)
+      await connection.run(findByKeySql)
       const taken = await connection.value(
         `insert into fleetshard.reshard_runs as r (job, run) values ($1, $2)
          on conflict (job) do update set run = excluded.run where r.run <= excluded.run returning run`,
