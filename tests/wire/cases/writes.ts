@@ -68,6 +68,19 @@ export const writeCases: readonly WireCase[] = [
     ],
   },
   {
+    name: 'what is computed of numbers alone',
+    steps: [
+      ...Array.from({ length: 8 }, () =>
+        ask('UPDATE wire_items SET price = 1 WHERE id = 7 / 0 AND name IS NULL', 'EZ'),
+      ),
+      ...Array.from({ length: 8 }, () => ask('DELETE FROM wire_items WHERE id = 2147483647 + 1', 'EZ')),
+      ...Array.from({ length: 8 }, () =>
+        ask('UPDATE wire_items SET price = 1 / (id - id) WHERE id = 99', 'CZ'),
+      ),
+      ...Array.from({ length: 8 }, () => ask('INSERT INTO wire_children VALUES (1, 1), (2, 1 / 0)', 'EZ')),
+    ],
+  },
+  {
     name: 'places in texts that are wrong',
     steps: [
       ...oftenFailing('UPDATE wire_items SET id = 5, nope = 7 WHERE id = 1'),

@@ -26,8 +26,8 @@ describe('a write has parameters in place of its integers', () => {
       'DELETE FROM s.t WHERE id IN ( $1 , $2 ) AND NOT (b = $3 OR c IS NULL)',
     ],
     [
-      'INSERT INTO t (a, b, c) VALUES (1, CURRENT_TIMESTAMP, f(2)), (3, DEFAULT, NULL)',
-      'INSERT INTO t (a, b, c) VALUES ( $1 , CURRENT_TIMESTAMP, f( $2 )), ( $3 , DEFAULT, NULL)',
+      'INSERT INTO t (a, b, c) VALUES (1, CURRENT_TIMESTAMP, now()), (3, DEFAULT, NULL)',
+      'INSERT INTO t (a, b, c) VALUES ( $1 , CURRENT_TIMESTAMP, now()), ( $2 , DEFAULT, NULL)',
     ],
     ['INSERT INTO t VALUES (true, 99999999999)', 'INSERT INTO t VALUES (true, $1 )'],
     [
@@ -60,6 +60,12 @@ describe('a write in which a literal may be more stays as it is', () => {
     'UPDATE t SET a = 5 WHERE b OPERATOR(s.=) 6',
     'UPDATE t SET a = 5 WHERE b = ANY (c)',
     'UPDATE t SET a = 5 WHERE b LIKE c',
+    'UPDATE t SET a = 5 / 0 WHERE b',
+    'UPDATE t SET a = 5 WHERE b = 5 + 6 * c / 7 - (8 - 9)',
+    'UPDATE t SET a = f(5) WHERE b',
+    'UPDATE t SET a = 5 WHERE 1 = 0 OR b = 6',
+    'UPDATE t SET a = ~5 WHERE b',
+    'INSERT INTO t VALUES (1 / 0)',
     'UPDATE t SET a = 5 WHERE b BETWEEN 6 AND 7',
     'UPDATE t SET a = f(VARIADIC g(5)) WHERE b',
     'WITH w AS (SELECT 5) UPDATE t SET a = 6 WHERE b',

@@ -2,7 +2,7 @@
 // number is a value and nothing else. What is not known here is not plain. Conditions of ON CONFLICT and subqueries are
 // left out: there Postgres compares expressions, and a parameter is another one than the number.
 import type { LiteralAt } from './slots.ts'
-import { asArray, bodyOf, unwrap, type TreeObject } from './tree.ts'
+import { asArray, bodyOf, namesOf, unwrap, type TreeObject } from './tree.ts'
 
 /**
  * How many of the literals that the lexer takes out are such numbers, in an INSERT of VALUES, an UPDATE or a DELETE of
@@ -66,40 +66,70 @@ const otherCalls = [
   'func_variadic',
 ]
 
-function isPlain(value: unknown, note: NoteNumber): boolean {
+/** What a plain expression has in it. */
+interface Parts {
+  readonly numbers: boolean
+  readonly columns: boolean
+}
+
+const nothing: Parts = { numbers: false, columns: false }
+
+/**
+ * Null for one that is not plain. What is computed of numbers alone is not: Postgres computes it when it plans, whether
+ * there are rows or not, and what is wrong with it is an error then.
+ */
+function partsOf(value: unknown, note: NoteNumber): Parts | null {
   const node = unwrap(value)
-  if (node === null) return false
+  if (node === null) return null
   const { kind, body } = node
-  const areAll = (name: string): boolean => asArray(body[name]).every((one) => isPlain(one, note))
   switch (kind) {
     case 'A_Const':
-      if (typeof body['location'] === 'number' && isNumber(body)) note(body['location'])
-      return true
+      if (!isNumber(body)) return nothing
+      if (typeof body['location'] === 'number') note(body['location'])
+      return { ...nothing, numbers: true }
     case 'ColumnRef':
+      return { ...nothing, columns: true }
     case 'SQLValueFunction':
     case 'SetToDefault':
-      return true
+      return nothing
     case 'List':
-      return areAll('items')
+      return joined(asArray(body['items']), note)
     case 'A_Expr':
-      return (
-        isPlainOperation(body) &&
-        [body['lexpr'], body['rexpr']].every((one) => one === undefined || isPlain(one, note))
-      )
+      return operationOf(body, note)
     case 'BoolExpr':
-      return areAll('args')
+      return computed(joined(asArray(body['args']), note))
     case 'NullTest':
-      return isPlain(body['arg'], note)
+      return computed(partsOf(body['arg'], note))
     case 'FuncCall':
-      return !otherCalls.some((name) => body[name] !== undefined) && areAll('args')
+      if (otherCalls.some((name) => body[name] !== undefined)) return null
+      return computed(joined(asArray(body['args']), note))
     default:
-      return false
+      return null
   }
+}
+
+const isPlain = (value: unknown, note: NoteNumber): boolean => partsOf(value, note) !== null
+
+function joined(values: readonly unknown[], note: NoteNumber): Parts | null {
+  let all = nothing
+  for (const value of values) {
+    const parts = partsOf(value, note)
+    if (parts === null) return null
+    all = { numbers: all.numbers || parts.numbers, columns: all.columns || parts.columns }
+  }
+  return all
+}
+
+const computed = (parts: Parts | null): Parts | null =>
+  parts !== null && parts.numbers && !parts.columns ? null : parts
+
+/** An operator of no schema, with one side or two. A sign in front of a number is part of it. */
+function operationOf({ kind, name, lexpr, rexpr }: TreeObject, note: NoteNumber): Parts | null {
+  if (!plainKinds.has(String(kind)) || asArray(name).length !== 1 || rexpr === undefined) return null
+  const parts = joined(lexpr === undefined ? [rexpr] : [lexpr, rexpr], note)
+  const isSign = lexpr === undefined && unwrap(rexpr)?.kind === 'A_Const' && namesOf(name)[0] === '-'
+  return isSign ? parts : computed(parts)
 }
 
 /** Those of the grammar's Float may have been written as integers; which are is told by their text when they are sent. */
 const isNumber = ({ ival, fval }: TreeObject): boolean => ival !== undefined || fval !== undefined
-
-/** An operator of no schema, with one side or two. */
-const isPlainOperation = ({ kind, name, rexpr }: TreeObject): boolean =>
-  plainKinds.has(String(kind)) && asArray(name).length === 1 && rexpr !== undefined
