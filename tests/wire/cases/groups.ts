@@ -52,6 +52,17 @@ export const groupCases: readonly WireCase[] = [
     ],
   },
   {
+    name: 'what EXECUTE does to its transaction holds in a pipeline whose parts are asked for',
+    steps: [
+      say([parse('s1', 'BEGIN'), parse('s2', 'ROLLBACK'), sync], '11Z'),
+      say([parse('', 'EXECUTE s1'), bind(), execute(), flush], '12C'),
+      say([sync], 'Z'),
+      say(extended("UPDATE wire_items SET name = 'never' WHERE id = 1"), '12nCZ'),
+      say([parse('', 'EXECUTE s2'), bind(), execute(), flush], '12C'),
+      say(extended('SELECT name FROM wire_items WHERE id = 1'), '12TDCZ'),
+    ],
+  },
+  {
     name: 'an error of a command of names comes where the command stands',
     steps: [
       say(

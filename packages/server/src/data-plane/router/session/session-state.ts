@@ -248,6 +248,9 @@ export class SessionState {
       case 'deallocate':
         this.#deallocated(command.name)
         return
+      case 'execute':
+        this.#executed(command.name, tag)
+        return
       default:
     }
   }
@@ -291,6 +294,12 @@ export class SessionState {
     const statement = wireStatements.get(text, [])
     const { generation } = wireStatements
     this.statements.set(name, { statement, name, isOnServer: true, generation, shape: null })
+  }
+
+  /** What was prepared by the protocol may be any command, which has done what it does by itself. */
+  #executed(name: string, tag: string): void {
+    const { known = null, text = '' } = this.statements.get(name)?.statement ?? {}
+    if (known !== null) this.carried({ command: known.facts.command, text, tag })
   }
 
   #deallocated(name: string | null): void {
