@@ -63,6 +63,17 @@ export const groupCases: readonly WireCase[] = [
     ],
   },
   {
+    name: 'an error names the statement that it is about, where another has the same text',
+    steps: [
+      say([parse('s1', byId), sync], '1Z'),
+      say([parse('', byId), bind({ params: ['1'] }), execute(), bind({ statement: 's1' }), sync], '12DCEZ'),
+      say(
+        [parse('s2', byId), bind({ statement: 's1', params: ['1'] }), bind({ statement: 's2' }), sync],
+        '12EZ',
+      ),
+    ],
+  },
+  {
     name: 'an error of a command of names comes where the command stands',
     steps: [
       say(

@@ -41,8 +41,8 @@ export interface ShapeStep {
 /** A step, or bytes that the router says itself. */
 export type AnswerStep = (typeof step)[keyof typeof step] | ShapeStep | Buffer
 
-/** An ErrorResponse as the client is told it. */
-export type ToldError = (error: Buffer, sqlstate: string) => Buffer
+/** An ErrorResponse as the client is told it; `answered` of its messages were answered before. */
+export type ToldError = (error: Buffer, sqlstate: string, answered: number) => Buffer
 
 /** Above this lag of the client its server is not read any more. */
 export const lagBytesMax = 256 * 1024
@@ -237,7 +237,7 @@ export class Answer implements GroupSink {
       return
     }
     const said = Buffer.from(buf.subarray(start, end))
-    const error = this.#told?.(said, this.sqlstate) ?? said
+    const error = this.#told?.(said, this.sqlstate, this.answered) ?? said
     this.error = error
     this.#isErrorHeld = true
     this.#at = this.#steps.length

@@ -276,7 +276,8 @@ function workOf(state: SessionState, items: readonly GroupItem[], { own, unbound
         const encoder = new GroupEncoder(out, knowing)
         return encoder.encode(items, own, end)
       },
-      told: (error) => inClientsNames(error, (name) => clientNameOf(items, statements, name)),
+      told: (error, _sqlstate, answered) =>
+        inClientsNames(error, (name) => clientNameOf(items[answered], statements, name)),
     }),
   }
 }

@@ -259,17 +259,18 @@ export class GroupEncoder {
   }
 }
 
-/** The client's name for a statement of the group that a server knows by `serverName`; null for none of them. */
+/**
+ * The client's name for the statement of the item, if a server knows it by `serverName`, else null. Others of the group
+ * may have names of their own for the same text.
+ */
 export function clientNameOf(
-  items: readonly GroupItem[],
+  item: GroupItem | undefined,
   statements: ServerStatements,
   serverName: string,
 ): string | null {
-  for (const item of items) {
-    if (item.kind === 'close-portal' || item.use === null || item.use.isOnServer) continue
-    if (statements.nameOf(item.use.statement) === serverName) return item.use.name
-  }
-  return null
+  if (item === undefined || item.kind === 'close-portal' || item.use === null) return null
+  const { statement, name, isOnServer } = item.use
+  return !isOnServer && statements.nameOf(statement) === serverName ? name : null
 }
 
 /** What a router says for the items around a command of its own. */
