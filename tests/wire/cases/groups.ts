@@ -52,6 +52,42 @@ export const groupCases: readonly WireCase[] = [
     ],
   },
   {
+    name: 'EXECUTE is described by the names that stand where it is prepared',
+    steps: [
+      say([parse('', 'EXECUTE s1 (1)'), describe('S'), parse('s1', byId), sync], '1tn1Z'),
+      say([parse('', 'EXECUTE s1 (1)'), describe('S'), sync], '1tTZ'),
+      say(
+        [
+          parse('s2', 'EXECUTE s3 (1)'),
+          bind({ portal: 'p', statement: 's2' }),
+          parse('s3', byId),
+          execute('p'),
+          sync,
+        ],
+        '121CZ',
+      ),
+      say([bind({ portal: 'p', statement: 's2' }), describe('P', 'p'), execute('p'), sync], '2TDCZ'),
+    ],
+  },
+  {
+    name: 'a name that a failed group did not come to is free for SQL',
+    steps: [
+      say(
+        [
+          parse('', 'SELECT 1/0'),
+          bind(),
+          execute(),
+          parse('s1', byId),
+          parse('', 'PREPARE s1 AS SELECT 1'),
+          sync,
+        ],
+        '1EZ',
+      ),
+      ask('PREPARE s1 AS SELECT 21 AS prepared', 'CZ'),
+      ask('EXECUTE s1', 'TDCZ'),
+    ],
+  },
+  {
     name: 'what EXECUTE does to its transaction holds in a pipeline whose parts are asked for',
     steps: [
       say([parse('s1', 'BEGIN'), parse('s2', 'ROLLBACK'), sync], '11Z'),

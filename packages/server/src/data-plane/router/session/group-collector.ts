@@ -22,6 +22,9 @@ const namesMax = 10_000
 /** Execute of the portal without a name: its header, a zero byte, the limit of rows. */
 const unnamedExecuteBytes = messageHeaderBytes + 5
 
+/** The byte by which Close speaks of a statement. */
+const statementObject = 'S'.charCodeAt(0)
+
 /** A group as it was sent. */
 export interface CollectedGroup {
   readonly items: readonly GroupItem[]
@@ -37,6 +40,8 @@ export class GroupCollector {
   #bytes = 0
   #failure: FleetError | null = null
   #mustRun = false
+  /** A statement or a portal is there that may be made by what names stand for now. */
+  #readsNames = false
 
   constructor(state: SessionState, statements: WireStatements) {
     this.#state = state
@@ -52,9 +57,12 @@ export class GroupCollector {
     return this.#bytes > groupBytesMax
   }
 
-  /** True when a command is there that may change what names stand for: what comes behind it waits for its answer. */
-  get mustRun(): boolean {
-    return this.#mustRun
+  /**
+   * True when that message waits for the answer to what is there: behind a command that may change what names stand for,
+   * and where it does so itself behind a statement or a portal that is made by them.
+   */
+  waits(type: number, buf: Buffer, start: number): boolean {
+    return this.#mustRun || (this.#readsNames && namesStatement(type, buf, start + messageHeaderBytes))
   }
 
   /** What was collected; the next group begins. */
@@ -64,6 +72,7 @@ export class GroupCollector {
     this.#bytes = 0
     this.#failure = null
     this.#mustRun = false
+    this.#readsNames = false
     return group
   }
 
@@ -115,6 +124,7 @@ export class GroupCollector {
     const was = this.#state.portals.get(bind.portal)
     this.#state.portals.set(bind.portal, use)
     this.#items.push({ kind: 'bind', bind, use, was })
+    if (use.statement.changesNames) this.#readsNames = true
   }
 
   #other(type: number, buf: Buffer, start: number, end: number): void {
@@ -185,6 +195,7 @@ export class GroupCollector {
     const was = statements.get(name)
     statements.set(name, use)
     this.#items.push({ kind: 'parse', name, use, was })
+    if (use.statement.changesNames) this.#readsNames = true
   }
 
   #execute(portal: string, rowsMax: number): void {
@@ -215,6 +226,12 @@ export class GroupCollector {
       this.#items.push({ kind: 'close-portal', portal: name, was })
     }
   }
+}
+
+/** True for a Parse or a Close of a statement that has a name. */
+function namesStatement(type: number, buf: Buffer, at: number): boolean {
+  if (type === frontendCode.parse) return buf[at] !== 0
+  return type === frontendCode.close && buf[at] === statementObject && buf[at + 1] !== 0
 }
 
 function restore(uses: Map<string, ClientStatement>, name: string, was: ClientStatement | undefined): void {

@@ -60,6 +60,9 @@ async function findOut(
     // What is asked, and fails, within a transaction fails it: what stands in front of it goes first.
     if (ready > 0 && !isKnown(state, item) && isWithin(state)) return { ready, error: null }
     try {
+      await know(state, runner, item)
+      // A server learns names for good, and an error in front would take them from the client.
+      if (ready > 0 && asksNames(state, item)) return { ready, error: null }
       await findOne(state, runner, item)
     } catch (error) {
       return await unreadyAfter(state, ready, error)
@@ -90,35 +93,60 @@ const isLost = ({ transaction }: SessionState): boolean =>
 const isWithin = ({ isGroupOpen, held }: SessionState): boolean =>
   isGroupOpen || (held !== null && held.session.connection.transactionStatus !== 'idle')
 
+/** A statement of which a server may have to learn names first; null for none. */
+function namingOf(item: GroupItem): KnownStatement | null {
+  switch (item.kind) {
+    case 'execute':
+    case 'parse':
+    case 'parse-taken':
+    case 'describe-statement':
+    case 'bind':
+      // Servers learn what EXECUTE gives when they parse it, and what its portal does when they bind it.
+      return item.use?.statement.known ?? null
+    default:
+      return null
+  }
+}
+
+const asksNames = (state: SessionState, item: GroupItem): boolean =>
+  untaught(state, namingOf(item)).length > 0
+
 /** True when nobody has to be asked about the item. */
 function isKnown(state: SessionState, item: GroupItem): boolean {
   switch (item.kind) {
     case 'execute':
-      return untaught(state, item.use?.statement.known ?? null).length === 0
+      return !asksNames(state, item)
     case 'parse':
     case 'parse-taken':
     case 'describe-statement':
-      // Servers learn what EXECUTE gives when they parse it.
-      return isReady(state, item.use, false) && untaught(state, item.use.statement.known).length === 0
+      return isReady(state, item.use, false) && !asksNames(state, item)
     case 'bind':
-      return isReady(state, item.use, true)
+      return isReady(state, item.use, true) && !asksNames(state, item)
     default:
       return true
   }
 }
 
-async function findOne(state: SessionState, runner: GroupRunner, item: GroupItem): Promise<void> {
-  if (isKnown(state, item) || item.kind === 'close-statement' || item.kind === 'close-portal') return
-  if (item.kind === 'execute') {
-    await teachNames(state, runner, item.use?.statement.known ?? null)
-    return
+/** What the grammar says of its statement. A portal's was known when it was bound. */
+async function know(state: SessionState, runner: GroupRunner, item: GroupItem): Promise<void> {
+  switch (item.kind) {
+    case 'parse':
+    case 'parse-taken':
+    case 'describe-statement':
+    case 'bind': {
+      const { statement } = item.use
+      statement.known ??=
+        state.environment.statements.get(statement.text) ?? (await load(state, runner, statement))
+      return
+    }
+    default:
   }
-  if (item.kind === 'describe-portal') return
-  const { statement } = item.use
-  statement.known ??=
-    state.environment.statements.get(statement.text) ?? (await load(state, runner, statement))
-  if (item.kind !== 'bind') await teachNames(state, runner, statement.known)
-  else if (!isReady(state, item.use, true)) await learn(state, runner, item.use)
+}
+
+/** A server is asked about it, or taught. */
+async function findOne(state: SessionState, runner: GroupRunner, item: GroupItem): Promise<void> {
+  await teachNames(state, runner, namingOf(item))
+  if (item.kind === 'bind' && !isReady(state, item.use, true)) await learn(state, runner, item.use)
 }
 
 async function load(

@@ -171,7 +171,7 @@ export class WireSession implements WireClientSession {
         if (!this.#collector.isEmpty) this.#piece('flush')
         return
       default:
-        if (this.#collector.mustRun) {
+        if (this.#collector.waits(type, buf, start)) {
           this.#runFirst(type, buf, start, end)
           return
         }
