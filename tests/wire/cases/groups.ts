@@ -1,5 +1,17 @@
 // What groups of several commands do: pipelines that are answered in parts, names that SQL and the protocol share.
-import { ask, bind, describe, execute, extended, flush, parse, say, sync, type WireCase } from '../script.ts'
+import {
+  ask,
+  bind,
+  close,
+  describe,
+  execute,
+  extended,
+  flush,
+  parse,
+  say,
+  sync,
+  type WireCase,
+} from '../script.ts'
 
 const byId = 'SELECT id, name FROM wire_items WHERE id = $1'
 
@@ -67,6 +79,17 @@ export const groupCases: readonly WireCase[] = [
         '121CZ',
       ),
       say([bind({ portal: 'p', statement: 's2' }), describe('P', 'p'), execute('p'), sync], '2TDCZ'),
+    ],
+  },
+  {
+    name: 'EXECUTE that is prepared again finds what has its name by then',
+    steps: [
+      say([parse('s1', byId), parse('s2', 'EXECUTE s1 (1)'), describe('S', 's2'), sync], '11tTZ'),
+      say([bind({ statement: 's2' }), execute(), sync], '2DCZ'),
+      ask('DEALLOCATE s1', 'CZ'),
+      say([parse('', 'EXECUTE s1 (1)'), describe('S'), sync], '1tnZ'),
+      say([parse('s1', "SELECT 'another' AS word"), close('S', 's2'), sync], '13Z'),
+      say([parse('s2', 'EXECUTE s1'), describe('S', 's2'), sync], '1tTZ'),
     ],
   },
   {

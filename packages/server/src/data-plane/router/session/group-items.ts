@@ -151,6 +151,7 @@ export class GroupEncoder {
     const out = this.#out
     switch (item.kind) {
       case 'parse':
+        if (item.use.statement.readsNames) this.#statements.forget(item.use.statement)
         if (this.#isFailed) this.#parseUnnamed(item.use, step.forward)
         else this.#use(item.use, step.forward)
         return

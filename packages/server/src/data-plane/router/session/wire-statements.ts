@@ -11,6 +11,8 @@ export interface WireStatement extends StatementText {
   fingerprint: string | null
   /** It may change what names of statements and portals stand for, by its first word. */
   readonly changesNames: boolean
+  /** What it is depends on what names stand for when it is parsed, by its words. */
+  readonly readsNames: boolean
   /** How often it was bound. */
   uses: number
   /** Types of its parameters as a server has told them, and under which tables and settings. */
@@ -43,11 +45,13 @@ export class WireStatements {
       entry.used = true
       return entry.statement
     }
+    const changesNames = naming.test(text)
     const statement: WireStatement = {
       text,
       paramTypes,
       known: null,
-      changesNames: naming.test(text),
+      changesNames,
+      readsNames: changesNames && executing.test(text),
       fingerprint: null,
       uses: 0,
       described: null,
@@ -75,5 +79,8 @@ export class WireStatements {
 /** Commands of SQL about statements and cursors, and ends of transactions, behind blanks and comments. */
 const naming =
   /^(?:[\s;]|--[^\n]*\n|\/\*[^*]*\*+(?:[^/*][^*]*\*+)*\/)*(?:prepare|execute|explain|create|deallocate|discard|declare|close|commit|end|rollback|abort)\b/i
+
+/** EXECUTE, alone or within EXPLAIN and CREATE TABLE AS. */
+const executing = /\bexecute\b/i
 
 const sizeOf = (key: string): number => key.length * 2 + entryBytes
