@@ -82,6 +82,20 @@ export const groupCases: readonly WireCase[] = [
     ],
   },
   {
+    name: 'portals of settings in a transaction that has failed',
+    steps: [
+      say([parse('s1', "SET application_name = 'mine'"), parse('s2', 'SHOW application_name'), sync], '11Z'),
+      ask('BEGIN', 'CZ'),
+      say([bind({ portal: 'p', statement: 's1' }), bind({ portal: 'q', statement: 's2' }), sync], '22Z'),
+      ask('SELECT 1/0', 'EZ'),
+      say([describe('P', 'p'), execute('p'), sync], 'nEZ'),
+      say([describe('P', 'q'), sync], 'EZ'),
+      ask('ROLLBACK', 'CZ'),
+      say([parse('', 'DEALLOCATE s1'), bind(), execute(), flush], '12C'),
+      say([describe('P'), execute(), sync], 'nEZ'),
+    ],
+  },
+  {
     name: 'EXECUTE that is prepared again finds what has its name by then',
     steps: [
       say([parse('s1', byId), parse('s2', 'EXECUTE s1 (1)'), describe('S', 's2'), sync], '11tTZ'),

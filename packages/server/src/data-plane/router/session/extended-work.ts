@@ -204,7 +204,7 @@ function ofPortal(
     if (state.status === 'E') throw inFailedTransaction()
     throw new FleetError('invalid_request', `portal "${portal}" cannot be run`, { sqlstate: '55000' })
   }
-  if (result === null) return null
+  if (result === null) return state.status === 'E' || own.isRun ? leftOf(item) : null
   if (item.kind === 'describe-portal') {
     return built((out) => {
       describe(out, result)
@@ -213,6 +213,19 @@ function ofPortal(
   const { isRun } = own
   own.isRun = true
   return executed(result, { rowsMax: item.rowsMax, isRun })
+}
+
+/**
+ * What is left of a portal in a transaction that has failed, or once it was run: a command of the router's own stays so;
+ * null for what a server knows by now.
+ * @throws FleetError for one that is executed, or has rows
+ */
+function leftOf({ kind, use }: Extract<GroupItem, { kind: 'execute' | 'describe-portal' }>): Buffer | null {
+  const command = use === null ? null : ownCommandOf(knownOf(use).facts.command)
+  if (command === null) return null
+  const hasRows = command.kind === 'show-own' || command.kind === 'explain-route'
+  if (kind === 'execute' || hasRows) throw inFailedTransaction()
+  return ownAnswer.noData
 }
 
 /** Commands have no parameters. */

@@ -72,6 +72,7 @@ const bare = (type: number): Buffer =>
 const parseComplete = bare(backendCode.parseComplete)
 const bindComplete = bare(backendCode.bindComplete)
 const closeComplete = bare(backendCode.closeComplete)
+const noData = bare(backendCode.noData)
 
 /** Bytes of messages made once. */
 export function built(write: (out: WireWriter) => void): Buffer {
@@ -279,4 +280,5 @@ export const ownAnswer = {
   parse: parseComplete,
   bind: bindComplete,
   close: closeComplete,
+  noData,
 } as const
