@@ -96,6 +96,19 @@ export const groupCases: readonly WireCase[] = [
     ],
   },
   {
+    name: 'DEALLOCATE beside cursors and commands of its connection',
+    steps: [
+      ask('DECLARE q CURSOR WITH HOLD FOR SELECT id FROM wire_items ORDER BY id', 'CZ'),
+      say([parse('s1', byId), parse('s2', byId), sync], '11Z'),
+      say([parse('', 'DEALLOCATE s1'), bind({ portal: 'q' }), sync], '1EZ'),
+      say([bind(), execute(), flush], '2C'),
+      say(extended('SET TRANSACTION READ ONLY'), '12nCZ'),
+      say([bind({ statement: 's1', params: ['1'] }), sync], 'EZ'),
+      ask('DEALLOCATE s2', 'CZ'),
+      ask('DEALLOCATE s2', 'EZ'),
+    ],
+  },
+  {
     name: 'EXECUTE that is prepared again finds what has its name by then',
     steps: [
       say([parse('s1', byId), parse('s2', 'EXECUTE s1 (1)'), describe('S', 's2'), sync], '11tTZ'),

@@ -203,7 +203,9 @@ function deallocate(state: SessionState, name: string | null): OwnResult | null 
     })
   }
   const known = statements.get(name)
-  if (known?.isOnServer === true || (known === undefined && state.isBound)) return null
+  // A connection that is the session's anyway is told of the name, and knows what belongs together.
+  const isServers = state.isBound && (known === undefined || !keepsPrepared(state))
+  if (known?.isOnServer === true || isServers) return null
   return tagOnly('DEALLOCATE', () => {
     if (statements.delete(name)) return
     throw new FleetError('invalid_request', `prepared statement "${name}" does not exist`, {

@@ -14,7 +14,10 @@ import { keepsPrepared } from './sql-prepare.ts'
 /** Inside of another command: EXPLAIN EXECUTE, CREATE TABLE AS EXECUTE. */
 const executed = /\bexecute\s+("(?:[^"]|"")+"|[\w$\u0080-\uffff]+)/gi
 
-/** Names of prepared statements that a server must know for the statement. DEALLOCATE is the router's where it is alone. */
+/**
+ * Names of prepared statements that a server must know for the statement. DEALLOCATE is the router's where it is alone
+ * and the session has no connection of its own.
+ */
 function namesIn({ facts: { command }, text }: KnownStatement, isAlone: boolean): readonly string[] {
   switch (command.kind) {
     case 'prepare':
@@ -43,7 +46,7 @@ export function untaught(
 ): readonly ClientStatement[] {
   if (known === null || state.statements.size === 0 || known.facts.command.kind === 'rows') return nothing
   if (keepsPrepared(state) || state.status === 'E') return nothing
-  return namesIn(known, isAlone).flatMap((name) => {
+  return namesIn(known, isAlone && !state.isBound).flatMap((name) => {
     const use = state.statements.get(name)
     return use === undefined || use.isOnServer ? [] : [use]
   })
