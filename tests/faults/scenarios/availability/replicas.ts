@@ -213,7 +213,7 @@ function withoutRewind(folder: string): readonly string[] {
   const copy = join(folder, 'postgres')
   const bin = join(copy, 'bin')
   // Copied: the user of the servers may not read this checkout.
-  cpSync(native, copy, { recursive: true, dereference: true })
+  cpSync(native, copy, { recursive: true, verbatimSymlinks: true })
   const program = join(bin, 'pg_rewind')
   writeFileSync(program, '#!/bin/sh\necho "cannot rewind" >&2\nexit 1\n')
   chmodSync(program, 0o755)
