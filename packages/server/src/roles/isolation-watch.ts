@@ -8,7 +8,7 @@ import type { Logger, Service } from '../runtime/mod.ts'
 const lookMs = 1_000
 /** The catalog has so long to answer one look. */
 const catalogMsMax = 2_000
-/** Servers change their shards seldom. */
+/** Servers change their shards seldom; one that is new has its shard a little later. */
 const serversEveryMs = 10_000
 
 /** What the watch stands on. */
@@ -47,6 +47,8 @@ class Watch {
     readonly protected: ReadonlySet<string>
     readonly atMs: number
   } | null = null
+  /** Servers of the agent, and since when they are those. */
+  #own = { ids: '', sinceMs: 0 }
   /** Since the catalog is gone: when each server last heard a replica, or was first seen without. */
   readonly #heardMs = new Map<string, number>()
 
@@ -96,7 +98,13 @@ class Watch {
         .map(({ record }) => record)
         .filter(({ durability }) => durability === 'protection')
         .map(({ name }) => name)
-      const isKnown = this.#servers?.keyspaces === names.join(' ')
+      const ids = this.#parts.agent
+        .list()
+        .map(({ id }) => id)
+        .join(' ')
+      if (ids !== this.#own.ids) this.#own = { ids, sinceMs: nowMs }
+      const isKnown =
+        this.#servers?.keyspaces === names.join(' ') && nowMs - this.#own.sinceMs >= serversEveryMs
       if (isKnown && nowMs - (this.#servers?.atMs ?? 0) < serversEveryMs) return true
       const servers = new Set<string>()
       for (const name of names) {

@@ -122,15 +122,16 @@ const fullDisk: Fault = async (world, shard, primary) => {
   }
   await writesGoOn(world, 'the log was moved')
   fill(wal)
-  const client = await world.cluster.servers.superuser(primaryOf(await shardNow(world, shard.id)))
-  // Segments that were kept to be used again are used up, until a new one is needed.
-  for (let turn = 0; turn < 200; turn += 1) {
+  // Segments that were kept to be used again are used up, until a new one is needed; the writers may have come to that.
+  const leader = primaryOf(await shardNow(world, shard.id))
+  const client = await world.cluster.servers.superuser(leader).catch(() => null)
+  for (let turn = 0; client !== null && turn < 200; turn += 1) {
     const done = await client
       .query("select pg_switch_wal(), pg_logical_emit_message(false, 'faults', 'filler')")
       .catch(() => null)
     if (done === null) break
   }
-  await client.end().catch(() => undefined)
+  await client?.end().catch(() => undefined)
   return unmount
 }
 
